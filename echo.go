@@ -1,0 +1,171 @@
+package sockopt
+
+import (
+	stdbytes "bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// EchoPayload answers every request with a fixed payload: 10,000 "*" unless told
+// otherwise, which is what the server of the original experiment returned. It
+// reads the request's body to its end and drops it.
+type EchoPayload struct {
+	// Bytes in the payload, or a string such as "1MiB". Default: 10000.
+	Size *Size `json:"size,omitempty"`
+
+	// The one ASCII character that the payload repeats. Default: "*".
+	Fill string `json:"fill,omitempty"`
+
+	// Content-Type of the response. Default: "text/plain".
+	ContentType string `json:"content_type,omitempty"`
+
+	// Send the payload in pieces of this many bytes, each flushed by itself,
+	// as servers do that stall under Nagle's algorithm. Default: one piece.
+	WriteSize *Size `json:"write_size,omitempty"`
+
+	// Send the header block by itself, before the payload. Default: false.
+	FlushHeaders bool `json:"flush_headers,omitempty"`
+
+	size, piece int64
+	block       []byte
+	length      []string
+	contentType []string
+	log         *zap.Logger
+}
+
+const (
+	defaultEchoSize    = 10_000
+	defaultEchoFill    = "*"
+	defaultContentType = "text/plain"
+
+	// maxEchoBlock bounds the memory that a payload takes, in bytes. A larger
+	// payload repeats its block.
+	maxEchoBlock = 64 << 10
+)
+
+// CaddyModule returns the Caddy module information.
+func (EchoPayload) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.echo_payload",
+		New: func() caddy.Module { return new(EchoPayload) },
+	}
+}
+
+// Provision builds the payload, which all requests share.
+func (e *EchoPayload) Provision(ctx caddy.Context) error {
+	e.log = ctx.Logger()
+
+	fill := defaultEchoFill
+	if e.Fill != "" {
+		fill = e.Fill
+	}
+	if err := checkFill(fill); err != nil {
+		return fmt.Errorf("fill: %w", err)
+	}
+	e.size = defaultEchoSize
+	if e.Size != nil {
+		e.size = int64(*e.Size)
+	}
+	e.piece = e.size
+	if e.WriteSize != nil {
+		if err := checkWriteSize(*e.WriteSize); err != nil {
+			return fmt.Errorf("write_size: %w", err)
+		}
+		e.piece = int64(*e.WriteSize)
+	}
+	contentType := defaultContentType
+	if e.ContentType != "" {
+		contentType = e.ContentType
+	}
+	e.block = stdbytes.Repeat([]byte(fill), int(min(e.size, e.piece, maxEchoBlock)))
+	e.length = []string{strconv.FormatInt(e.size, 10)}
+	e.contentType = []string{contentType}
+	return nil
+}
+
+func checkFill(fill string) error {
+	if len(fill) != 1 || fill[0] >= 0x80 {
+		return fmt.Errorf("%q is not one ASCII character, such as *", fill)
+	}
+	return nil
+}
+
+func checkWriteSize(size Size) error {
+	if size < 1 {
+		return errors.New("must be at least 1 byte; leave it out to send the payload in one piece")
+	}
+	return nil
+}
+
+// ServeHTTP answers with the payload. The answer to HEAD has the same header
+// and no payload. A body over the server's limit is answered with status 413.
+func (e *EchoPayload) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	if err := drop(r.Body); err != nil {
+		return err
+	}
+
+	header := w.Header()
+	header["Content-Length"] = e.length
+	header["Content-Type"] = e.contentType
+	w.WriteHeader(http.StatusOK)
+
+	if err := e.send(w, r.Method == http.MethodHead); err != nil {
+		// The client left: what it was promised in Content-Length is not
+		// complete, so net/http closes the connection.
+		if c := e.log.Check(zap.DebugLevel, "payload not sent to its end"); c != nil {
+			c.Write(zap.String("remote", r.RemoteAddr), zap.Error(err))
+		}
+	}
+	return nil
+}
+
+// send writes the payload, flushing where the configuration says so.
+func (e *EchoPayload) send(w http.ResponseWriter, headersOnly bool) error {
+	rc := http.NewResponseController(w)
+	if e.FlushHeaders {
+		if err := rc.Flush(); err != nil {
+			return err
+		}
+	}
+	if headersOnly {
+		return nil
+	}
+	for left := e.size; left > 0; {
+		piece := min(left, e.piece)
+		left -= piece
+		for piece > 0 {
+			n, err := w.Write(e.block[:min(piece, int64(len(e.block)))])
+			if err != nil {
+				return err
+			}
+			piece -= int64(n)
+		}
+		if e.WriteSize != nil {
+			if err := rc.Flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// drop reads a request's body to its end. Caddy's and net/http's limits hold:
+// request_body max_size, read_timeout.
+func drop(body io.Reader) error {
+	_, err := io.Copy(io.Discard, body)
+	if err == nil {
+		return nil
+	}
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		return caddyhttp.Error(http.StatusRequestEntityTooLarge, err)
+	}
+	return caddyhttp.Error(http.StatusBadRequest, err)
+}

@@ -1,0 +1,126 @@
+package sockopt
+
+import (
+	"net"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-sockopt/caddy-sockopt/socket"
+)
+
+// ListenerWrapper sets socket options on the connections that a server accepts,
+// and some on its listening sockets too. Without any option named it already
+// cures the stall of clients that wait for an acknowledgement: quickack is auto.
+//
+// It must be placed before the "tls" wrapper and before "proxy_protocol". Behind
+// one of them the options are set all the same, but quickack auto and on have
+// no effect, which is logged. Unix sockets are left untouched. HTTP/3 runs over
+// UDP and never meets a listener wrapper.
+//
+// An option that the kernel refuses on one connection is counted and logged at
+// a bounded rate; the connection goes on without it.
+type ListenerWrapper struct {
+	Options
+
+	settings settings
+	log      *zap.Logger
+	report   *report
+	tooLate  func()
+}
+
+// CaddyModule returns the Caddy module information.
+func (ListenerWrapper) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "caddy.listeners.sockopt",
+		New: func() caddy.Module { return new(ListenerWrapper) },
+	}
+}
+
+// Provision tries the named options on this kernel.
+func (w *ListenerWrapper) Provision(ctx caddy.Context) (err error) {
+	w.log = ctx.Logger()
+	w.report = newReport(w.log)
+	w.tooLate = sync.OnceFunc(func() {
+		w.log.Warn("quickack has no effect here: sockopt must be the first listener wrapper, before tls and proxy_protocol",
+			zap.String("quickack", string(w.settings.ack)))
+	})
+	w.settings, err = w.resolve(listen|accept, w.log)
+	return err
+}
+
+// WrapListener sets the options of the listen phase on the socket of ln and
+// returns a listener that sets those of the accept phase on every connection.
+func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
+	if caddy.IsUnixNetwork(ln.Addr().Network()) {
+		return ln
+	}
+	w.prepare(ln)
+	return &listener{ln, w}
+}
+
+// prepare sets the options of the listen phase. A buffer belongs there as well
+// as on the accepted connections: it raises the first window that is offered,
+// which the handshake fixes.
+func (w *ListenerWrapper) prepare(ln net.Listener) {
+	named := w.settings.of[listen]
+	if len(named) == 0 {
+		return
+	}
+	tcp, ok := socket.TCPListener(ln)
+	if !ok {
+		w.log.Error("cannot reach the listening socket; its options are not set",
+			zap.Stringer("address", ln.Addr()))
+		return
+	}
+	err := socket.Set(tcp, named, func(s socket.Setting, err error) {
+		w.log.Error("option refused by the listening socket",
+			zap.String("option", s.Option.Name), zap.Stringer("address", ln.Addr()), zap.Error(err))
+	})
+	if err != nil {
+		w.log.Error("setting options on the listening socket",
+			zap.Stringer("address", ln.Addr()), zap.Error(err))
+	}
+}
+
+// listener is a listener whose connections have the wrapper's options.
+type listener struct {
+	net.Listener
+	wrapper *ListenerWrapper
+}
+
+// Accept waits for the next connection. Its errors are the inner listener's alone.
+func (l *listener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return conn, err
+	}
+	return l.wrapper.outfit(conn), nil
+}
+
+// outfit sets the options on a connection. It returns conn itself where nothing
+// needs a wrapped connection, or where others have wrapped it already: HTTP/2
+// needs the *tls.Conn that it knows.
+func (w *ListenerWrapper) outfit(conn net.Conn) net.Conn {
+	tcp, ok := socket.TCPConn(conn)
+	if !ok {
+		return conn
+	}
+	err := socket.Set(tcp, w.settings.of[accept], func(s socket.Setting, err error) {
+		w.report.refused(s.Option, tcp, err)
+	})
+	if err != nil || w.settings.ack == socket.AckOff {
+		return conn
+	}
+	if conn != net.Conn(tcp) {
+		w.tooLate()
+		return conn
+	}
+	acking, err := socket.NewConn(tcp, w.settings.ack, w.report)
+	if err != nil {
+		return conn
+	}
+	return acking
+}

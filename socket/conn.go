@@ -1,0 +1,30 @@
+package socket
+
+// AckMode says when a connection acknowledges what it received.
+type AckMode string
+
+const (
+	// AckAuto acknowledges exactly when a read is about to park and bytes were
+	// read since the last write: then the peer may be waiting for the
+	// acknowledgement, and no reply is on its way to carry it.
+	AckAuto AckMode = "auto"
+
+	// AckOn acknowledges after every read.
+	AckOn AckMode = "on"
+
+	// AckOff leaves every acknowledgement to the kernel's delayed-ACK timer.
+	AckOff AckMode = "off"
+)
+
+// Observer is told what a Conn did beyond reading and writing. Its methods are
+// called from the reading goroutine, many connections at a time, and must
+// return soon.
+type Observer interface {
+	// Acknowledged is called after each acknowledgement asked of the kernel.
+	Acknowledged()
+
+	// AcknowledgeFailed is called once for a connection whose kernel socket
+	// refuses TCP_QUICKACK: one that speaks MPTCP (ENOPROTOOPT). The
+	// connection goes on with the kernel's own timing.
+	AcknowledgeFailed(c *Conn, err error)
+}

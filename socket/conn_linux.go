@@ -1,0 +1,224 @@
+package socket
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Conn is a *net.TCPConn that acknowledges what it received before the peer has
+// to wait for it. All that a *net.TCPConn does, it does, with the same errors;
+// reads and writes allocate nothing.
+type Conn struct {
+	*net.TCPConn
+	raw      syscall.RawConn
+	observer Observer
+	always   bool // AckOn
+
+	// owed says that bytes were read since the last write, so that the kernel
+	// may be holding their acknowledgement back for a reply to carry.
+	owed atomic.Bool
+
+	// refused says that the kernel refuses TCP_QUICKACK on this socket.
+	refused bool
+
+	// One read at a time holds reading; it guards refused, and the arguments
+	// and results of a step.
+	reading sync.Mutex
+	buf     []byte
+	n       int
+	err     error
+
+	// step is readStep as a value: made for each call it would be an allocation.
+	step func(fd uintptr) bool
+}
+
+// NewConn returns c with acknowledgements as mode says, which is AckAuto or
+// AckOn: AckOff needs no Conn. The caller goes on with the returned Conn alone.
+//
+// Errors: those of c.SyscallConn.
+func NewConn(c *net.TCPConn, mode AckMode, observer Observer) (*Conn, error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	conn := &Conn{TCPConn: c, raw: raw, observer: observer, always: mode == AckOn}
+	conn.step = conn.readStep
+	return conn, nil
+}
+
+// NetConn returns the *net.TCPConn. What is read from it directly is not
+// acknowledged by c.
+func (c *Conn) NetConn() net.Conn { return c.TCPConn }
+
+// Read reads like (*net.TCPConn).Read and acknowledges as the mode says.
+//
+// A read into a buffer of one byte never makes AckAuto acknowledge: it is
+// net/http watching whether the client leaves while a handler runs, and the
+// handler's reply will carry the acknowledgement.
+func (c *Conn) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return c.TCPConn.Read(p)
+	}
+	n, err := c.wait(c.step, p)
+	switch {
+	case err != nil:
+		return 0, c.opError("read", err)
+	case n == 0:
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// Write writes like (*net.TCPConn).Write. What it sends carries the
+// acknowledgement of all that was read before.
+func (c *Conn) Write(p []byte) (int, error) {
+	c.owed.Store(false)
+	return c.TCPConn.Write(p)
+}
+
+// ReadFrom sends what r holds, with sendfile(2) or splice(2) where
+// (*net.TCPConn).ReadFrom does so.
+func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
+	c.owed.Store(false)
+	return c.TCPConn.ReadFrom(r)
+}
+
+// WriteTo moves to w what c receives, until the peer closes its side. Towards
+// another TCP connection the bytes move with splice(2).
+func (c *Conn) WriteTo(w io.Writer) (int64, error) {
+	if dst, ok := w.(*Conn); ok {
+		dst.owed.Store(false)
+		w = dst.TCPConn
+	}
+	dst, ok := w.(*net.TCPConn)
+	if !ok {
+		return io.Copy(w, struct{ io.Reader }{c})
+	}
+	return c.spliceTo(dst)
+}
+
+// spliceTo waits with a peek, so that the read that parks is seen, and then has
+// the kernel move what is there.
+func (c *Conn) spliceTo(dst *net.TCPConn) (written int64, err error) {
+	peek := c.peekStep
+	waiting := io.LimitedReader{R: c.TCPConn}
+	for {
+		n, err := c.wait(peek, nil)
+		if err != nil {
+			return written, c.opError("read", err)
+		}
+		if n == 0 {
+			return written, nil
+		}
+		waiting.N = int64(n)
+		moved, err := dst.ReadFrom(&waiting)
+		written += moved
+		c.owed.Store(true)
+		if err != nil {
+			return written, err
+		}
+	}
+}
+
+// wait runs step on the descriptor until it is done, and parks in between.
+func (c *Conn) wait(step func(fd uintptr) bool, buf []byte) (int, error) {
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	c.buf = buf
+	err := c.raw.Read(step)
+	if err == nil {
+		err = c.err
+	}
+	n := c.n
+	c.buf, c.n, c.err = nil, 0, nil
+	return n, err
+}
+
+func (c *Conn) readStep(fd uintptr) (done bool) {
+	for {
+		n, err := unix.Read(int(fd), c.buf)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err == unix.EAGAIN:
+			c.park(int(fd))
+			return false
+		case err != nil:
+			c.err = os.NewSyscallError("read", err)
+			return true
+		}
+		c.n = n
+		if n > 0 {
+			c.owed.Store(true)
+			if c.always {
+				c.acknowledge(int(fd))
+			}
+		}
+		return true
+	}
+}
+
+// peekStep counts the bytes that wait and leaves them: with MSG_TRUNC the kernel
+// copies nothing (tcp(7)), with MSG_PEEK it keeps them.
+func (c *Conn) peekStep(fd uintptr) (done bool) {
+	for {
+		n, _, errno := unix.Syscall6(unix.SYS_RECVFROM, fd, 0, peekMax, unix.MSG_PEEK|unix.MSG_TRUNC, 0, 0)
+		switch errno {
+		case 0:
+			c.n = int(n)
+			return true
+		case unix.EINTR:
+		case unix.EAGAIN:
+			c.park(int(fd))
+			return false
+		default:
+			c.err = os.NewSyscallError("recvfrom", errno)
+			return true
+		}
+	}
+}
+
+// peekMax bounds what one splice moves, in bytes: the largest pipe that a
+// process may have without privileges (pipe(7)).
+const peekMax = 1 << 20
+
+// park acknowledges before the goroutine parks. A one-byte buffer is net/http's
+// watch over a client whose request is being answered.
+func (c *Conn) park(fd int) {
+	if len(c.buf) == 1 && !c.always {
+		return
+	}
+	if c.owed.Load() {
+		c.acknowledge(fd)
+	}
+}
+
+// acknowledge has the kernel send the acknowledgement that it holds back, if any.
+func (c *Conn) acknowledge(fd int) {
+	c.owed.Store(false)
+	if c.refused {
+		return
+	}
+	value := 1
+	if err := QuickAck.set(fd, value); err != nil {
+		c.refused = true
+		c.observer.AcknowledgeFailed(c, err)
+		return
+	}
+	c.observer.Acknowledged()
+}
+
+// opError is err as (*net.TCPConn).Read returns it.
+func (c *Conn) opError(op string, err error) error {
+	if raw, ok := errors.AsType[*net.OpError](err); ok {
+		err = raw.Err
+	}
+	return &net.OpError{Op: op, Net: c.RemoteAddr().Network(), Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: err}
+}

@@ -1,0 +1,21 @@
+//go:build !linux
+
+package socket
+
+import (
+	"errors"
+	"net"
+)
+
+// Conn is Linux's alone: elsewhere there is no TCP_QUICKACK to acknowledge with.
+type Conn struct {
+	*net.TCPConn
+}
+
+// NetConn returns the *net.TCPConn.
+func (c *Conn) NetConn() net.Conn { return c.TCPConn }
+
+// NewConn always fails with errors.ErrUnsupported.
+func NewConn(*net.TCPConn, AckMode, Observer) (*Conn, error) {
+	return nil, errors.ErrUnsupported
+}

@@ -1,0 +1,58 @@
+package socket
+
+import (
+	"errors"
+	"net"
+	"syscall"
+)
+
+// Option is one socket option of the kernel. An Option that this system lacks
+// is still a value, so that it can be named: Supported tells.
+type Option struct {
+	// Name is the kernel's name, as in socket(7) and tcp(7).
+	Name string
+
+	number
+}
+
+// Setting is an option with the value it shall have: 0 or 1 for a switch, bytes
+// for a buffer.
+type Setting struct {
+	Option Option
+	Value  int
+}
+
+// Set applies settings in order to the socket of c, in one trip through the
+// runtime however many they are. For each setting that the kernel refuses it
+// calls failed and goes on with the next one. The error passed to failed is an
+// *os.SyscallError, or errors.ErrUnsupported where this system lacks the option.
+//
+// Set itself fails only where the socket cannot be reached: net.ErrClosed.
+func Set(c syscall.Conn, settings []Setting, failed func(Setting, error)) error {
+	if len(settings) == 0 {
+		return nil
+	}
+	return set(c, settings, failed)
+}
+
+// Get reads the effective value of o: what the kernel made of the value that
+// was set, or its default.
+//
+// Errors: net.ErrClosed, an *os.SyscallError, or errors.ErrUnsupported where
+// this system lacks the option or cannot read it.
+func Get(c syscall.Conn, o Option) (int, error) {
+	return get(c, o)
+}
+
+// control runs f on the descriptor of c.
+func control(c syscall.Conn, f func(fd int)) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	err = raw.Control(func(fd uintptr) { f(int(fd)) })
+	if opErr, ok := errors.AsType[*net.OpError](err); ok {
+		return opErr.Err
+	}
+	return err
+}

@@ -1,0 +1,36 @@
+//go:build !linux
+
+package socket
+
+import (
+	"errors"
+	"net"
+	"syscall"
+)
+
+// number is, on systems other than Linux, the method of net.TCPConn that sets
+// the option. Listening sockets have no such methods.
+type number struct {
+	method func(*net.TCPConn, int) error
+}
+
+// Supported reports whether this system has the option.
+func (o Option) Supported() bool { return o.method != nil }
+
+func set(c syscall.Conn, settings []Setting, failed func(Setting, error)) error {
+	tcp, ok := c.(*net.TCPConn)
+	for _, s := range settings {
+		if !ok || !s.Option.Supported() {
+			failed(s, errors.ErrUnsupported)
+			continue
+		}
+		if err := s.Option.method(tcp, s.Value); err != nil {
+			failed(s, err)
+		}
+	}
+	return nil
+}
+
+func get(syscall.Conn, Option) (int, error) { return 0, errors.ErrUnsupported }
+
+func setNoDelay(c *net.TCPConn, value int) error { return c.SetNoDelay(value != 0) }

@@ -1,0 +1,12 @@
+// Package socket sets, reads and times the kernel's socket options on Go's TCP
+// connections. It knows nothing of Caddy.
+//
+// The files:
+//
+//	option.go     Option, Setting: set and get through one control helper
+//	numbers_*.go  the kernel's numbers, one line an option and system
+//	conn_*.go     Conn, which acknowledges in time
+//	unwrap.go     from a wrapped connection or listener to the kernel's socket
+//	scratch_*.go  tries options before they meet a real connection
+//	tcpinfo_*.go  TCP_INFO
+package socket

@@ -206,7 +206,10 @@ func (c *Conn) acknowledge(fd int) {
 	if c.refused {
 		return
 	}
-	value := 1
+	value := ackOnce
+	if c.always {
+		value = ackAtOnce
+	}
 	if err := QuickAck.set(fd, value); err != nil {
 		c.refused = true
 		c.observer.AcknowledgeFailed(c, err)
@@ -214,6 +217,14 @@ func (c *Conn) acknowledge(fd int) {
 	}
 	c.observer.Acknowledged()
 }
+
+// Values of TCP_QUICKACK, as tcp_sock_set_quickack in the kernel's net/ipv4/tcp.c
+// reads them: any value but 0 sends the acknowledgement that is due, and an odd
+// one has the kernel go on without delay for a while, which is more segments.
+const (
+	ackAtOnce = 1
+	ackOnce   = 2
+)
 
 // opError is err as (*net.TCPConn).Read returns it.
 func (c *Conn) opError(op string, err error) error {

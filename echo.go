@@ -1,7 +1,7 @@
 package sockopt
 
 import (
-	stdbytes "bytes"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -85,7 +85,7 @@ func (e *EchoPayload) Provision(ctx caddy.Context) error {
 	if e.ContentType != "" {
 		contentType = e.ContentType
 	}
-	e.block = stdbytes.Repeat([]byte(fill), int(min(e.size, e.piece, maxEchoBlock)))
+	e.block = bytes.Repeat([]byte(fill), int(min(e.size, e.piece, maxEchoBlock)))
 	e.length = []string{strconv.FormatInt(e.size, 10)}
 	e.contentType = []string{contentType}
 	return nil

@@ -59,7 +59,7 @@ var (
 	unsupported = words(func(Unsupported) (int, bool) { return 0, false },
 		unsupportedFail, unsupportedWarn)
 
-	bytes = kind[Size]{
+	sizes = kind[Size]{
 		want:  wantSize,
 		parse: ParseSize,
 		text:  Size.String,

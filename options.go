@@ -53,13 +53,13 @@ var rows = []row{
 		name: "recv_buffer", option: socket.RecvBuffer, phases: listen | accept | dial,
 		doc:     "receive buffer; a fixed size switches the kernel's autotuning off",
 		doubled: true, sysctl: "net.core.rmem_max",
-		field: at(bytes, func(o *Options) **Size { return &o.RecvBuffer }),
+		field: at(sizes, func(o *Options) **Size { return &o.RecvBuffer }),
 	},
 	{
 		name: "send_buffer", option: socket.SendBuffer, phases: listen | accept | dial | route,
 		doc:     "send buffer; a fixed size switches the kernel's autotuning off",
 		doubled: true, sysctl: "net.core.wmem_max",
-		field: at(bytes, func(o *Options) **Size { return &o.SendBuffer }),
+		field: at(sizes, func(o *Options) **Size { return &o.SendBuffer }),
 	},
 	{
 		name: "on_unsupported", phases: listen | accept | dial | route,

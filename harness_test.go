@@ -1,0 +1,204 @@
+package sockopt
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+)
+
+// asCaddy in the environment makes the test binary a Caddy with this plugin, so
+// that a test can watch one in a process of its own.
+const asCaddy = "SOCKOPT_TEST_AS_CADDY"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asCaddy) != "" {
+		caddycmd.Main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// patience bounds every wait for something that is certain to come.
+const patience = 30 * time.Second
+
+// running is a Caddy that serves until the test ends.
+type running struct {
+	t     testing.TB
+	dir   string // its storage, log and configuration
+	admin string // address of the admin API
+	pid   int    // of its process
+}
+
+// config returns a Caddyfile with global options and sites, and the settings
+// that keep a Caddy under test to itself. Its log goes to a file in dir.
+func config(dir, admin, global, sites string) string {
+	return fmt.Sprintf(`{
+	admin %s
+	storage file_system %s
+	persist_config off
+	skip_install_trust
+	auto_https disable_redirects
+	grace_period 1s
+	log {
+		output file %s
+		level DEBUG
+	}
+	%s
+}
+%s
+`, admin, dir, filepath.Join(dir, "log"), global, sites)
+}
+
+// run serves a Caddyfile, made of global options and sites, in this process.
+func run(t testing.TB, global, sites string) *running {
+	t.Helper()
+	c := &running{t: t, dir: t.TempDir(), admin: address(t), pid: os.Getpid()}
+	adapted, err := adapt(config(c.dir, c.admin, global, sites))
+	require.NoError(t, err)
+	require.NoError(t, caddy.Load(adapted, true))
+	t.Cleanup(func() { require.NoError(t, caddy.Stop()) })
+	return c
+}
+
+// spawn serves like run, in a process of its own, which is started as the last
+// arguments of the command wrap where one is given.
+func spawn(t testing.TB, global, sites string, wrap ...string) *running {
+	t.Helper()
+	c := &running{t: t, dir: t.TempDir(), admin: address(t)}
+	file := filepath.Join(c.dir, "Caddyfile")
+	require.NoError(t, os.WriteFile(file, []byte(config(c.dir, c.admin, global, sites)), 0o600))
+	self, err := os.Executable()
+	require.NoError(t, err)
+	args := append(wrap, self, "run", "--adapter", "caddyfile", "--config", file)
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env = append(os.Environ(), asCaddy+"=1", "HOME="+c.dir, "XDG_DATA_HOME=", "XDG_CONFIG_HOME=")
+	var output bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &output, &output
+	require.NoError(t, cmd.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	c.pid = cmd.Process.Pid
+	t.Cleanup(func() {
+		c.stop(ended, cmd)
+		if t.Failed() {
+			t.Logf("the output of %s:\n%s", args[0], output.String())
+		}
+	})
+	c.await(ended)
+	return c
+}
+
+// await returns when the admin API answers.
+func (c *running) await(ended <-chan error) {
+	c.t.Helper()
+	for deadline := time.Now().Add(patience); ; {
+		select {
+		case err := <-ended:
+			c.t.Fatalf("caddy ended before it served: %v", err)
+		default:
+		}
+		conn, err := net.Dial("tcp", c.admin)
+		if err == nil {
+			conn.Close()
+			return
+		}
+		if time.Now().After(deadline) {
+			c.t.Fatalf("caddy did not serve within %v: %v", patience, err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// stop ends the process through its admin API, so that a wrapping command sees
+// it end by itself.
+func (c *running) stop(ended chan error, cmd *exec.Cmd) {
+	resp, err := http.Post("http://"+c.admin+"/stop", "", nil)
+	if err == nil {
+		resp.Body.Close()
+	}
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		_ = cmd.Process.Kill()
+		<-ended
+	}
+}
+
+// load posts a configuration to the admin API and returns the status and the
+// answer.
+func (c *running) load(contentType, body string) (status int, answer string) {
+	c.t.Helper()
+	return c.api(http.MethodPost, "/load", contentType, body)
+}
+
+// api sends a request to the admin API.
+func (c *running) api(method, path, contentType, body string) (status int, answer string) {
+	c.t.Helper()
+	req, err := http.NewRequestWithContext(context.Background(), method, "http://"+c.admin+path, strings.NewReader(body))
+	require.NoError(c.t, err)
+	req.Header.Set("Content-Type", contentType)
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(c.t, err)
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	require.NoError(c.t, err)
+	return resp.StatusCode, string(text)
+}
+
+// log returns what Caddy has logged.
+func (c *running) log() string {
+	c.t.Helper()
+	text, err := os.ReadFile(filepath.Join(c.dir, "log"))
+	require.NoError(c.t, err)
+	return string(text)
+}
+
+// adapt turns a Caddyfile into JSON.
+func adapt(caddyfile string) ([]byte, error) {
+	adapter := caddyconfig.GetAdapter("caddyfile")
+	adapted, _, err := adapter.Adapt([]byte(caddyfile), map[string]any{"filename": "Caddyfile"})
+	return adapted, err
+}
+
+// address returns a loopback address that is free, and stays so until Caddy
+// takes it or the test ends.
+func address(t testing.TB) string {
+	t.Helper()
+	return fmt.Sprintf("127.0.0.1:%d", port(t))
+}
+
+// peer returns the path of a program that plays the other side, or skips the
+// test where it is missing. SOCKOPT_PEERS=required makes that a failure.
+func peer(t testing.TB, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		missing(t, fmt.Sprintf("%s is not installed", name))
+	}
+	return path
+}
+
+// missing skips the test for a reason, or fails it where nothing may be missing.
+func missing(t testing.TB, reason string) {
+	t.Helper()
+	if os.Getenv("SOCKOPT_PEERS") == "required" {
+		t.Fatalf("%s, and SOCKOPT_PEERS=required", reason)
+	}
+	t.Skip(reason)
+}

@@ -32,10 +32,12 @@ func (o *Options) lines(phases phase) []line {
 			continue
 		}
 		lines = append(lines, line{
-			name:  r.name,
-			want:  r.want(),
-			isSet: func() bool { return r.isSet(o) },
-			parse: func(value string) error { return r.parse(o, value) },
+			name:    r.name,
+			want:    r.want(),
+			values:  r.values(),
+			repeats: r.repeats(),
+			isSet:   func() bool { return r.isSet(o) },
+			parse:   func(values []string) error { return r.parse(o, values) },
 		})
 	}
 	return lines
@@ -45,8 +47,11 @@ func (o *Options) lines(phases phase) []line {
 func (o Options) caddyfile() string {
 	var b strings.Builder
 	for _, r := range rows {
-		if r.isSet(&o) {
-			fmt.Fprintf(&b, "%s %s\n", r.name, r.text(&o))
+		if !r.isSet(&o) {
+			continue
+		}
+		for _, u := range r.uses(&o, r.option) {
+			fmt.Fprintf(&b, "%s %s\n", r.name, u.text)
 		}
 	}
 	return b.String()
@@ -72,7 +77,7 @@ func (e *EchoPayload) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the directive's name
 	size := sizeLine("size", &e.Size, nil)
 	if d.NextArg() {
-		if err := size.parse(d.Val()); err != nil {
+		if err := size.parse([]string{d.Val()}); err != nil {
 			return d.Errf("echo_payload: %v", err)
 		}
 	}
@@ -82,20 +87,22 @@ func (e *EchoPayload) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return parseBlock(d, []line{
 		size,
 		{
-			name:  "fill",
-			want:  "one ASCII character",
-			isSet: func() bool { return e.Fill != "" },
-			parse: func(value string) error {
-				e.Fill = value
-				return checkFill(value)
+			name:   "fill",
+			want:   "one ASCII character",
+			values: 1,
+			isSet:  func() bool { return e.Fill != "" },
+			parse: func(values []string) error {
+				e.Fill = values[0]
+				return checkFill(e.Fill)
 			},
 		},
 		{
-			name:  "content_type",
-			want:  "a media type such as text/plain",
-			isSet: func() bool { return e.ContentType != "" },
-			parse: func(value string) error {
-				e.ContentType = value
+			name:   "content_type",
+			want:   "a media type such as text/plain",
+			values: 1,
+			isSet:  func() bool { return e.ContentType != "" },
+			parse: func(values []string) error {
+				e.ContentType = values[0]
 				return nil
 			},
 		},
@@ -103,7 +110,7 @@ func (e *EchoPayload) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		{
 			name:  "flush_headers",
 			isSet: func() bool { return e.FlushHeaders },
-			parse: func(string) error {
+			parse: func([]string) error {
 				e.FlushHeaders = true
 				return nil
 			},
@@ -113,11 +120,12 @@ func (e *EchoPayload) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 func sizeLine(name string, place **Size, check func(Size) error) line {
 	return line{
-		name:  name,
-		want:  wantSize,
-		isSet: func() bool { return *place != nil },
-		parse: func(value string) error {
-			size, err := ParseSize(value)
+		name:   name,
+		want:   wantSize,
+		values: 1,
+		isSet:  func() bool { return *place != nil },
+		parse: func(values []string) error {
+			size, err := ParseSize(values[0])
 			if err == nil && check != nil {
 				err = check(size)
 			}
@@ -127,15 +135,17 @@ func sizeLine(name string, place **Size, check func(Size) error) line {
 	}
 }
 
-// line is one line that a block may hold: a name and a value.
+// line is one line that a block may hold: a name and its values.
 type line struct {
-	name  string
-	want  string // what the value looks like; empty where there is none
-	isSet func() bool
-	parse func(value string) error
+	name    string
+	want    string // what the values look like
+	values  int    // how many there are
+	repeats bool   // whether the line may stand more than once
+	isSet   func() bool
+	parse   func(values []string) error
 }
 
-// parseBlock reads a block of lines, each at most once.
+// parseBlock reads a block of lines.
 func parseBlock(d *caddyfile.Dispenser, lines []line) error {
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		if err := parseLine(d, lines); err != nil {
@@ -149,29 +159,21 @@ func parseLine(d *caddyfile.Dispenser, lines []line) error {
 	name := d.Val()
 	l, ok := find(lines, name)
 	if !ok {
-		return d.Errf("unknown option %q; here it can be %s", name, names(lines))
+		return d.Errf("unknown option %q; here it can be %s", name, lineNames(lines))
 	}
-	if l.isSet() {
+	if l.isSet() && !l.repeats {
 		return d.Errf("%s is set twice", name)
 	}
 	args := d.RemainingArgs()
-	want := 1
-	if l.want == "" {
-		want = 0
-	}
 	switch {
-	case len(args) > want && want == 0:
+	case len(args) > l.values && l.values == 0:
 		return d.Errf("%s takes no value; %q is too many", name, args[0])
-	case len(args) > want:
-		return d.Errf("%s takes one value, %s; %q is too many", name, l.want, args[1])
-	case len(args) < want:
+	case len(args) > l.values:
+		return d.Errf("%s takes %s; %q is too many", name, l.want, args[l.values])
+	case len(args) < l.values:
 		return d.Errf("%s needs a value: %s", name, l.want)
 	}
-	value := ""
-	if want == 1 {
-		value = args[0]
-	}
-	if err := l.parse(value); err != nil {
+	if err := l.parse(args); err != nil {
 		return d.Errf("%s: %v", name, err)
 	}
 	if nesting := d.Nesting(); d.NextBlock(nesting) {
@@ -189,7 +191,7 @@ func find(lines []line, name string) (line, bool) {
 	return line{}, false
 }
 
-func names(lines []line) string {
+func lineNames(lines []line) string {
 	all := make([]string, len(lines))
 	for i, l := range lines {
 		all[i] = l.name

@@ -1,8 +1,11 @@
 package sockopt
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
+	"strings"
+	"syscall"
 
 	"go.uber.org/zap"
 
@@ -11,90 +14,192 @@ import (
 
 // settings are what Options come to on this system.
 type settings struct {
-	of  map[phase][]socket.Setting
-	ack socket.AckMode
+	of      map[phase][]socket.Setting
+	ack     socket.AckMode
+	effects []effect
+}
+
+// effect is what the kernel made of one value that was named.
+type effect struct {
+	Option    string `json:"option"`
+	Requested string `json:"requested"`
+
+	// Effective is what the kernel made of the value, in the same unit: of a
+	// buffer that it doubles, half.
+	Effective string `json:"effective"`
+
+	// GetSockOpt is what getsockopt(2) reads, where that is a number.
+	GetSockOpt int64 `json:"getsockopt,omitempty"`
+
+	// ClampedBy is what made the effective value smaller than the requested
+	// one: the name of a sysctl, or "kernel".
+	ClampedBy string `json:"clamped_by,omitempty"`
 }
 
 // resolve tries every named option on scratch sockets of the kinds that it will
-// meet in phases, and returns what is to be set in each. It warns of values
-// that the kernel clamps.
+// meet in phases, and returns what is to be set in each. It warns of values that
+// the kernel clamps.
 //
 // Errors name the option, its value, the reason and the mend. An option that
 // this system or kernel refuses is only logged and left out where o says
 // on_unsupported warn.
 func (o Options) resolve(phases phase, log *zap.Logger) (settings, error) {
 	s := settings{of: make(map[phase][]socket.Setting), ack: socket.AckOff}
-	for _, r := range rows {
-		if !r.isSet(&o) {
-			continue
-		}
-		if err := r.check(&o); err != nil {
-			return s, fmt.Errorf("%s: %w", r.name, err)
-		}
+	if err := o.check(phases); err != nil {
+		return s, err
+	}
+	if o.QuickAck == nil && socket.QuickAck.Supported() {
+		s.ack = socket.AckAuto
 	}
 	for _, r := range rows {
 		if !r.isSet(&o) || r.option.Name == "" {
 			continue
 		}
-		if err := r.try(&o, phases, log); err != nil {
-			if o.OnUnsupported == nil || *o.OnUnsupported != unsupportedWarn {
+		for _, u := range r.uses(&o, r.option) {
+			taken, effective, err := r.try(u, phases)
+			switch {
+			case err == nil:
+			case o.OnUnsupported != nil && *o.OnUnsupported == unsupportedWarn:
+				log.Warn("option left out", zap.String("option", r.name), zap.Error(err))
+				continue
+			default:
 				return s, err
 			}
-			log.Warn("option left out", zap.String("option", r.name), zap.Error(err))
-			r.unset(&o)
-			continue
+			e := r.effect(u, effective)
+			e.log(log, r.bounds)
+			s.effects = append(s.effects, e)
+			if u.upkeep {
+				s.ack = *o.QuickAck
+				continue
+			}
+			for _, p := range each(taken) {
+				s.of[p] = append(s.of[p], u.setting)
+			}
 		}
-		value, lasting := r.kernel(&o)
-		if !lasting {
-			continue
-		}
-		for _, p := range each(phases & r.phases) {
-			s.of[p] = append(s.of[p], socket.Setting{Option: r.option, Value: value})
-		}
-	}
-	switch {
-	case o.QuickAck != nil:
-		s.ack = *o.QuickAck
-	case socket.QuickAck.Supported():
-		s.ack = socket.AckAuto
 	}
 	return s, nil
 }
 
-// try sets the option on a scratch socket for each phase and compares the
-// effective value with the requested one.
-func (r row) try(o *Options, phases phase, log *zap.Logger) error {
-	if !r.option.Supported() {
-		return fmt.Errorf("%s %s: %s is not available on %s; leave the option out, or set on_unsupported warn",
-			r.name, r.text(o), r.option.Name, runtime.GOOS)
-	}
-	requested, _ := r.kernel(o)
-	var effective int
-	for _, p := range each(phases & r.phases) {
-		var err error
-		effective, err = socket.Try(p == listen, socket.Setting{Option: r.option, Value: requested})
-		if err != nil {
-			return fmt.Errorf("%s %s: this kernel refuses %s: %w; leave the option out, or set on_unsupported warn",
-				r.name, r.text(o), r.option.Name, err)
+// check says which named value cannot be, whatever the system.
+func (o Options) check(phases phase) error {
+	for _, r := range rows {
+		if !r.isSet(&o) {
+			continue
+		}
+		if r.phases&phases == 0 {
+			return fmt.Errorf("%s: it can be set on %s only, not here; leave it out", r.name, phaseList(r.phases))
+		}
+		for _, u := range r.uses(&o, r.option) {
+			if u.err != nil {
+				return fmt.Errorf("%s: %w", r.name, u.err)
+			}
 		}
 	}
-	r.compare(o, requested, effective, log)
 	return nil
 }
 
-// compare warns of an effective value below the requested one.
-func (r row) compare(o *Options, requested, read int, log *zap.Logger) {
-	effective := read
+// try sets the value on a scratch socket for each phase. It returns the phases
+// that take it and the effective value. All must take it; of a raw option, of
+// which nobody knows where it works, one.
+func (r row) try(u use, phases phase) (taken phase, effective socket.Value, err error) {
+	if !u.setting.Option.Supported() {
+		return 0, effective, r.refusal(u, errors.ErrUnsupported)
+	}
+	for _, p := range each(phases & r.phases) {
+		read, tryErr := socket.Try(p == listen, u.setting)
+		if tryErr == nil {
+			taken, effective = taken|p, read
+			continue
+		}
+		err = tryErr
+	}
+	if err != nil && (taken == 0 || !r.repeats()) {
+		return 0, effective, r.refusal(u, err)
+	}
+	return taken, effective, nil
+}
+
+// refusal says why this system refuses a value, and what would work.
+func (r row) refusal(u use, err error) error {
+	const mend = "leave it out, or set on_unsupported warn"
+	option := u.setting.Option.Name
+	switch {
+	case err == errors.ErrUnsupported:
+		return fmt.Errorf("%s: %s is not available on %s (for %s); %s", r.name, option, runtime.GOOS, u.text, mend)
+	case errors.Is(err, syscall.ENOENT) && r.bounds != "":
+		return fmt.Errorf("%s %q: this kernel offers %s", r.name, u.text,
+			strings.Join(strings.Fields(sysctl(r.bounds)), ", "))
+	case errors.Is(err, syscall.EPERM):
+		return fmt.Errorf("%s: needs %s (for %s); %s", r.name, r.needs(), u.text, mend)
+	case errors.Is(err, syscall.EINVAL) && r.takes != "":
+		return fmt.Errorf("%s: the kernel takes %s, not %s", r.name, r.takes, u.text)
+	case isMissing(err) && !kernelHas(r.since):
+		return fmt.Errorf("%s: needs Linux %s, this is %s (for %s); %s", r.name, r.since, socket.KernelRelease(), u.text, mend)
+	}
+	return fmt.Errorf("%s: this kernel refuses %s for %s: %w; %s", r.name, u.text, option, err, mend)
+}
+
+// needs is what a process lacks that is not permitted to set the option.
+func (r row) needs() string {
+	if r.capability == "" {
+		return "a capability"
+	}
+	return r.capability
+}
+
+// isMissing reports whether the kernel has no such option.
+func isMissing(err error) bool {
+	return errors.Is(err, syscall.ENOPROTOOPT) || errors.Is(err, syscall.EOPNOTSUPP)
+}
+
+// effect compares the effective value with the requested one.
+func (r row) effect(u use, effective socket.Value) effect {
+	e := effect{Option: r.name, Requested: u.text, Effective: u.text, GetSockOpt: effective.Number}
+	if u.upkeep {
+		e.GetSockOpt = 0 // what a Conn keeps up, the kernel does not remember
+		return e
+	}
 	if r.doubled {
-		effective /= 2
+		effective.Number /= 2
 	}
-	if r.sysctl == "" || effective >= requested {
-		return
+	if effective == u.setting.Value {
+		requested := r.show(effective)
+		if !r.repeats() && requested != u.text {
+			e.Effective = requested // rounded up before it was set
+		}
+		return e
 	}
-	log.Warn(r.name+" is clamped by "+r.sysctl,
-		zap.String("option", r.name),
-		zap.String("requested", r.text(o)),
-		zap.Stringer("effective", Size(effective)),
-		zap.Int("getsockopt", read),
-		zap.String("raise", "sysctl -w "+r.sysctl+"="+fmt.Sprint(requested)))
+	e.Effective = r.show(effective)
+	if r.clamps && effective.Number < u.setting.Value.Number {
+		e.ClampedBy = "kernel"
+		if r.bounds != "" {
+			e.ClampedBy = r.bounds
+		}
+	}
+	return e
+}
+
+// log warns of a value that was clamped, and informs of one that was rounded.
+func (e effect) log(log *zap.Logger, bounds string) {
+	fields := []zap.Field{
+		zap.String("option", e.Option),
+		zap.String("requested", e.Requested),
+		zap.String("effective", e.Effective),
+		zap.Int64("getsockopt", e.GetSockOpt),
+	}
+	switch {
+	case e.ClampedBy != "":
+		log.Warn(e.Option+" is clamped by "+e.ClampedBy, append(fields, zap.String("limit", sysctl(bounds)))...)
+	case e.Effective != e.Requested:
+		log.Info("the kernel rounds "+e.Option, fields...)
+	}
+}
+
+// phaseList names the phases in set.
+func phaseList(set phase) string {
+	var on []string
+	for _, p := range each(set) {
+		on = append(on, phaseNames[p])
+	}
+	return strings.Join(on, ", ")
 }

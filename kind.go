@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
@@ -22,67 +24,159 @@ type kind[T any] struct {
 	// values that parse has not seen.
 	check func(T) error
 
-	// kernel is the value for setsockopt(2). lasting is false where setting it
-	// once is not enough, and a socket.Conn keeps it up.
-	kernel func(T) (value int, lasting bool)
+	// kernel is the value for the kernel, in its unit; show is a value of the
+	// kernel's as text would write it.
+	kernel func(T) socket.Value
+	show   func(socket.Value) string
+
+	// upkeep tells the values that are not set once: a socket.Conn keeps
+	// them up. Nil where all are.
+	upkeep func(T) bool
 }
 
 // The kinds of the options in the table.
 var (
 	onOff = kind[bool]{
-		want: "on or off",
-		parse: func(text string) (bool, error) {
-			return text == "on", oneOf(text, "on", "off")
-		},
-		text: func(on bool) string {
-			if on {
-				return "on"
-			}
-			return "off"
-		},
-		check: func(bool) error { return nil },
-		kernel: func(on bool) (int, bool) {
-			if on {
-				return 1, true
-			}
-			return 0, true
-		},
+		want:   "on or off",
+		parse:  func(text string) (bool, error) { return text == "on", oneOf(text, "on", "off") },
+		text:   onOrOff,
+		kernel: func(on bool) socket.Value { return socket.Value{Number: boolNumber(on)} },
+		show:   func(v socket.Value) string { return onOrOff(v.Number != 0) },
 	}
 
-	ackModes = words(func(mode socket.AckMode) (int, bool) {
-		if mode == socket.AckOff {
-			return 0, true
-		}
-		return 1, false
-	}, socket.AckAuto, socket.AckOn, socket.AckOff)
+	ackModes = kind[socket.AckMode]{
+		want: list([]socket.AckMode{socket.AckAuto, socket.AckOn, socket.AckOff}),
+		parse: func(text string) (socket.AckMode, error) {
+			return socket.AckMode(text), checkAckMode(socket.AckMode(text))
+		},
+		text:  func(mode socket.AckMode) string { return string(mode) },
+		check: checkAckMode,
+		kernel: func(mode socket.AckMode) socket.Value {
+			return socket.Value{Number: boolNumber(mode != socket.AckOff)}
+		},
+		show:   func(v socket.Value) string { return onOrOff(v.Number != 0) },
+		upkeep: func(mode socket.AckMode) bool { return mode != socket.AckOff },
+	}
 
-	unsupported = words(func(Unsupported) (int, bool) { return 0, false },
-		unsupportedFail, unsupportedWarn)
+	reactions = kind[Unsupported]{
+		want:  list([]Unsupported{unsupportedFail, unsupportedWarn}),
+		parse: func(text string) (Unsupported, error) { return Unsupported(text), checkUnsupported(Unsupported(text)) },
+		text:  func(u Unsupported) string { return string(u) },
+		check: checkUnsupported,
+	}
 
-	sizes = kind[Size]{
-		want:  wantSize,
-		parse: ParseSize,
-		text:  Size.String,
-		check: func(s Size) error {
-			if s < 1 || s > math.MaxInt32 {
-				return fmt.Errorf("must be from 1 to %d bytes", math.MaxInt32)
+	names = kind[string]{
+		want:  "a name such as bbr",
+		parse: func(text string) (string, error) { return text, nil },
+		text:  func(name string) string { return name },
+		check: func(name string) error {
+			// TCP_CA_NAME_MAX in the kernel's include/net/tcp.h.
+			if name == "" || len(name) > 15 || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' }) {
+				return fmt.Errorf("%q is not a name of 1 to 15 characters, such as bbr", name)
 			}
 			return nil
 		},
-		kernel: func(s Size) (int, bool) { return int(s), true },
+		kernel: func(name string) socket.Value { return socket.Value{Text: name} },
+		show:   func(v socket.Value) string { return v.Text },
 	}
+
+	codePoints = kind[DSCP]{
+		want:  wantDSCP,
+		parse: ParseDSCP,
+		text:  DSCP.String,
+		check: func(d DSCP) error {
+			_, err := dscpOf(int64(d))
+			return err
+		},
+		// The lower two bits of the byte are the kernel's: ECN.
+		kernel: func(d DSCP) socket.Value { return socket.Value{Number: int64(d) << 2} },
+		show:   func(v socket.Value) string { return DSCP(v.Number >> 2).String() },
+	}
+
+	marks = numbers(0, math.MaxUint32, func(n Number) string { return fmt.Sprintf("%#x", int64(n)) })
 )
 
-// words is the kind of an option whose values are words.
-func words[T ~string](kernel func(T) (int, bool), allowed ...T) kind[T] {
-	return kind[T]{
-		want:   list(allowed),
-		parse:  func(text string) (T, error) { return T(text), oneOf(T(text), allowed...) },
-		text:   func(word T) string { return string(word) },
-		check:  func(word T) error { return oneOf(word, allowed...) },
-		kernel: kernel,
+// sizes is the kind of an option in bytes.
+func sizes(least, most Size) kind[Size] {
+	return kind[Size]{
+		want:   wantSize,
+		parse:  ParseSize,
+		text:   Size.String,
+		check:  within(least, most, Size.String),
+		kernel: func(s Size) socket.Value { return socket.Value{Number: int64(s)} },
+		show:   func(v socket.Value) string { return Size(v.Number).String() },
 	}
 }
+
+// durations is the kind of an option that the kernel counts in unit. What is no
+// multiple of it is rounded up.
+func durations(unit, least, most time.Duration) kind[Duration] {
+	return kind[Duration]{
+		want:  wantDuration,
+		parse: ParseDuration,
+		text:  Duration.String,
+		check: within(Duration(least), Duration(most), Duration.String),
+		kernel: func(d Duration) socket.Value {
+			n := int64(d) / int64(unit)
+			if int64(d)%int64(unit) != 0 {
+				n++
+			}
+			return socket.Value{Number: n}
+		},
+		show: func(v socket.Value) string { return Duration(v.Number * int64(unit)).String() },
+	}
+}
+
+// numbers is the kind of an option that is a plain number.
+func numbers(least, most Number, text func(Number) string) kind[Number] {
+	return kind[Number]{
+		want:   wantNumber,
+		parse:  ParseNumber,
+		text:   text,
+		check:  within(least, most, text),
+		kernel: func(n Number) socket.Value { return socket.Value{Number: int64(n)} },
+		show: func(v socket.Value) string {
+			if v.Number < 0 && most > math.MaxInt32 {
+				return text(Number(uint32(v.Number))) // an unsigned int, read as int
+			}
+			return text(Number(v.Number))
+		},
+	}
+}
+
+// counts is the kind of an option that counts.
+func counts(least, most Number) kind[Number] {
+	return numbers(least, most, func(n Number) string { return strconv.FormatInt(int64(n), 10) })
+}
+
+func within[T ~int64](least, most T, text func(T) string) func(T) error {
+	return func(value T) error {
+		if value < least || value > most {
+			return fmt.Errorf("%s must be from %s to %s", text(value), text(least), text(most))
+		}
+		return nil
+	}
+}
+
+func onOrOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
+}
+
+func boolNumber(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func checkAckMode(mode socket.AckMode) error {
+	return oneOf(mode, socket.AckAuto, socket.AckOn, socket.AckOff)
+}
+
+func checkUnsupported(u Unsupported) error { return oneOf(u, unsupportedFail, unsupportedWarn) }
 
 func oneOf[T ~string](text T, allowed ...T) error {
 	if slices.Contains(allowed, text) {
@@ -110,14 +204,26 @@ func list[T ~string](words []T) string {
 // field is the place of an option in Options, in the forms that others need.
 type field interface {
 	want() string
-	isSet(*Options) bool
-	parse(o *Options, text string) error
-	unset(*Options)
+	values() int   // how many follow the name
+	repeats() bool // whether the option may be named again
 
-	// These are for a place that is set.
-	text(*Options) string
-	check(*Options) error
-	kernel(*Options) (value int, lasting bool)
+	isSet(o *Options) bool
+	unset(o *Options)
+	parse(o *Options, args []string) error
+
+	// uses are the values that are named, as settings of option.
+	uses(o *Options, option socket.Option) []use
+
+	// show is a value of the kernel's as the Caddyfile would write it.
+	show(v socket.Value) string
+}
+
+// use is a value that is named for an option.
+type use struct {
+	text    string // as in the Caddyfile
+	err     error  // why it cannot be
+	setting socket.Setting
+	upkeep  bool // it is not set once: a socket.Conn keeps it up
 }
 
 // at is the field of an option of kind k that place finds in Options.
@@ -128,21 +234,35 @@ type fieldOf[T any] struct {
 	place func(*Options) **T
 }
 
-func (f fieldOf[T]) want() string                  { return f.kind.want }
-func (f fieldOf[T]) isSet(o *Options) bool         { return *f.place(o) != nil }
-func (f fieldOf[T]) unset(o *Options)              { *f.place(o) = nil }
-func (f fieldOf[T]) text(o *Options) string        { return f.kind.text(**f.place(o)) }
-func (f fieldOf[T]) check(o *Options) error        { return f.kind.check(**f.place(o)) }
-func (f fieldOf[T]) kernel(o *Options) (int, bool) { return f.kind.kernel(**f.place(o)) }
+func (f fieldOf[T]) want() string               { return f.kind.want }
+func (f fieldOf[T]) values() int                { return 1 }
+func (f fieldOf[T]) repeats() bool              { return false }
+func (f fieldOf[T]) isSet(o *Options) bool      { return *f.place(o) != nil }
+func (f fieldOf[T]) unset(o *Options)           { *f.place(o) = nil }
+func (f fieldOf[T]) show(v socket.Value) string { return f.kind.show(v) }
 
-func (f fieldOf[T]) parse(o *Options, text string) error {
-	value, err := f.kind.parse(text)
+func (f fieldOf[T]) parse(o *Options, args []string) error {
+	value, err := f.kind.parse(args[0])
 	if err != nil {
 		return err
 	}
-	if err := f.kind.check(value); err != nil {
-		return err
+	if f.kind.check != nil {
+		if err := f.kind.check(value); err != nil {
+			return err
+		}
 	}
 	*f.place(o) = &value
 	return nil
+}
+
+func (f fieldOf[T]) uses(o *Options, option socket.Option) []use {
+	value := **f.place(o)
+	u := use{text: f.kind.text(value), upkeep: f.kind.upkeep != nil && f.kind.upkeep(value)}
+	if f.kind.check != nil {
+		u.err = f.kind.check(value)
+	}
+	if f.kind.kernel != nil {
+		u.setting = socket.Setting{Option: option, Value: f.kind.kernel(value)}
+	}
+	return []use{u}
 }

@@ -1,6 +1,9 @@
 package sockopt
 
 import (
+	"math"
+	"time"
+
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
@@ -19,6 +22,27 @@ type Options struct {
 	// Linux only.
 	QuickAck *socket.AckMode `json:"quickack,omitempty"`
 
+	// The longest that the kernel delays an acknowledgement. Kernel:
+	// TCP_DELACK_MAX_US, microseconds, rounded up to its clock tick; at least
+	// two ticks (8ms at 250 Hz), at most 200ms. It shortens a stall and does
+	// not remove it. Default: 200ms. Linux 6.15.
+	DelayedAckMax *Duration `json:"delayed_ack_max,omitempty"`
+
+	// The most unsent bytes that the socket takes before it stops being
+	// writable, which keeps what waits to be sent in the program, where it can
+	// still be put in another order. Kernel: TCP_NOTSENT_LOWAT. Default:
+	// net.ipv4.tcp_notsent_lowat.
+	NotSentLowat *Size `json:"notsent_lowat,omitempty"`
+
+	// Send no segment that is not full while a request is handled. Kernel:
+	// TCP_CORK. Default: false.
+	Cork *bool `json:"cork,omitempty"`
+
+	// How long a read polls the network device instead of sleeping. Kernel:
+	// SO_BUSY_POLL, microseconds. More than net.core.busy_read needs
+	// CAP_NET_ADMIN. It costs a busy processor. Default: net.core.busy_read.
+	BusyPoll *Duration `json:"busy_poll,omitempty"`
+
 	// Receive buffer in bytes, or as a string such as "256KiB". Kernel:
 	// SO_RCVBUF, which doubles the value for its own bookkeeping, clamps it at
 	// net.core.rmem_max, and no longer tunes this buffer by itself. Default:
@@ -31,40 +55,287 @@ type Options struct {
 	// the kernel's autotuning (net.ipv4.tcp_wmem).
 	SendBuffer *Size `json:"send_buffer,omitempty"`
 
+	// The congestion control algorithm. Kernel: TCP_CONGESTION. One outside
+	// net.ipv4.tcp_allowed_congestion_control needs CAP_NET_ADMIN. Default:
+	// net.ipv4.tcp_congestion_control.
+	Congestion *string `json:"congestion,omitempty"`
+
+	// The most bytes that are sent in a second, or a string such as "10MiB".
+	// Kernel: SO_MAX_PACING_RATE. Default: no limit.
+	PacingRate *Size `json:"pacing_rate,omitempty"`
+
+	// The largest receive window that is offered. Kernel: TCP_WINDOW_CLAMP,
+	// which is at least half of the smallest receive buffer. Default: no
+	// bound but the receive buffer.
+	WindowClamp *Size `json:"window_clamp,omitempty"`
+
+	// The largest segment that is offered and sent. Kernel: TCP_MAXSEG, 88 to
+	// 32767; the kernel takes the room for TCP options off it. It is the
+	// listening socket's, because the handshake fixes it. Default: the
+	// interface's MTU decides.
+	MaxSegment *Size `json:"max_segment,omitempty"`
+
+	// Retransmit at constant intervals on connections with little in flight,
+	// instead of doubling them. Kernel: TCP_THIN_LINEAR_TIMEOUTS. Default:
+	// net.ipv4.tcp_thin_linear_timeouts.
+	ThinStream *bool `json:"thin_stream,omitempty"`
+
+	// Probe idle connections. Kernel: SO_KEEPALIVE. Default: as the server's
+	// keepalive_interval says, true.
+	KeepAlive *bool `json:"keepalive,omitempty"`
+
+	// How long a connection is idle before it is probed. Kernel: TCP_KEEPIDLE,
+	// whole seconds, rounded up; 1s to 32767s. Default: the server's
+	// keepalive_idle, 15s.
+	KeepAliveIdle *Duration `json:"keepalive_idle,omitempty"`
+
+	// The time between two probes. Kernel: TCP_KEEPINTVL, whole seconds,
+	// rounded up; 1s to 32767s. Default: the server's keepalive_interval, 15s.
+	KeepAliveInterval *Duration `json:"keepalive_interval,omitempty"`
+
+	// How many probes go unanswered before the connection is dropped. Kernel:
+	// TCP_KEEPCNT, 1 to 127. Default: the server's keepalive_count, 9.
+	KeepAliveCount *Number `json:"keepalive_count,omitempty"`
+
+	// How long what was sent may stay unacknowledged before the connection is
+	// dropped. Kernel: TCP_USER_TIMEOUT, milliseconds, rounded up. 0 is the
+	// kernel's default, net.ipv4.tcp_retries2 retransmissions (about 15m).
+	UserTimeout *Duration `json:"user_timeout,omitempty"`
+
+	// What close does with unsent bytes: 0 drops them and resets the
+	// connection. Kernel: SO_LINGER, whole seconds, rounded up. Default: close
+	// returns and the kernel goes on sending.
+	Linger *Duration `json:"linger,omitempty"`
+
+	// How long a closed connection waits for the peer's FIN. Kernel:
+	// TCP_LINGER2, whole seconds, rounded up; clamped at 120s. Default:
+	// net.ipv4.tcp_fin_timeout.
+	FinTimeout *Duration `json:"fin_timeout,omitempty"`
+
+	// The shortest time before a retransmission. Kernel: TCP_RTO_MIN_US,
+	// microseconds, rounded up to its clock tick; at most 200ms. Default:
+	// 200ms. Linux 6.15.
+	RTOMin *Duration `json:"rto_min,omitempty"`
+
+	// The longest time between retransmissions. Kernel: TCP_RTO_MAX_MS,
+	// milliseconds, rounded up; 1s to 120s. Default:
+	// net.ipv4.tcp_rto_max_ms, 120s. Linux 6.15.
+	RTOMax *Duration `json:"rto_max,omitempty"`
+
+	// The differentiated services code point of what is sent: a name such as
+	// "ef" or "af41", or 0 to 63. Kernel: IP_TOS and IPV6_TCLASS. It also sets
+	// the priority. Default: 0.
+	DSCP *DSCP `json:"dscp,omitempty"`
+
+	// The queueing priority on the way out. Kernel: SO_PRIORITY. More than 6
+	// needs CAP_NET_ADMIN. Default: 0.
+	Priority *Number `json:"priority,omitempty"`
+
+	// The firewall and routing mark of what is sent. Kernel: SO_MARK. It needs
+	// CAP_NET_ADMIN. Default: 0.
+	Mark *Number `json:"mark,omitempty"`
+
+	// The time to live, or hop limit, of what is sent. Kernel: IP_TTL and
+	// IPV6_UNICAST_HOPS, 1 to 255. Default: net.ipv4.ip_default_ttl.
+	TTL *Number `json:"ttl,omitempty"`
+
+	// How many connections may wait for Accept. Kernel: listen(2), called
+	// again; clamped at net.core.somaxconn. Default: net.core.somaxconn.
+	Backlog *Number `json:"backlog,omitempty"`
+
+	// Wait this long for a client's first bytes before Accept has its
+	// connection. Kernel: TCP_DEFER_ACCEPT, in steps of the SYN-ACK's
+	// retransmissions, rounded up (1s, 3s, 7s, 15s, 31s, …). Default: 0.
+	DeferAccept *Duration `json:"defer_accept,omitempty"`
+
+	// How many connections with data in the SYN may wait to be acknowledged
+	// (TCP Fast Open). Kernel: TCP_FASTOPEN; net.ipv4.tcp_fastopen must have
+	// bit 2. Default: 0.
+	FastOpen *Number `json:"fastopen,omitempty"`
+
+	// Options that have no name here.
+	Raw []RawOption `json:"raw,omitempty"`
+
 	// What to do at load with an option that this system or kernel refuses:
 	// "fail" refuses the configuration, "warn" logs it and leaves the option
 	// out. Default: "fail".
 	OnUnsupported *Unsupported `json:"on_unsupported,omitempty"`
 }
 
-// rows is the table of options. All that is known of an option is in its row.
+// rows is the table of options, in the order in which they are set. All that is
+// known of an option is in its row.
 var rows = []row{
 	{
-		name: "nodelay", option: socket.NoDelay, phases: accept | dial | route,
+		name: "nodelay", option: socket.NoDelay, phases: accept | dial | route, since: "2.0",
 		doc:   "send small segments at once: Nagle's algorithm off",
 		field: at(onOff, func(o *Options) **bool { return &o.NoDelay }),
 	},
 	{
-		name: "quickack", option: socket.QuickAck, phases: accept | dial,
-		doc:   "when to acknowledge: in time to prevent a stall, after every read, or as the kernel does",
+		name: "quickack", option: socket.QuickAck, phases: accept | dial, since: "2.4.4",
+		doc:   "acknowledge in time to prevent a stall, after every read, or as the kernel does",
 		field: at(ackModes, func(o *Options) **socket.AckMode { return &o.QuickAck }),
 	},
 	{
-		name: "recv_buffer", option: socket.RecvBuffer, phases: listen | accept | dial,
-		doc:     "receive buffer; a fixed size switches the kernel's autotuning off",
-		doubled: true, sysctl: "net.core.rmem_max",
-		field: at(sizes, func(o *Options) **Size { return &o.RecvBuffer }),
+		name: "delayed_ack_max", option: socket.DelayedAckMax, phases: accept | dial | route, since: "6.15",
+		doc:   "longest delay of an acknowledgement",
+		takes: "two clock ticks (8ms at 250 Hz) to 200ms",
+		field: at(durations(time.Microsecond, 0, math.MaxInt32*time.Microsecond), func(o *Options) **Duration { return &o.DelayedAckMax }),
 	},
 	{
-		name: "send_buffer", option: socket.SendBuffer, phases: listen | accept | dial | route,
-		doc:     "send buffer; a fixed size switches the kernel's autotuning off",
-		doubled: true, sysctl: "net.core.wmem_max",
-		field: at(sizes, func(o *Options) **Size { return &o.SendBuffer }),
+		name: "notsent_lowat", option: socket.NotSentLowat, phases: accept | dial | route, since: "3.12",
+		doc:    "most unsent bytes before the socket stops being writable",
+		bounds: "net.ipv4.tcp_notsent_lowat",
+		field:  at(sizes(1, math.MaxInt32), func(o *Options) **Size { return &o.NotSentLowat }),
+	},
+	{
+		name: "cork", option: socket.Cork, phases: route, since: "2.2",
+		doc:   "send full segments only, while a request is handled",
+		field: at(onOff, func(o *Options) **bool { return &o.Cork }),
+	},
+	{
+		name: "busy_poll", option: socket.BusyPoll, phases: accept | dial, since: "3.11",
+		doc:    "poll the network device while reading, instead of sleeping",
+		bounds: "net.core.busy_read", capability: "CAP_NET_ADMIN",
+		field: at(durations(time.Microsecond, 0, math.MaxInt32*time.Microsecond), func(o *Options) **Duration { return &o.BusyPoll }),
+	},
+	{
+		name: "recv_buffer", option: socket.RecvBuffer, phases: listen | accept | dial, since: "2.0",
+		doc:    "receive buffer; a fixed size switches the kernel's autotuning off",
+		bounds: "net.core.rmem_max", clamps: true, doubled: true,
+		field: at(sizes(1, math.MaxInt32), func(o *Options) **Size { return &o.RecvBuffer }),
+	},
+	{
+		name: "send_buffer", option: socket.SendBuffer, phases: listen | accept | dial | route, since: "2.0",
+		doc:    "send buffer; a fixed size switches the kernel's autotuning off",
+		bounds: "net.core.wmem_max", clamps: true, doubled: true,
+		field: at(sizes(1, math.MaxInt32), func(o *Options) **Size { return &o.SendBuffer }),
+	},
+	{
+		name: "congestion", option: socket.Congestion, phases: listen | accept | dial | route, since: "2.6.13",
+		doc:    "congestion control algorithm",
+		bounds: "net.ipv4.tcp_available_congestion_control", capability: "CAP_NET_ADMIN",
+		field: at(names, func(o *Options) **string { return &o.Congestion }),
+	},
+	{
+		name: "pacing_rate", option: socket.PacingRate, phases: accept | dial | route, since: "3.13",
+		doc:   "most bytes sent in a second",
+		field: at(sizes(1, math.MaxInt64), func(o *Options) **Size { return &o.PacingRate }),
+	},
+	{
+		name: "window_clamp", option: socket.WindowClamp, phases: accept | dial | route, since: "2.4",
+		doc:   "largest receive window that is offered",
+		field: at(sizes(1, math.MaxInt32), func(o *Options) **Size { return &o.WindowClamp }),
+	},
+	{
+		name: "max_segment", option: socket.MaxSegment, phases: listen, since: "2.0",
+		doc:   "largest segment that is offered and sent",
+		takes: "88 to 32767 bytes",
+		field: at(sizes(1, math.MaxInt32), func(o *Options) **Size { return &o.MaxSegment }),
+	},
+	{
+		name: "thin_stream", option: socket.ThinStream, phases: accept | dial | route, since: "2.6.34",
+		doc:   "retransmit at constant intervals when little is in flight",
+		field: at(onOff, func(o *Options) **bool { return &o.ThinStream }),
+	},
+	{
+		name: "keepalive", option: socket.KeepAlive, phases: accept | dial, since: "2.0",
+		doc:   "probe idle connections",
+		field: at(onOff, func(o *Options) **bool { return &o.KeepAlive }),
+	},
+	{
+		name: "keepalive_idle", option: socket.KeepAliveIdle, phases: accept | dial, since: "2.4",
+		doc:   "idle time before the first probe",
+		field: at(durations(time.Second, time.Second, 32767*time.Second), func(o *Options) **Duration { return &o.KeepAliveIdle }),
+	},
+	{
+		name: "keepalive_interval", option: socket.KeepAliveInterval, phases: accept | dial, since: "2.4",
+		doc:   "time between two probes",
+		field: at(durations(time.Second, time.Second, 32767*time.Second), func(o *Options) **Duration { return &o.KeepAliveInterval }),
+	},
+	{
+		name: "keepalive_count", option: socket.KeepAliveCount, phases: accept | dial, since: "2.4",
+		doc:   "unanswered probes before the connection is dropped",
+		field: at(counts(1, 127), func(o *Options) **Number { return &o.KeepAliveCount }),
+	},
+	{
+		name: "user_timeout", option: socket.UserTimeout, phases: accept | dial | route, since: "2.6.37",
+		doc:   "how long sent bytes may stay unacknowledged",
+		field: at(durations(time.Millisecond, 0, math.MaxInt32*time.Millisecond), func(o *Options) **Duration { return &o.UserTimeout }),
+	},
+	{
+		name: "linger", option: socket.Linger, phases: accept, since: "2.0",
+		doc:   "how long close waits for unsent bytes; 0s resets the connection",
+		field: at(durations(time.Second, 0, 32767*time.Second), func(o *Options) **Duration { return &o.Linger }),
+	},
+	{
+		name: "fin_timeout", option: socket.FinTimeout, phases: accept | dial, since: "2.4",
+		doc:    "how long a closed connection waits for the peer's FIN",
+		bounds: "net.ipv4.tcp_fin_timeout", clamps: true,
+		field: at(durations(time.Second, time.Second, math.MaxInt32*time.Second), func(o *Options) **Duration { return &o.FinTimeout }),
+	},
+	{
+		name: "rto_min", option: socket.RTOMin, phases: accept | dial | route, since: "6.15",
+		doc:   "shortest time before a retransmission",
+		takes: "two clock ticks (8ms at 250 Hz) to 200ms",
+		field: at(durations(time.Microsecond, 0, math.MaxInt32*time.Microsecond), func(o *Options) **Duration { return &o.RTOMin }),
+	},
+	{
+		name: "rto_max", option: socket.RTOMax, phases: accept | dial | route, since: "6.15",
+		doc:   "longest time between retransmissions",
+		takes: "1s to 120s",
+		field: at(durations(time.Millisecond, 0, math.MaxInt32*time.Millisecond), func(o *Options) **Duration { return &o.RTOMax }),
+	},
+	{
+		// Before priority, which the kernel derives from it.
+		name: "dscp", option: socket.TrafficClass, phases: accept | dial | route, since: "2.0",
+		doc:   "differentiated services code point of what is sent",
+		field: at(codePoints, func(o *Options) **DSCP { return &o.DSCP }),
+	},
+	{
+		name: "priority", option: socket.Priority, phases: accept | dial | route, since: "2.0",
+		doc:        "queueing priority; more than 6 needs CAP_NET_ADMIN",
+		capability: "CAP_NET_ADMIN",
+		field:      at(counts(0, math.MaxInt32), func(o *Options) **Number { return &o.Priority }),
+	},
+	{
+		name: "mark", option: socket.Mark, phases: accept | dial | route, since: "2.6.25",
+		doc:        "firewall and routing mark",
+		capability: "CAP_NET_ADMIN",
+		field:      at(marks, func(o *Options) **Number { return &o.Mark }),
+	},
+	{
+		name: "ttl", option: socket.TTL, phases: accept | dial, since: "2.0",
+		doc:    "time to live, or hop limit",
+		bounds: "net.ipv4.ip_default_ttl",
+		field:  at(counts(1, 255), func(o *Options) **Number { return &o.TTL }),
+	},
+	{
+		name: "backlog", option: socket.Backlog, phases: listen, since: "2.0",
+		doc:    "connections that may wait for Accept",
+		bounds: "net.core.somaxconn", clamps: true,
+		field: at(counts(1, math.MaxInt32), func(o *Options) **Number { return &o.Backlog }),
+	},
+	{
+		name: "defer_accept", option: socket.DeferAccept, phases: listen, since: "2.4",
+		doc:    "how long Accept waits for a client's first bytes",
+		clamps: true,
+		field:  at(durations(time.Second, 0, math.MaxInt32*time.Second), func(o *Options) **Duration { return &o.DeferAccept }),
+	},
+	{
+		name: "fastopen", option: socket.FastOpen, phases: listen, since: "3.7",
+		doc:    "TCP Fast Open: connections with data in the SYN that may wait",
+		bounds: "net.ipv4.tcp_fastopen",
+		field:  at(counts(0, math.MaxInt32), func(o *Options) **Number { return &o.FastOpen }),
+	},
+	{
+		name: "raw", option: socket.Option{Name: "any"}, phases: listen | accept | dial | route, since: "2.0",
+		doc:   "any other option, by numbers; may repeat",
+		field: rawField{},
 	},
 	{
 		name: "on_unsupported", phases: listen | accept | dial | route,
 		doc:   "what this system refuses: fail the load, or warn and leave the option out",
-		field: at(unsupported, func(o *Options) **Unsupported { return &o.OnUnsupported }),
+		field: at(reactions, func(o *Options) **Unsupported { return &o.OnUnsupported }),
 	},
 }
 
@@ -73,11 +344,20 @@ type row struct {
 	name   string        // in Caddyfile and JSON
 	option socket.Option // the kernel's; none for a row that is not the kernel's business
 	phases phase
+	since  string // first version of Linux that has it
 	doc    string // one line
 
-	// doubled says that the kernel doubles the value, sysctl where it clamps it.
+	// takes is what values the kernel takes, where Options alone cannot tell;
+	// bounds is the sysctl with the kernel's limit or default. clamps says that
+	// the kernel quietly takes a smaller value instead of one beyond its limit,
+	// doubled that it doubles the value.
+	takes   string
+	bounds  string
+	clamps  bool
 	doubled bool
-	sysctl  string
+
+	// capability is what a process needs for some values.
+	capability string
 
 	field
 }
@@ -91,6 +371,9 @@ const (
 	dial                     // on each dialed connection
 	route                    // on the connection of the request being served
 )
+
+// phaseNames are the phases as documentation and the admin API name them.
+var phaseNames = map[phase]string{listen: "listen", accept: "accept", dial: "dial", route: "route"}
 
 // each returns the phases in set one by one.
 func each(set phase) []phase {

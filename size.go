@@ -1,10 +1,8 @@
 package sockopt
 
 import (
-	"encoding/json"
 	"fmt"
 	"math"
-	"reflect"
 	"strconv"
 
 	"github.com/dustin/go-humanize"
@@ -39,27 +37,14 @@ func (s Size) String() string {
 }
 
 // UnmarshalJSON reads a number of bytes or a string for ParseSize.
-func (s *Size) UnmarshalJSON(b []byte) error {
-	text := string(b)
-	if len(b) > 0 && b[0] == '"' {
-		if err := json.Unmarshal(b, &text); err != nil {
-			return err
-		}
-	} else if n, err := strconv.ParseInt(text, 10, 64); err != nil || n < 0 {
-		return notASize(text)
-	}
-	size, err := ParseSize(text)
-	if err != nil {
-		return notASize(strconv.Quote(text))
-	}
-	*s = size
-	return nil
+func (s *Size) UnmarshalJSON(b []byte) (err error) {
+	*s, err = fromJSON(b, wantSize, sizeOf, ParseSize)
+	return err
 }
 
-// notASize is the error to which encoding/json adds the name of the field.
-func notASize(text string) error {
-	return &json.UnmarshalTypeError{
-		Value: text + ", which is not " + wantSize + ",",
-		Type:  reflect.TypeFor[Size](),
+func sizeOf(n int64) (Size, error) {
+	if n < 0 {
+		return 0, fmt.Errorf("%d is not %s", n, wantSize)
 	}
+	return Size(n), nil
 }

@@ -206,9 +206,9 @@ func (c *Conn) acknowledge(fd int) {
 	if c.refused {
 		return
 	}
-	value := ackOnce
+	value := Value{Number: ackOnce}
 	if c.always {
-		value = ackAtOnce
+		value.Number = ackAtOnce
 	}
 	if err := QuickAck.set(fd, value); err != nil {
 		c.refused = true

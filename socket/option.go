@@ -15,11 +15,17 @@ type Option struct {
 	number
 }
 
-// Setting is an option with the value it shall have: 0 or 1 for a switch, bytes
-// for a buffer.
+// Value is what an option is set to, in the kernel's unit: 0 or 1 for a switch,
+// bytes for a buffer, and whatever socket(7), tcp(7) and ip(7) say of the rest.
+type Value struct {
+	Number int64
+	Text   string // in place of a number, for an option whose values are names
+}
+
+// Setting is an option with the value it shall have.
 type Setting struct {
 	Option Option
-	Value  int
+	Value  Value
 }
 
 // Set applies settings in order to the socket of c, in one trip through the
@@ -40,7 +46,7 @@ func Set(c syscall.Conn, settings []Setting, failed func(Setting, error)) error 
 //
 // Errors: net.ErrClosed, an *os.SyscallError, or errors.ErrUnsupported where
 // this system lacks the option or cannot read it.
-func Get(c syscall.Conn, o Option) (int, error) {
+func Get(c syscall.Conn, o Option) (Value, error) {
 	return get(c, o)
 }
 

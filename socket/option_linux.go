@@ -3,18 +3,36 @@ package socket
 import (
 	"errors"
 	"os"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// number is where the kernel keeps an option: both arguments of setsockopt(2).
+// number is where the kernel keeps an option: both arguments of setsockopt(2),
+// and the form of its value.
 type number struct {
 	level, name int
+	form        form
+
+	// ipv6 is the option of the same meaning at level IPPROTO_IPV6. A
+	// dual-stack socket has both, an IPv4 socket only the first.
+	ipv6 int
 }
 
+// form is how a value is passed to the kernel.
+type form uint8
+
+const (
+	integer form = iota // int
+	long                // unsigned long
+	text                // a name
+	linger              // struct linger
+	backlog             // the argument of listen(2)
+)
+
 // Supported reports whether this system has the option. Whether the running
-// kernel takes it too, a Scratch socket tells.
+// kernel takes it too, Try tells.
 func (o Option) Supported() bool { return o.number != number{} }
 
 func set(c syscall.Conn, settings []Setting, failed func(Setting, error)) error {
@@ -27,24 +45,76 @@ func set(c syscall.Conn, settings []Setting, failed func(Setting, error)) error 
 	})
 }
 
-func get(c syscall.Conn, o Option) (value int, err error) {
+func get(c syscall.Conn, o Option) (value Value, err error) {
 	if ctlErr := control(c, func(fd int) { value, err = o.get(fd) }); ctlErr != nil {
-		return 0, ctlErr
+		return Value{}, ctlErr
 	}
 	return value, err
 }
 
-func (o Option) set(fd, value int) error {
+func (o Option) set(fd int, v Value) error {
 	if !o.Supported() {
 		return errors.ErrUnsupported
 	}
-	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, o.level, o.name, value))
+	switch o.form {
+	case integer:
+		return os.NewSyscallError("setsockopt", o.setInt(fd, int(v.Number)))
+	case long:
+		return os.NewSyscallError("setsockopt", unix.SetsockoptUint64(fd, o.level, o.name, uint64(v.Number)))
+	case text:
+		return os.NewSyscallError("setsockopt", unix.SetsockoptString(fd, o.level, o.name, v.Text))
+	case linger:
+		l := unix.Linger{Onoff: 1, Linger: int32(v.Number)}
+		return os.NewSyscallError("setsockopt", unix.SetsockoptLinger(fd, o.level, o.name, &l))
+	case backlog:
+		return os.NewSyscallError("listen", unix.Listen(fd, int(v.Number)))
+	}
+	return errors.ErrUnsupported
 }
 
-func (o Option) get(fd int) (int, error) {
-	if !o.Supported() {
-		return 0, errors.ErrUnsupported
+func (o Option) setInt(fd, value int) error {
+	err := unix.SetsockoptInt(fd, o.level, o.name, value)
+	if err != nil || o.ipv6 == 0 {
+		return err
 	}
-	value, err := unix.GetsockoptInt(fd, o.level, o.name)
-	return value, os.NewSyscallError("getsockopt", err)
+	err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, o.ipv6, value)
+	if err == unix.ENOPROTOOPT {
+		return nil // an IPv4 socket
+	}
+	return err
+}
+
+func (o Option) get(fd int) (v Value, err error) {
+	if !o.Supported() {
+		return v, errors.ErrUnsupported
+	}
+	switch o.form {
+	case integer:
+		var n int
+		n, err = unix.GetsockoptInt(fd, o.level, o.name)
+		v.Number = int64(n)
+	case long:
+		var n uint64
+		n, err = unix.GetsockoptUint64(fd, o.level, o.name)
+		v.Number = int64(n)
+	case text:
+		v.Text, err = unix.GetsockoptString(fd, o.level, o.name)
+		v.Text = strings.TrimRight(v.Text, "\x00")
+	case linger:
+		var l *unix.Linger
+		l, err = unix.GetsockoptLinger(fd, o.level, o.name)
+		v.Number = -1
+		if err == nil && l.Onoff != 0 {
+			v.Number = int64(l.Linger)
+		}
+	case backlog:
+		// For a listening socket tcpi_sacked is the length of the accept
+		// queue (tcp_get_info in the kernel's net/ipv4/tcp.c).
+		var info *unix.TCPInfo
+		info, err = unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+		if err == nil {
+			v.Number = int64(info.Sacked)
+		}
+	}
+	return v, os.NewSyscallError("getsockopt", err)
 }

@@ -24,13 +24,11 @@ func set(c syscall.Conn, settings []Setting, failed func(Setting, error)) error 
 			failed(s, errors.ErrUnsupported)
 			continue
 		}
-		if err := s.Option.method(tcp, s.Value); err != nil {
+		if err := s.Option.method(tcp, int(s.Value.Number)); err != nil {
 			failed(s, err)
 		}
 	}
 	return nil
 }
 
-func get(syscall.Conn, Option) (int, error) { return 0, errors.ErrUnsupported }
-
-func setNoDelay(c *net.TCPConn, value int) error { return c.SetNoDelay(value != 0) }
+func get(syscall.Conn, Option) (Value, error) { return Value{}, errors.ErrUnsupported }

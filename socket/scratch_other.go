@@ -2,6 +2,11 @@
 
 package socket
 
+import "errors"
+
 // Try returns the value as it is: on systems other than Linux, options meet real
 // connections only.
-func Try(_ bool, s Setting) (effective int, err error) { return s.Value, nil }
+func Try(_ bool, s Setting) (effective Value, err error) { return s.Value, nil }
+
+// Default always fails with errors.ErrUnsupported.
+func Default(bool, Option) (Value, error) { return Value{}, errors.ErrUnsupported }

@@ -1,0 +1,50 @@
+package sockopt
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// Duration is a time span. In JSON it is a string such as "30s", "1m30s" or
+// "1d", or a number of nanoseconds. It is never negative.
+type Duration time.Duration
+
+// wantDuration says what a duration looks like.
+const wantDuration = "a duration such as 40ms, 30s or 2h"
+
+// ParseDuration reads a duration as Caddy does.
+func ParseDuration(text string) (Duration, error) {
+	d, err := caddy.ParseDuration(text)
+	if err != nil || d < 0 {
+		return 0, fmt.Errorf("%q is not %s", text, wantDuration)
+	}
+	return Duration(d), nil
+}
+
+// String returns the duration so that ParseDuration gives the same one back.
+func (d Duration) String() string {
+	s := time.Duration(d).String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// UnmarshalJSON reads a string for ParseDuration or a number of nanoseconds.
+func (d *Duration) UnmarshalJSON(b []byte) (err error) {
+	*d, err = fromJSON(b, wantDuration, durationOf, ParseDuration)
+	return err
+}
+
+func durationOf(n int64) (Duration, error) {
+	if n < 0 {
+		return 0, fmt.Errorf("%d is not %s", n, wantDuration)
+	}
+	return Duration(n), nil
+}

@@ -1,0 +1,46 @@
+package sockopt
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/caddy-sockopt/caddy-sockopt/socket"
+)
+
+// sysctl returns the value of a kernel parameter such as net.core.rmem_max, and
+// nothing where this system has none of that name.
+func sysctl(name string) string {
+	if name == "" {
+		return ""
+	}
+	value, err := os.ReadFile(filepath.Join("/proc/sys", strings.ReplaceAll(name, ".", "/")))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(value))
+}
+
+// kernelHas reports whether the running kernel is of this version or a later one.
+func kernelHas(since string) bool {
+	return compareVersions(socket.KernelRelease(), since) >= 0
+}
+
+// compareVersions compares the dotted numbers that two versions begin with:
+// 6.15.0-rc1 and 6.15 are equal.
+func compareVersions(a, b string) int {
+	x, y := versionNumbers(a), versionNumbers(b)
+	for i := range x {
+		if x[i] != y[i] {
+			return x[i] - y[i]
+		}
+	}
+	return 0
+}
+
+func versionNumbers(version string) (numbers [3]int) {
+	// What does not parse stays 0.
+	_, _ = fmt.Sscanf(version, "%d.%d.%d", &numbers[0], &numbers[1], &numbers[2])
+	return numbers
+}

@@ -7,6 +7,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
@@ -27,7 +28,7 @@ type ListenerWrapper struct {
 
 	settings settings
 	log      *zap.Logger
-	report   *report
+	server   string
 	tooLate  func()
 }
 
@@ -42,7 +43,9 @@ func (ListenerWrapper) CaddyModule() caddy.ModuleInfo {
 // Provision tries the named options on this kernel.
 func (w *ListenerWrapper) Provision(ctx caddy.Context) (err error) {
 	w.log = ctx.Logger()
-	w.report = newReport(w.log)
+	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
+		w.server = server.Name()
+	}
 	w.tooLate = sync.OnceFunc(func() {
 		w.log.Warn("quickack has no effect here: sockopt must be the first listener wrapper, before tls and proxy_protocol",
 			zap.String("quickack", string(w.settings.ack)))
@@ -58,7 +61,23 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 		return ln
 	}
 	w.prepare(ln)
-	return &listener{ln, w}
+	address := ln.Addr().String()
+	counters := countersOf(address)
+	activate(&activeListener{
+		Server:   w.server,
+		Address:  address,
+		QuickAck: string(w.settings.ack),
+		Options:  w.settings.effects,
+		wrapper:  w,
+		counters: counters,
+	})
+	return &listener{ln, w, newReport(counters, w.log)}
+}
+
+// Cleanup takes the wrapper's listeners out of what the admin API shows.
+func (w *ListenerWrapper) Cleanup() error {
+	deactivate(w)
+	return nil
 }
 
 // prepare sets the options of the listen phase. A buffer belongs there as well
@@ -89,6 +108,7 @@ func (w *ListenerWrapper) prepare(ln net.Listener) {
 type listener struct {
 	net.Listener
 	wrapper *ListenerWrapper
+	report  *report
 }
 
 // Accept waits for the next connection. Its errors are the inner listener's alone.
@@ -97,19 +117,20 @@ func (l *listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return conn, err
 	}
-	return l.wrapper.outfit(conn), nil
+	l.report.accepted.Add(1)
+	return l.wrapper.outfit(conn, l.report), nil
 }
 
 // outfit sets the options on a connection. It returns conn itself where nothing
 // needs a wrapped connection, or where others have wrapped it already: HTTP/2
 // needs the *tls.Conn that it knows.
-func (w *ListenerWrapper) outfit(conn net.Conn) net.Conn {
+func (w *ListenerWrapper) outfit(conn net.Conn, report *report) net.Conn {
 	tcp, ok := socket.TCPConn(conn)
 	if !ok {
 		return conn
 	}
 	err := socket.Set(tcp, w.settings.of[accept], func(s socket.Setting, err error) {
-		w.report.refused(s.Option, tcp, err)
+		report.refusedBy(tcp, s.Option, err)
 	})
 	if err != nil || w.settings.ack == socket.AckOff {
 		return conn
@@ -118,7 +139,7 @@ func (w *ListenerWrapper) outfit(conn net.Conn) net.Conn {
 		w.tooLate()
 		return conn
 	}
-	acking, err := socket.NewConn(tcp, w.settings.ack, w.report)
+	acking, err := socket.NewConn(tcp, w.settings.ack, report)
 	if err != nil {
 		return conn
 	}

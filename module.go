@@ -7,10 +7,17 @@
 //	options.go   the options: an option is added there, as a field and a row
 //	kind.go      how the values of options are written, checked and printed
 //	check.go     tries the named options at load and says what the kernel made of them
-//	report.go    counts and logs what connections refused
+//	support.go   what this system offers of each option
+//	kernel.go    the kernel's release and parameters
+//	counters.go  counters that survive a change of configuration
+//	report.go    counts what happens to connections and logs what they refuse
+//	active.go    the listeners of the running configuration
+//	admin.go     the admin endpoint, admin.api.sockopt
+//	command.go   the command "caddy sockopt"
 //	listener.go  the listener wrapper, caddy.listeners.sockopt
 //	echo.go      the handler http.handlers.echo_payload
-//	size.go      sizes in bytes, as numbers or text
+//	size.go, duration.go, number.go, dscp.go, raw.go, json.go
+//	             values as a person writes them
 //	caddyfile.go the grammar of every directive
 //
 // The kernel's side is in the package socket.
@@ -20,12 +27,15 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 func init() {
 	caddy.RegisterModule(ListenerWrapper{})
 	caddy.RegisterModule(EchoPayload{})
+	caddy.RegisterModule(AdminAPI{})
+	caddycmd.RegisterCommand(command)
 	httpcaddyfile.RegisterHandlerDirective("echo_payload", parseEchoPayload)
 	httpcaddyfile.RegisterDirectiveOrder("echo_payload", httpcaddyfile.After, "respond")
 }
@@ -34,8 +44,11 @@ func init() {
 var (
 	_ caddy.Module          = ListenerWrapper{}
 	_ caddy.Provisioner     = (*ListenerWrapper)(nil)
+	_ caddy.CleanerUpper    = (*ListenerWrapper)(nil)
 	_ caddy.ListenerWrapper = (*ListenerWrapper)(nil)
 	_ caddyfile.Unmarshaler = (*ListenerWrapper)(nil)
+
+	_ caddy.AdminRouter = AdminAPI{}
 
 	_ caddy.Module                = EchoPayload{}
 	_ caddy.Provisioner           = (*EchoPayload)(nil)

@@ -2,7 +2,6 @@ package sockopt
 
 import (
 	"net"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -11,21 +10,21 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-// report counts the options that connections refused, and logs them at a
+// report counts what happens to connections, and logs what they refuse at a
 // bounded rate.
 type report struct {
-	log    *zap.Logger
-	errors atomic.Uint64
-	often  rate.Sometimes
+	*counters
+	log   *zap.Logger
+	often rate.Sometimes
 }
 
-func newReport(log *zap.Logger) *report {
-	return &report{log: log, often: rate.Sometimes{First: 1, Interval: 10 * time.Second}}
+func newReport(c *counters, log *zap.Logger) *report {
+	return &report{counters: c, log: log, often: rate.Sometimes{First: 1, Interval: 10 * time.Second}}
 }
 
-// refused counts an option that one connection refused.
-func (r *report) refused(o socket.Option, conn net.Conn, err error) {
-	count := r.errors.Add(1)
+// refusedBy counts an option that one connection refused.
+func (r *report) refusedBy(conn net.Conn, o socket.Option, err error) {
+	count := r.refuse(o, err)
 	r.often.Do(func() {
 		r.log.Error("option refused by a connection, which goes on without it",
 			zap.String("option", o.Name),
@@ -36,9 +35,9 @@ func (r *report) refused(o socket.Option, conn net.Conn, err error) {
 }
 
 // Acknowledged implements socket.Observer.
-func (r *report) Acknowledged() {}
+func (r *report) Acknowledged() { r.acknowledged.Add(1) }
 
 // AcknowledgeFailed implements socket.Observer.
 func (r *report) AcknowledgeFailed(c *socket.Conn, err error) {
-	r.refused(socket.QuickAck, c.TCPConn, err)
+	r.refusedBy(c.TCPConn, socket.QuickAck, err)
 }

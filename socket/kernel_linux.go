@@ -1,6 +1,10 @@
 package socket
 
-import "golang.org/x/sys/unix"
+import (
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
 
 // KernelRelease returns the release of the running kernel, as uname -r prints
 // it, or nothing where it cannot be told.
@@ -11,3 +15,6 @@ func KernelRelease() string {
 	}
 	return unix.ByteSliceToString(name.Release[:])
 }
+
+// errnoName returns the name of an error number in errno(3).
+func errnoName(errno syscall.Errno) string { return unix.ErrnoName(errno) }

@@ -1,0 +1,82 @@
+package sockopt
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/caddy-sockopt/caddy-sockopt/socket"
+)
+
+// counters count what the connections of one listening address did. They live
+// as long as the process, so that they survive a change of configuration.
+type counters struct {
+	accepted     atomic.Uint64
+	acknowledged atomic.Uint64
+
+	mu      sync.Mutex
+	refused map[refusalKey]uint64
+}
+
+type refusalKey struct{ option, errno string }
+
+// allCounters are the counters by listening address: as many as there are
+// addresses in the configurations that this process has run.
+var allCounters = struct {
+	sync.Mutex
+	of map[string]*counters
+}{of: make(map[string]*counters)}
+
+// countersOf returns the counters of an address.
+func countersOf(address string) *counters {
+	allCounters.Lock()
+	defer allCounters.Unlock()
+	c, ok := allCounters.of[address]
+	if !ok {
+		c = &counters{refused: make(map[refusalKey]uint64)}
+		allCounters.of[address] = c
+	}
+	return c
+}
+
+// refuse counts an option that a connection refused, and returns how often it
+// has been refused for this reason.
+func (c *counters) refuse(o socket.Option, err error) uint64 {
+	key := refusalKey{o.Name, socket.ErrnoName(err)}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refused[key]++
+	return c.refused[key]
+}
+
+// counts are counters at one moment.
+type countersNow struct {
+	Accepted     uint64    `json:"accepted"`
+	Acknowledged uint64    `json:"acknowledged"`
+	Refused      []refusal `json:"refused"`
+}
+
+// refusal is how often an option was refused for one reason.
+type refusal struct {
+	Option string `json:"option"`
+	Errno  string `json:"errno"`
+	Count  uint64 `json:"count"`
+}
+
+func (c *counters) now() countersNow {
+	now := countersNow{
+		Accepted:     c.accepted.Load(),
+		Acknowledged: c.acknowledged.Load(),
+		Refused:      []refusal{},
+	}
+	c.mu.Lock()
+	for key, count := range c.refused {
+		now.Refused = append(now.Refused, refusal{key.option, key.errno, count})
+	}
+	c.mu.Unlock()
+	slices.SortFunc(now.Refused, func(a, b refusal) int {
+		return cmp.Or(cmp.Compare(a.Option, b.Option), cmp.Compare(a.Errno, b.Errno))
+	})
+	return now
+}

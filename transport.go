@@ -1,0 +1,184 @@
+package sockopt
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-sockopt/caddy-sockopt/socket"
+)
+
+// Transport is Caddy's http transport to backends, with socket options on the
+// connections that it dials. Without any option named it already cures the stall
+// of a backend that has Nagle's algorithm on: quickack is auto.
+//
+// All that the http transport takes, it takes. Unix sockets are left untouched.
+// With HTTP/3, which runs over UDP, naming an option is an error.
+//
+// An option that the kernel refuses on one connection is counted and logged at a
+// bounded rate; the connection goes on without it.
+type Transport struct {
+	reverseproxy.HTTPTransport
+
+	// The options of the connections to backends.
+	Socket Options `json:"socket,omitzero"`
+
+	settings settings
+	log      *zap.Logger
+	report   *report
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Transport) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.reverse_proxy.transport.sockopt",
+		New: func() caddy.Module { return new(Transport) },
+	}
+}
+
+// Provision sets up the http transport and tries the named options on this kernel.
+func (t *Transport) Provision(ctx caddy.Context) (err error) {
+	t.log = ctx.Logger()
+	if err := t.HTTPTransport.Provision(ctx); err != nil {
+		return err
+	}
+	if slices.Contains(t.Versions, "3") {
+		if !reflect.ValueOf(t.Socket).IsZero() {
+			return errors.New("socket: HTTP/3 runs over UDP, which has none of these options; leave the socket block out, or 3 out of versions")
+		}
+		return nil
+	}
+	t.settings, err = t.Socket.resolve(dial, t.log)
+	if err != nil {
+		return err
+	}
+	t.report = newReport(countersOf(""), t.log)
+	t.Transport.DialContext = t.dial(t.Transport.DialContext)
+	if t.Transport.DialTLSContext != nil {
+		t.Transport.DialTLSContext = t.dialTLS
+	}
+	return nil
+}
+
+// dial returns a dial function whose connections have the options.
+func (t *Transport) dial(inner dialFunc) dialFunc {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := inner(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return t.outfit(conn), nil
+	}
+}
+
+type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
+
+// outfit sets the options on a connection.
+func (t *Transport) outfit(conn net.Conn) net.Conn {
+	tcp, ok := socket.TCPConn(conn)
+	if !ok {
+		return conn
+	}
+	t.report.accepted.Add(1)
+	acking := t.settings.apply(tcp, dial, t.report)
+	if acking == nil {
+		return conn
+	}
+	if t.ReadTimeout > 0 || t.WriteTimeout > 0 {
+		return &timeoutConn{acking, time.Duration(t.ReadTimeout), time.Duration(t.WriteTimeout)}
+	}
+	return acking
+}
+
+// dialTLS replaces the http transport's own, which wraps the connection before
+// anybody can see it. There is one where the server name has a placeholder, and
+// where a PROXY protocol header goes before the handshake.
+func (t *Transport) dialTLS(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := t.Transport.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	config := t.Transport.TLSClientConfig.Clone()
+	if repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok && strings.Contains(config.ServerName, "{") {
+		config.ServerName = repl.ReplaceAll(config.ServerName, "")
+	}
+	if caddyhttp.GetVar(ctx, h1OnlyVar) == true {
+		config.NextProtos = nil
+	}
+	if t.Transport.TLSHandshakeTimeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, t.Transport.TLSHandshakeTimeout)
+		defer cancel()
+	}
+	tlsConn := tls.Client(conn, config)
+	if err := tlsConn.HandshakeContext(ctx); err != nil {
+		_ = tlsConn.Close()
+		return nil, err
+	}
+	return tlsConn, nil
+}
+
+// h1OnlyVar is the variable with which Caddy's reverse_proxy asks for a
+// connection that speaks no HTTP/2 (tlsH1OnlyVarKey there).
+const h1OnlyVar = "reverse_proxy.tls_h1_only"
+
+// RoundTrip sends a request like the http transport. When a response has been
+// read to its end, its connection is told: then nobody waits for an
+// acknowledgement, and the next request will carry it.
+func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if t.settings.ack == socket.AckAuto {
+		var acking *socket.Conn
+		req = req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
+			GotConn: func(info httptrace.GotConnInfo) { acking, _ = socket.AckingConn(info.Conn) },
+			PutIdleConn: func(error) {
+				if acking != nil {
+					acking.Settle()
+				}
+			},
+		}))
+	}
+	return t.HTTPTransport.RoundTrip(req)
+}
+
+// timeoutConn bounds every read and write, as the http transport's own
+// connections do where read_timeout or write_timeout is set.
+type timeoutConn struct {
+	*socket.Conn
+	read, write time.Duration
+}
+
+// NetConn returns the connection without the bounds.
+func (c *timeoutConn) NetConn() net.Conn { return c.Conn }
+
+// Read reads within the read timeout.
+func (c *timeoutConn) Read(p []byte) (int, error) {
+	if c.read > 0 {
+		if err := c.SetReadDeadline(time.Now().Add(c.read)); err != nil {
+			return 0, err
+		}
+	}
+	return c.Conn.Read(p)
+}
+
+// Write writes within the write timeout.
+func (c *timeoutConn) Write(p []byte) (int, error) {
+	if c.write > 0 {
+		if err := c.SetWriteDeadline(time.Now().Add(c.write)); err != nil {
+			return 0, err
+		}
+	}
+	return c.Conn.Write(p)
+}

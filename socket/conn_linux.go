@@ -15,6 +15,10 @@ import (
 // Conn is a *net.TCPConn that acknowledges what it received before the peer has
 // to wait for it. All that a *net.TCPConn does, it does, with the same errors;
 // reads and writes allocate nothing.
+//
+// What leaves with ReadFrom or net.Buffers, which are those of the *net.TCPConn,
+// does not count as a write. The next read that parks then asks for an
+// acknowledgement that is already sent: a system call, and no segment.
 type Conn struct {
 	*net.TCPConn
 	raw      syscall.RawConn
@@ -61,7 +65,8 @@ func (c *Conn) NetConn() net.Conn { return c.TCPConn }
 //
 // A read into a buffer of one byte never makes AckAuto acknowledge: it is
 // net/http watching whether the client leaves while a handler runs, and the
-// handler's reply will carry the acknowledgement.
+// handler's reply will carry the acknowledgement. Who waits for the last byte of
+// a message in a buffer of that size has no help from c.
 func (c *Conn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return c.TCPConn.Read(p)
@@ -77,50 +82,47 @@ func (c *Conn) Read(p []byte) (int, error) {
 }
 
 // Write writes like (*net.TCPConn).Write. What it sends carries the
-// acknowledgement of all that was read before.
+// acknowledgement of all that was received before.
 func (c *Conn) Write(p []byte) (int, error) {
-	c.owed.Store(false)
+	if len(p) > 0 { // otherwise nothing is sent
+		c.owed.Store(false)
+	}
 	return c.TCPConn.Write(p)
-}
-
-// ReadFrom sends what r holds, with sendfile(2) or splice(2) where
-// (*net.TCPConn).ReadFrom does so.
-func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
-	c.owed.Store(false)
-	return c.TCPConn.ReadFrom(r)
 }
 
 // WriteTo moves to w what c receives, until the peer closes its side. Towards
 // another TCP connection the bytes move with splice(2).
-func (c *Conn) WriteTo(w io.Writer) (int64, error) {
-	if dst, ok := w.(*Conn); ok {
-		dst.owed.Store(false)
-		w = dst.TCPConn
+func (c *Conn) WriteTo(w io.Writer) (written int64, err error) {
+	switch dst := w.(type) {
+	case *Conn:
+		written, err = c.spliceTo(dst)
+	case *net.TCPConn:
+		written, err = c.spliceTo(&Conn{TCPConn: dst})
+	default:
+		written, err = io.Copy(w, struct{ io.Reader }{c})
 	}
-	dst, ok := w.(*net.TCPConn)
-	if !ok {
-		return io.Copy(w, struct{ io.Reader }{c})
+	if err != nil {
+		err = c.opError("writeto", err)
 	}
-	return c.spliceTo(dst)
+	return written, err
 }
 
 // spliceTo waits with a peek, so that the read that parks is seen, and then has
 // the kernel move what is there.
-func (c *Conn) spliceTo(dst *net.TCPConn) (written int64, err error) {
+func (c *Conn) spliceTo(dst *Conn) (written int64, err error) {
 	peek := c.peekStep
 	waiting := io.LimitedReader{R: c.TCPConn}
 	for {
 		n, err := c.wait(peek, nil)
-		if err != nil {
-			return written, c.opError("read", err)
+		if n == 0 || err != nil {
+			return written, err
 		}
-		if n == 0 {
-			return written, nil
-		}
-		waiting.N = int64(n)
-		moved, err := dst.ReadFrom(&waiting)
-		written += moved
+		// In this order, since dst may be c, as in an echo server.
 		c.owed.Store(true)
+		dst.owed.Store(false)
+		waiting.N = int64(n)
+		moved, err := dst.TCPConn.ReadFrom(&waiting)
+		written += moved
 		if err != nil {
 			return written, err
 		}
@@ -135,6 +137,8 @@ func (c *Conn) wait(step func(fd uintptr) bool, buf []byte) (int, error) {
 	err := c.raw.Read(step)
 	if err == nil {
 		err = c.err
+	} else if opErr, ok := errors.AsType[*net.OpError](err); ok {
+		err = opErr.Err // closed or out of time, in the words of a raw connection
 	}
 	n := c.n
 	c.buf, c.n, c.err = nil, 0, nil
@@ -226,10 +230,7 @@ const (
 	ackOnce   = 2
 )
 
-// opError is err as (*net.TCPConn).Read returns it.
+// opError is err as the *net.TCPConn returns it.
 func (c *Conn) opError(op string, err error) error {
-	if raw, ok := errors.AsType[*net.OpError](err); ok {
-		err = raw.Err
-	}
 	return &net.OpError{Op: op, Net: c.RemoteAddr().Network(), Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: err}
 }

@@ -12,7 +12,13 @@ const maxWraps = 16
 // TCPConn returns the kernel's TCP connection inside c, however often c is
 // wrapped: by Conn, by *tls.Conn, by a PROXY protocol connection, or by a struct
 // that embeds a net.Conn. It never reads from c and never blocks.
-func TCPConn(c net.Conn) (*net.TCPConn, bool) {
+func TCPConn(c net.Conn) (conn *net.TCPConn, ok bool) {
+	// The methods called are those of others, and a nil may be in their way.
+	defer func() {
+		if recover() != nil {
+			conn, ok = nil, false
+		}
+	}()
 	for range maxWraps {
 		switch w := c.(type) {
 		case nil:
@@ -20,15 +26,15 @@ func TCPConn(c net.Conn) (*net.TCPConn, bool) {
 		case *net.TCPConn:
 			return w, w != nil
 		case *Conn:
-			return w.TCPConn, true
+			c = w.TCPConn
 		case interface{ NetConn() net.Conn }:
 			c = w.NetConn()
 		case interface{ Raw() net.Conn }:
 			c = w.Raw()
 		case interface{ TCPConn() (*net.TCPConn, bool) }:
-			return w.TCPConn()
+			c, _ = w.TCPConn()
 		default:
-			c, _ = embedded(w, "Conn").(net.Conn)
+			c, _ = embedded(w, "Conn", "TCPConn").(net.Conn)
 		}
 	}
 	return nil, false
@@ -45,16 +51,16 @@ func TCPListener(ln net.Listener) (*net.TCPListener, bool) {
 		case *net.TCPListener:
 			return w, w != nil
 		default:
-			ln, _ = embedded(w, "Listener").(net.Listener)
+			ln, _ = embedded(w, "Listener", "TCPListener").(net.Listener)
 		}
 	}
 	return nil, false
 }
 
-// embedded returns the exported field of this name of the struct, or of the
-// struct behind the pointer, that wrapper is. There is no other way to what an
-// unexported type of another package wraps.
-func embedded(wrapper any, name string) any {
+// embedded returns the first exported field by one of these names of the struct,
+// or of the struct behind the pointer, that wrapper is. There is no other way to
+// what an unexported type of another package wraps.
+func embedded(wrapper any, names ...string) any {
 	v := reflect.ValueOf(wrapper)
 	if v.Kind() == reflect.Pointer {
 		v = v.Elem()
@@ -62,13 +68,16 @@ func embedded(wrapper any, name string) any {
 	if v.Kind() != reflect.Struct {
 		return nil
 	}
-	field, ok := v.Type().FieldByName(name)
-	if !ok || !field.IsExported() {
-		return nil
+	for _, name := range names {
+		field, ok := v.Type().FieldByName(name)
+		if !ok || !field.IsExported() {
+			continue
+		}
+		inner, err := v.FieldByIndexErr(field.Index)
+		if err != nil || !inner.CanInterface() {
+			continue
+		}
+		return inner.Interface()
 	}
-	inner, err := v.FieldByIndexErr(field.Index)
-	if err != nil || !inner.CanInterface() {
-		return nil
-	}
-	return inner.Interface()
+	return nil
 }

@@ -1,0 +1,349 @@
+package socket
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// wired is a Conn under test, its peer, and what the Conn acknowledged.
+type wired struct {
+	*Conn
+	*acks
+	peer *net.TCPConn
+}
+
+// A step is one thing that happens on a connection.
+type step func(t *testing.T, w wired)
+
+// receive has the peer send n bytes, which one read then finds.
+func receive(n int) step {
+	return func(t *testing.T, w wired) {
+		send(t, w.peer, strings.Repeat("*", n))
+		awaitBytes(t, w, n)
+		require.Equal(t, result{int64(n), nil}, read(w, n+1)())
+	}
+}
+
+// awaitBytes returns when n bytes wait in the kernel to be read from c.
+func awaitBytes(t testing.TB, c syscall.Conn, n int) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; runtime.Gosched() {
+		var waiting int
+		require.NoError(t, control(c, func(fd int) { waiting, _ = unix.IoctlGetInt(fd, unix.TIOCINQ) }))
+		if waiting == n {
+			return
+		}
+		require.True(t, time.Now().Before(deadline), "%d bytes wait, not %d", waiting, n)
+	}
+}
+
+// await reads into a buffer of size bytes until the read parks, and then ends it
+// with a deadline.
+func await(size int) step {
+	return func(t *testing.T, w wired) {
+		done := inBackground(read(w, size))
+		awaitParked(t, 1)
+		require.NoError(t, w.SetReadDeadline(time.Unix(1, 0)))
+		require.ErrorIs(t, (<-done).err, os.ErrDeadlineExceeded)
+		require.NoError(t, w.SetReadDeadline(time.Time{}))
+	}
+}
+
+// answer writes n bytes.
+func answer(n int) step {
+	return func(t *testing.T, w wired) { send(t, w.Conn, strings.Repeat("*", n)) }
+}
+
+func TestAcknowledgements(t *testing.T) {
+	const size = 4096
+	cases := []struct {
+		name  string
+		mode  AckMode
+		steps []step
+		want  int64
+	}{
+		{"a first read parks", AckAuto, []step{await(size)}, 0},
+		{"a read parks after bytes", AckAuto, []step{receive(5), await(size)}, 1},
+		{"a read parks after bytes in many reads", AckAuto, []step{receive(5), receive(5), receive(5), await(size)}, 1},
+		{"a read parks again", AckAuto, []step{receive(5), await(size), await(size), await(size)}, 1},
+		{"bytes come in two pieces", AckAuto, []step{receive(5), await(size), receive(5), await(size)}, 2},
+		{"no read parks", AckAuto, []step{receive(5), receive(5), receive(5)}, 0},
+		{"a write comes in between", AckAuto, []step{receive(5), answer(5), await(size)}, 0},
+		{"a write comes before", AckAuto, []step{answer(5), receive(5), await(size)}, 1},
+		{"an empty write sends nothing", AckAuto, []step{receive(5), answer(0), await(size)}, 1},
+		{"a one-byte read parks", AckAuto, []step{receive(5), await(1)}, 0},
+		{"a larger read parks after a one-byte read", AckAuto, []step{receive(5), await(1), await(size)}, 1},
+		{"a read parks after one byte", AckAuto, []step{receive(1), await(size)}, 1},
+		{"requests and answers", AckAuto, slices.Repeat([]step{receive(5), answer(5), await(size)}, 10), 0},
+
+		{"on: a first read parks", AckOn, []step{await(size)}, 0},
+		{"on: each read", AckOn, []step{receive(5), receive(5), receive(5)}, 3},
+		{"on: a read parks after", AckOn, []step{receive(5), await(size)}, 1},
+		{"on: a write comes in between", AckOn, []step{receive(5), answer(5), await(size)}, 1},
+		{"on: a one-byte read parks", AckOn, []step{receive(5), await(1)}, 1},
+	}
+	for _, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			accepted, peer := pair(t)
+			conn, observer := wrap(t, accepted, tc.mode)
+			for _, do := range tc.steps {
+				do(t, wired{conn, observer, peer})
+			}
+			require.Equal(t, tc.want, observer.acknowledged.Load())
+			require.Zero(t, observer.failed.Load())
+		})
+	}
+}
+
+// What leaves beside Write is not seen, and the acknowledgement that is then
+// asked for is one that the peer has already.
+func TestAcknowledgementThatWasSentIsNoSegment(t *testing.T) {
+	const payload = "12345"
+	cases := []struct {
+		name   string
+		answer func(t *testing.T, c *Conn)
+	}{
+		{"ReadFrom", func(t *testing.T, c *Conn) {
+			n, err := c.ReadFrom(fileOf(t, []byte(payload)))
+			require.NoError(t, err)
+			require.EqualValues(t, len(payload), n)
+		}},
+		{"net.Buffers", func(t *testing.T, c *Conn) {
+			n, err := (&net.Buffers{[]byte(payload)}).WriteTo(c)
+			require.NoError(t, err)
+			require.EqualValues(t, len(payload), n)
+		}},
+	}
+	for _, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			accepted, peer := pair(t)
+			conn, observer := wrap(t, accepted, AckAuto)
+			w := wired{conn, observer, peer}
+			for range 32 { // past the segments that the kernel acknowledges at once
+				receive(5)(t, w)
+				answer(5)(t, w)
+			}
+			receive(5)(t, w)
+			tc.answer(t, conn)
+			before, err := Info(conn)
+			require.NoError(t, err)
+			await(16)(t, w)
+			after, err := Info(conn)
+			require.NoError(t, err)
+			require.EqualValues(t, 1, observer.acknowledged.Load())
+			require.Equal(t, before.Segs_out, after.Segs_out)
+		})
+	}
+}
+
+// mptcpPair returns both ends of a connection that speaks MPTCP.
+func mptcpPair(t testing.TB) (accepted, peer *net.TCPConn) {
+	t.Helper()
+	var config net.ListenConfig
+	config.SetMultipathTCP(true)
+	ln, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	var dialer net.Dialer
+	dialer.SetMultipathTCP(true)
+	accepted, peer = connect(t, ln, dialer)
+	if multipath, err := accepted.MultipathTCP(); err != nil || !multipath {
+		t.Skip("this kernel has no MPTCP, or has it switched off in net.mptcp.enabled")
+	}
+	return accepted, peer
+}
+
+func TestMPTCPRefusesOnce(t *testing.T) {
+	for _, mode := range []AckMode{AckAuto, AckOn} {
+		t.Run(string(mode), func(t *testing.T) {
+			accepted, peer := mptcpPair(t)
+			conn, observer := wrap(t, accepted, mode)
+			for range 3 {
+				receive(5)(t, wired{conn, observer, peer})
+				await(16)(t, wired{conn, observer, peer})
+			}
+			answer(5)(t, wired{Conn: conn})
+			require.Equal(t, result{5, nil}, read(peer, 16)())
+
+			require.EqualValues(t, 1, observer.failed.Load())
+			require.ErrorIs(t, *observer.err.Load(), syscall.ENOPROTOOPT)
+			require.Zero(t, observer.acknowledged.Load())
+		})
+	}
+}
+
+// Both directions at once, for the race detector to watch.
+func TestReadAndWriteAtOnce(t *testing.T) {
+	const messages, size = 2000, 64
+	accepted, peer := pair(t)
+	conn, _ := wrap(t, accepted, AckAuto)
+	write := func(c net.Conn) func() result {
+		return func() result {
+			for range messages {
+				if _, err := c.Write(make([]byte, size)); err != nil {
+					return result{0, err}
+				}
+			}
+			return result{messages * size, nil}
+		}
+	}
+	drain := func(c net.Conn) func() result {
+		return func() result {
+			n, err := io.ReadFull(c, make([]byte, messages*size))
+			return result{int64(n), err}
+		}
+	}
+	for _, done := range []<-chan result{
+		inBackground(write(conn)), inBackground(drain(conn)),
+		inBackground(write(peer)), inBackground(drain(peer)),
+	} {
+		require.Equal(t, result{messages * size, nil}, <-done)
+	}
+}
+
+// reply reads requests of size bytes from c, in pieces of more than one byte, and
+// answers each with one byte.
+func reply(c net.Conn, size int) error {
+	request := make([]byte, size)
+	for {
+		for missing := size; missing > 0; {
+			n, err := c.Read(request[:missing])
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			missing -= n
+		}
+		if _, err := c.Write(request[:1]); err != nil {
+			return err
+		}
+	}
+}
+
+// tunnel moves bytes both ways between c and another connection, whose far end
+// it returns.
+func tunnel(t testing.TB, c tcp) *net.TCPConn {
+	t.Helper()
+	backend, dialed := pair(t)
+	forward := func(dst, src tcp) func() result {
+		return func() result {
+			n, err := io.Copy(dst, src)
+			return result{n, errors.Join(err, dst.CloseWrite())}
+		}
+	}
+	there, back := inBackground(forward(dialed, c)), inBackground(forward(c, dialed))
+	t.Cleanup(func() {
+		require.NoError(t, (<-there).err)
+		require.NoError(t, (<-back).err)
+	})
+	return backend
+}
+
+// A client that keeps Nagle's algorithm on and sends its request in pieces waits
+// for the delayed acknowledgement of the first piece, at least TCP_DELACK_MIN of
+// the kernel's include/net/tcp.h: 40 ms.
+func TestStall(t *testing.T) {
+	const pieces, piece, warmUp, rounds = 3, "**", 30, 11
+	const stalled, prompt = 30 * time.Millisecond, 10 * time.Millisecond
+	for _, v := range variants {
+		for _, through := range []string{"server", "tunnel"} {
+			t.Run(v.name+"/"+through, func(t *testing.T) {
+				accepted, client := pair(t)
+				server := v.wrap(t, accepted)
+				if through == "tunnel" {
+					server = tunnel(t, server)
+				}
+				served := inBackground(func() result { return result{0, reply(server, pieces*len(piece))} })
+
+				require.NoError(t, client.SetNoDelay(false))
+				var took []time.Duration
+				for range warmUp + rounds {
+					started := time.Now()
+					for range pieces {
+						send(t, client, piece)
+					}
+					require.Equal(t, result{1, nil}, read(client, 2)())
+					took = append(took, time.Since(started))
+				}
+				took = took[warmUp:]
+				slices.Sort(took)
+				median := took[rounds/2]
+				if v.name == "TCPConn" {
+					require.Greater(t, median, stalled)
+				} else {
+					require.Less(t, median, prompt)
+				}
+
+				require.NoError(t, client.CloseWrite())
+				require.NoError(t, (<-served).err)
+				require.NoError(t, server.CloseWrite())
+			})
+		}
+	}
+}
+
+// A client that sends each request in one write costs AckAuto no segment more
+// than a plain connection, and AckOn one for each request.
+func TestSegments(t *testing.T) {
+	const requests, size = 2000, 100
+	segments := make(map[string]float64)
+	for _, v := range variants {
+		accepted, client := pair(t)
+		server := v.wrap(t, accepted)
+		served := inBackground(func() result { return result{0, reply(server, size)} })
+		request := make([]byte, size)
+		for range requests {
+			_, err := client.Write(request)
+			require.NoError(t, err)
+			require.Equal(t, result{1, nil}, read(client, 2)())
+		}
+		info, err := Info(accepted)
+		require.NoError(t, err)
+		require.NoError(t, client.CloseWrite())
+		require.NoError(t, (<-served).err)
+
+		t.Logf("%s: for each request %.3f segments in, %.3f out", v.name,
+			float64(info.Segs_in)/requests, float64(info.Segs_out)/requests)
+		segments[v.name+" in"] = float64(info.Segs_in)
+		segments[v.name+" out"] = float64(info.Segs_out)
+	}
+	require.InEpsilon(t, segments["TCPConn in"], segments["auto in"], 0.01)
+	require.InEpsilon(t, segments["TCPConn out"], segments["auto out"], 0.01)
+	require.Greater(t, segments["on out"], 1.8*segments["TCPConn out"])
+}
+
+// Towards a client that sends each request in two pieces, AckAuto sends one
+// acknowledgement, for the first piece. The answer carries the other.
+func TestSegmentsWithoutAStall(t *testing.T) {
+	const requests, pieces, piece = 500, 2, "**"
+	accepted, client := pair(t)
+	conn, _ := wrap(t, accepted, AckAuto)
+	served := inBackground(func() result { return result{0, reply(conn, pieces*len(piece))} })
+	require.NoError(t, client.SetNoDelay(false))
+	for range requests {
+		for range pieces {
+			send(t, client, piece)
+		}
+		require.Equal(t, result{1, nil}, read(client, 2)())
+	}
+	info, err := Info(conn)
+	require.NoError(t, err)
+	require.NoError(t, client.CloseWrite())
+	require.NoError(t, (<-served).err)
+
+	t.Logf("for each request %.3f segments out", float64(info.Segs_out)/requests)
+	require.Less(t, float64(info.Segs_out), 2.2*requests)
+}

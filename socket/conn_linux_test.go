@@ -1,0 +1,353 @@
+package socket
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/net/nettest"
+)
+
+// acks is an Observer that counts.
+type acks struct {
+	acknowledged atomic.Int64
+	failed       atomic.Int64
+	err          atomic.Pointer[error] // of the last failure
+}
+
+func (a *acks) Acknowledged() { a.acknowledged.Add(1) }
+
+func (a *acks) AcknowledgeFailed(_ *Conn, err error) {
+	a.failed.Add(1)
+	a.err.Store(&err)
+}
+
+// wrap returns c as a Conn, and what it acknowledges.
+func wrap(t testing.TB, c *net.TCPConn, mode AckMode) (*Conn, *acks) {
+	t.Helper()
+	observer := new(acks)
+	conn, err := NewConn(c, mode, observer)
+	require.NoError(t, err)
+	return conn, observer
+}
+
+// tcp is what a Conn and a *net.TCPConn have in common.
+type tcp interface {
+	net.Conn
+	io.WriterTo
+	CloseRead() error
+	CloseWrite() error
+}
+
+// variants are the modes, and the *net.TCPConn that they are compared with.
+var variants = []struct {
+	name string
+	wrap func(testing.TB, *net.TCPConn) tcp
+}{
+	{"TCPConn", func(_ testing.TB, c *net.TCPConn) tcp { return c }},
+	{"auto", func(t testing.TB, c *net.TCPConn) tcp { conn, _ := wrap(t, c, AckAuto); return conn }},
+	{"on", func(t testing.TB, c *net.TCPConn) tcp { conn, _ := wrap(t, c, AckOn); return conn }},
+}
+
+// result is what a read or a write returns.
+type result struct {
+	n   int64
+	err error
+}
+
+// inBackground calls f in a goroutine that awaitParked knows by this name.
+func inBackground(f func() result) <-chan result {
+	done := make(chan result, 1)
+	go func() { done <- f() }()
+	return done
+}
+
+func read(c net.Conn, size int) func() result {
+	return func() result {
+		n, err := c.Read(make([]byte, size))
+		return result{int64(n), err}
+	}
+}
+
+// awaitParked returns when n goroutines of inBackground are parked. The scheduler
+// says so itself, so that nothing depends on time.
+func awaitParked(t testing.TB, n int) {
+	t.Helper()
+	stacks := make([]byte, 4<<20)
+	for deadline := time.Now().Add(patience); ; runtime.Gosched() {
+		parked := 0
+		for stack := range bytes.SplitSeq(stacks[:runtime.Stack(stacks, true)], []byte("\n\n")) {
+			if bytes.Contains(stack, []byte("[IO wait")) && bytes.Contains(stack, []byte("socket.inBackground")) {
+				parked++
+			}
+		}
+		if parked == n {
+			return
+		}
+		require.True(t, time.Now().Before(deadline), "%d goroutines parked, not %d", parked, n)
+	}
+}
+
+func TestConnIsANetConn(t *testing.T) {
+	for _, mode := range []AckMode{AckAuto, AckOn} {
+		t.Run(string(mode), func(t *testing.T) {
+			nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
+				accepted, peer := pair(t)
+				conn, _ := wrap(t, accepted, mode)
+				return conn, peer, func() { conn.Close(); peer.Close() }, nil
+			})
+		})
+	}
+}
+
+// parkThen reads from c, and calls f once that read has parked.
+func parkThen(t testing.TB, c tcp, f func() error) result {
+	t.Helper()
+	done := inBackground(read(c, 16))
+	awaitParked(t, 1)
+	require.NoError(t, f())
+	return <-done
+}
+
+// reset has peer answer with RST from now on.
+func reset(t testing.TB, peer *net.TCPConn) {
+	t.Helper()
+	require.NoError(t, peer.SetLinger(0))
+	require.NoError(t, peer.Close())
+}
+
+func send(t testing.TB, c net.Conn, s string) {
+	t.Helper()
+	_, err := io.WriteString(c, s)
+	require.NoError(t, err)
+}
+
+func TestConnAnswersLikeTCPConn(t *testing.T) {
+	past := time.Unix(1, 0)
+	cases := []struct {
+		name string
+		do   func(t *testing.T, c tcp, peer *net.TCPConn) result
+		n    int64
+		err  error // that the result is, by errors.Is
+	}{
+		{"read what is there", func(t *testing.T, c tcp, peer *net.TCPConn) result {
+			send(t, peer, "12345")
+			return read(c, 16)()
+		}, 5, nil},
+		{"read part of what is there", func(t *testing.T, c tcp, peer *net.TCPConn) result {
+			send(t, peer, "12345")
+			return read(c, 3)()
+		}, 3, nil},
+		{"read what comes later", func(t *testing.T, c tcp, peer *net.TCPConn) result {
+			return parkThen(t, c, func() error { send(t, peer, "12345"); return nil })
+		}, 5, nil},
+		{"read at the end", func(t *testing.T, c tcp, peer *net.TCPConn) result {
+			require.NoError(t, peer.Close())
+			return read(c, 16)()
+		}, 0, io.EOF},
+		{"read when the end comes later", func(t *testing.T, c tcp, peer *net.TCPConn) result {
+			return parkThen(t, c, peer.CloseWrite)
+		}, 0, io.EOF},
+		{"read bytes before the end", func(t *testing.T, c tcp, peer *net.TCPConn) result {
+			send(t, peer, "12345")
+			require.NoError(t, peer.Close())
+			return read(c, 16)()
+		}, 5, nil},
+		{"read nothing", func(_ *testing.T, c tcp, _ *net.TCPConn) result {
+			return read(c, 0)()
+		}, 0, nil},
+		{"read nothing at the end", func(t *testing.T, c tcp, peer *net.TCPConn) result {
+			require.NoError(t, peer.Close())
+			return read(c, 0)()
+		}, 0, nil},
+		{"read nothing after Close", func(t *testing.T, c tcp, _ *net.TCPConn) result {
+			require.NoError(t, c.Close())
+			return read(c, 0)()
+		}, 0, net.ErrClosed},
+		{"read after Close", func(t *testing.T, c tcp, _ *net.TCPConn) result {
+			require.NoError(t, c.Close())
+			return read(c, 16)()
+		}, 0, net.ErrClosed},
+		{"Close while a read is parked", func(t *testing.T, c tcp, _ *net.TCPConn) result {
+			return parkThen(t, c, c.Close)
+		}, 0, net.ErrClosed},
+		{"read after the deadline, bytes there or not", func(t *testing.T, c tcp, peer *net.TCPConn) result {
+			send(t, peer, "12345")
+			require.NoError(t, c.SetReadDeadline(past))
+			return read(c, 16)()
+		}, 0, os.ErrDeadlineExceeded},
+		{"deadline while a read is parked", func(t *testing.T, c tcp, _ *net.TCPConn) result {
+			return parkThen(t, c, func() error { return c.SetReadDeadline(past) })
+		}, 0, os.ErrDeadlineExceeded},
+		{"read after a deadline was lifted", func(t *testing.T, c tcp, peer *net.TCPConn) result {
+			require.ErrorIs(t, parkThen(t, c, func() error { return c.SetReadDeadline(past) }).err, os.ErrDeadlineExceeded)
+			require.NoError(t, c.SetReadDeadline(time.Time{}))
+			send(t, peer, "12345")
+			return read(c, 16)()
+		}, 5, nil},
+		{"read after a reset", func(t *testing.T, c tcp, peer *net.TCPConn) result {
+			reset(t, peer)
+			return read(c, 16)()
+		}, 0, syscall.ECONNRESET},
+		{"reset while a read is parked", func(t *testing.T, c tcp, peer *net.TCPConn) result {
+			return parkThen(t, c, func() error { reset(t, peer); return nil })
+		}, 0, syscall.ECONNRESET},
+		{"write after a reset", func(t *testing.T, c tcp, peer *net.TCPConn) result {
+			reset(t, peer)
+			require.ErrorIs(t, read(c, 16)().err, syscall.ECONNRESET)
+			n, err := c.Write([]byte("12345"))
+			return result{int64(n), err}
+		}, 0, syscall.EPIPE},
+		{"write after Close", func(t *testing.T, c tcp, _ *net.TCPConn) result {
+			require.NoError(t, c.Close())
+			n, err := c.Write([]byte("12345"))
+			return result{int64(n), err}
+		}, 0, net.ErrClosed},
+		{"write after the deadline", func(t *testing.T, c tcp, _ *net.TCPConn) result {
+			require.NoError(t, c.SetWriteDeadline(past))
+			n, err := c.Write([]byte("12345"))
+			return result{int64(n), err}
+		}, 0, os.ErrDeadlineExceeded},
+		{"read after CloseRead", func(t *testing.T, c tcp, _ *net.TCPConn) result {
+			require.NoError(t, c.CloseRead())
+			return read(c, 16)()
+		}, 0, io.EOF},
+		{"CloseRead while a read is parked", func(t *testing.T, c tcp, _ *net.TCPConn) result {
+			return parkThen(t, c, c.CloseRead)
+		}, 0, io.EOF},
+		{"write after CloseWrite", func(t *testing.T, c tcp, _ *net.TCPConn) result {
+			require.NoError(t, c.CloseWrite())
+			n, err := c.Write([]byte("12345"))
+			return result{int64(n), err}
+		}, 0, syscall.EPIPE},
+		{"read after CloseWrite", func(t *testing.T, c tcp, peer *net.TCPConn) result {
+			require.NoError(t, c.CloseWrite())
+			require.ErrorIs(t, read(peer, 16)().err, io.EOF)
+			send(t, peer, "12345")
+			return read(c, 16)()
+		}, 5, nil},
+		{"WriteTo after Close", func(t *testing.T, c tcp, _ *net.TCPConn) result {
+			require.NoError(t, c.Close())
+			n, err := c.WriteTo(io.Discard)
+			return result{n, err}
+		}, 0, net.ErrClosed},
+		{"WriteTo after the deadline", func(t *testing.T, c tcp, _ *net.TCPConn) result {
+			require.NoError(t, c.SetReadDeadline(past))
+			n, err := c.WriteTo(io.Discard)
+			return result{n, err}
+		}, 0, os.ErrDeadlineExceeded},
+		{"WriteTo after a reset", func(t *testing.T, c tcp, peer *net.TCPConn) result {
+			reset(t, peer)
+			n, err := c.WriteTo(io.Discard)
+			return result{n, err}
+		}, 0, syscall.ECONNRESET},
+		{"WriteTo until the end", func(t *testing.T, c tcp, peer *net.TCPConn) result {
+			send(t, peer, "12345")
+			require.NoError(t, peer.Close())
+			n, err := c.WriteTo(io.Discard)
+			return result{n, err}
+		}, 5, nil},
+		{"WriteTo a writer that fails", func(t *testing.T, c tcp, peer *net.TCPConn) result {
+			send(t, peer, "12345")
+			r, w := io.Pipe()
+			require.NoError(t, r.Close())
+			n, err := c.WriteTo(w)
+			return result{n, err}
+		}, 0, io.ErrClosedPipe},
+	}
+	for _, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			answers := make(map[string]string)
+			for _, v := range variants {
+				accepted, peer := pair(t)
+				c := v.wrap(t, accepted)
+				got := tc.do(t, c, peer)
+				require.Equal(t, tc.n, got.n, v.name)
+				require.ErrorIs(t, got.err, tc.err, v.name)
+				answers[v.name] = shape(c, got.err)
+			}
+			require.Equal(t, answers["TCPConn"], answers["auto"])
+			require.Equal(t, answers["TCPConn"], answers["on"])
+		})
+	}
+}
+
+// shape describes all of an error of c but the addresses, which differ from one
+// connection to the next: of them it says whose they are.
+func shape(c net.Conn, err error) string {
+	if opErr, ok := err.(*net.OpError); ok { //nolint:errorlint // one layer at a time
+		return fmt.Sprintf("%s %s, ours %t, theirs %t, timeout %t, temporary %t: ", opErr.Op, opErr.Net,
+			opErr.Source == c.LocalAddr(), opErr.Addr == c.RemoteAddr(), opErr.Timeout(), opErr.Temporary()) +
+			shape(c, opErr.Err)
+	}
+	return fmt.Sprintf("%T %v", err, err)
+}
+
+func TestReadsWaitForEachOther(t *testing.T) {
+	accepted, peer := pair(t)
+	conn, _ := wrap(t, accepted, AckAuto)
+	first := inBackground(read(conn, 16))
+	awaitParked(t, 1)
+	second := inBackground(read(conn, 16))
+	require.NoError(t, conn.Close())
+	require.ErrorIs(t, (<-first).err, net.ErrClosed)
+	require.ErrorIs(t, (<-second).err, net.ErrClosed)
+	require.ErrorIs(t, read(peer, 16)().err, io.EOF)
+}
+
+func TestNewConnNeedsASocket(t *testing.T) {
+	_, err := NewConn(new(net.TCPConn), AckAuto, new(acks))
+	require.ErrorIs(t, err, syscall.EINVAL)
+}
+
+// descriptors counts the open descriptors of this process.
+func descriptors(t testing.TB) int {
+	t.Helper()
+	open, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	return len(open)
+}
+
+func TestNothingLeaks(t *testing.T) {
+	const conns = 500
+	ln := listen(t)
+	connect(t, ln, net.Dialer{}) // so that the runtime's poller is there
+	openBefore, runningBefore := descriptors(t), runtime.NumGoroutine()
+
+	var ours, theirs [conns]net.Conn
+	var done [conns]<-chan result
+	for i := range conns {
+		c, peer := connect(t, ln, net.Dialer{})
+		conn, _ := wrap(t, c, AckAuto)
+		ours[i], theirs[i] = conn, peer
+		if i%2 == 0 {
+			done[i] = inBackground(read(conn, 16))
+			continue
+		}
+		done[i] = inBackground(func() result {
+			n, err := conn.WriteTo(io.Discard)
+			return result{n, err}
+		})
+	}
+	awaitParked(t, conns)
+	for i := range conns {
+		require.NoError(t, ours[i].Close())
+		require.ErrorIs(t, (<-done[i]).err, net.ErrClosed)
+		require.NoError(t, theirs[i].Close())
+	}
+
+	for deadline := time.Now().Add(patience); descriptors(t) > openBefore || runtime.NumGoroutine() > runningBefore; runtime.Gosched() {
+		require.True(t, time.Now().Before(deadline), "%d descriptors open, %d before; %d goroutines, %d before",
+			descriptors(t), openBefore, runtime.NumGoroutine(), runningBefore)
+	}
+}
+
+var _ tcp = (*Conn)(nil)

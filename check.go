@@ -3,6 +3,7 @@ package sockopt
 import (
 	"errors"
 	"fmt"
+	"net"
 	"runtime"
 	"strings"
 	"syscall"
@@ -34,6 +35,15 @@ type effect struct {
 	// ClampedBy is what made the effective value smaller than the requested
 	// one: the name of a sysctl, or "kernel".
 	ClampedBy string `json:"clamped_by,omitempty"`
+}
+
+// set sets on conn what the phase says, and reports what conn refuses. It returns
+// false where conn is closed.
+func (s settings) set(conn *net.TCPConn, p phase, report *report) bool {
+	err := socket.Set(conn, s.of[p], func(refused socket.Setting, err error) {
+		report.refusedBy(conn, refused.Option, err)
+	})
+	return err == nil
 }
 
 // resolve tries every named option on scratch sockets of the kinds that it will

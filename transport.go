@@ -93,8 +93,11 @@ func (t *Transport) outfit(conn net.Conn) net.Conn {
 		return conn
 	}
 	t.report.accepted.Add(1)
-	acking := t.settings.apply(tcp, dial, t.report)
-	if acking == nil {
+	if !t.settings.set(tcp, dial, t.report) || t.settings.ack == socket.AckOff {
+		return conn
+	}
+	acking, err := socket.NewConn(tcp, t.settings.ack, t.report)
+	if err != nil {
 		return conn
 	}
 	if t.ReadTimeout > 0 || t.WriteTimeout > 0 {

@@ -90,6 +90,11 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return c.TCPConn.Write(p)
 }
 
+// Settle tells that nobody waits for the acknowledgement of what was read so far,
+// because it is a whole message: what is written next will carry it. The caller
+// is the goroutine that reads, before it reads on.
+func (c *Conn) Settle() { c.owed.Store(false) }
+
 // WriteTo moves to w what c receives, until the peer closes its side. Towards
 // another TCP connection the bytes move with splice(2).
 func (c *Conn) WriteTo(w io.Writer) (written int64, err error) {

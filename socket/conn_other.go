@@ -15,6 +15,9 @@ type Conn struct {
 // NetConn returns the *net.TCPConn.
 func (c *Conn) NetConn() net.Conn { return c.TCPConn }
 
+// Settle does nothing.
+func (c *Conn) Settle() {}
+
 // NewConn always fails with errors.ErrUnsupported.
 func NewConn(*net.TCPConn, AckMode, Observer) (*Conn, error) {
 	return nil, errors.ErrUnsupported

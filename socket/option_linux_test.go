@@ -15,7 +15,7 @@ import (
 )
 
 // bogus is an option that no kernel has.
-var bogus = Option{"TCP_BOGUS", number{unix.IPPROTO_TCP, 9999}}
+var bogus = Option{"TCP_BOGUS", number{level: unix.IPPROTO_TCP, name: 9999}}
 
 // bufferMax is what the kernel clamps a buffer to, before it doubles it.
 func bufferMax(t testing.TB, sysctl string) int {
@@ -84,13 +84,13 @@ func TestSetAndGet(t *testing.T) {
 			c := kind.open(t)
 			for _, tc := range cases {
 				got := make(refused)
-				require.NoError(t, Set(c, []Setting{{tc.option, tc.set}}, got.failed))
+				require.NoError(t, Set(c, []Setting{to(tc.option, tc.set)}, got.failed))
 				if strings.HasSuffix(kind.name, "MPTCP") && tc.option.Name == QuickAck.Name {
 					require.ErrorIs(t, got[QuickAck.Name], syscall.ENOPROTOOPT)
 					continue
 				}
 				require.Empty(t, got)
-				requireEffective(t, c, Setting{tc.option, tc.want})
+				requireEffective(t, c, to(tc.option, tc.want))
 			}
 		})
 	}
@@ -99,17 +99,17 @@ func TestSetAndGet(t *testing.T) {
 func TestAcceptedInheritsBuffers(t *testing.T) {
 	ln := listen(t)
 	got := make(refused)
-	require.NoError(t, Set(ln, []Setting{{RecvBuffer, 96 << 10}, {SendBuffer, 80 << 10}}, got.failed))
+	require.NoError(t, Set(ln, []Setting{to(RecvBuffer, 96<<10), to(SendBuffer, 80<<10)}, got.failed))
 	require.Empty(t, got)
 	accepted, _ := connect(t, ln, net.Dialer{})
-	requireEffective(t, accepted, Setting{RecvBuffer, 192 << 10}, Setting{SendBuffer, 160 << 10})
+	requireEffective(t, accepted, to(RecvBuffer, 192<<10), to(SendBuffer, 160<<10))
 }
 
 func TestSetGoesOnAfterARefusal(t *testing.T) {
 	missing := Option{Name: "SO_ELSEWHERE"}
 	accepted, _ := pair(t)
 	got := make(refused)
-	require.NoError(t, Set(accepted, []Setting{{NoDelay, 0}, {bogus, 1}, {missing, 1}, {SendBuffer, 64 << 10}}, got.failed))
+	require.NoError(t, Set(accepted, []Setting{to(NoDelay, 0), to(bogus, 1), to(missing, 1), to(SendBuffer, 64<<10)}, got.failed))
 
 	require.Len(t, got, 2)
 	require.ErrorIs(t, got[bogus.Name], syscall.ENOPROTOOPT)
@@ -117,7 +117,7 @@ func TestSetGoesOnAfterARefusal(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, "setsockopt", syscallErr.Syscall)
 	require.ErrorIs(t, got[missing.Name], errors.ErrUnsupported)
-	requireEffective(t, accepted, Setting{NoDelay, 0}, Setting{SendBuffer, 128 << 10})
+	requireEffective(t, accepted, to(NoDelay, 0), to(SendBuffer, 128<<10))
 }
 
 func TestGetWhatTheKernelLacks(t *testing.T) {
@@ -135,7 +135,7 @@ func TestClosedSocket(t *testing.T) {
 			c := kind.open(t)
 			require.NoError(t, c.(interface{ Close() error }).Close())
 			unreached := func(Setting, error) { t.Error("a setting was tried") }
-			require.ErrorIs(t, Set(c, []Setting{{NoDelay, 1}}, unreached), net.ErrClosed)
+			require.ErrorIs(t, Set(c, []Setting{to(NoDelay, 1)}, unreached), net.ErrClosed)
 			_, err := Get(c, NoDelay)
 			require.ErrorIs(t, err, net.ErrClosed)
 			_, err = Info(c)
@@ -146,8 +146,8 @@ func TestClosedSocket(t *testing.T) {
 
 func TestSettingsShareOneTrip(t *testing.T) {
 	accepted, _ := pair(t)
-	one := []Setting{{NoDelay, 1}}
-	four := []Setting{{NoDelay, 1}, {QuickAck, 0}, {RecvBuffer, 64 << 10}, {SendBuffer, 64 << 10}}
+	one := []Setting{to(NoDelay, 1)}
+	four := []Setting{to(NoDelay, 1), to(QuickAck, 0), to(RecvBuffer, 64<<10), to(SendBuffer, 64<<10)}
 	unexpected := func(s Setting, err error) { t.Error(s.Option.Name, err) }
 	allocs := func(settings []Setting) float64 {
 		return testing.AllocsPerRun(1000, func() {

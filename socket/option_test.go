@@ -12,13 +12,16 @@ type refused map[string]error
 
 func (r refused) failed(s Setting, err error) { r[s.Option.Name] = err }
 
+// to is the setting of an option to a number.
+func to[N int | int64](o Option, number N) Setting { return Setting{o, Value{Number: int64(number)}} }
+
 func TestSetOnEverySystem(t *testing.T) {
 	cases := []Setting{
-		{NoDelay, 0},
-		{NoDelay, 1},
-		{QuickAck, 0},
-		{RecvBuffer, 64 << 10},
-		{SendBuffer, 64 << 10},
+		to(NoDelay, 0),
+		to(NoDelay, 1),
+		to(QuickAck, 0),
+		to(RecvBuffer, 64<<10),
+		to(SendBuffer, 64<<10),
 	}
 	for _, s := range cases {
 		t.Run(s.Option.Name, func(t *testing.T) {
@@ -45,7 +48,7 @@ func TestUnsupportedOption(t *testing.T) {
 	require.False(t, missing.Supported())
 	accepted, _ := pair(t)
 	got := make(refused)
-	require.NoError(t, Set(accepted, []Setting{{missing, 1}, {NoDelay, 0}}, got.failed))
+	require.NoError(t, Set(accepted, []Setting{to(missing, 1), to(NoDelay, 0)}, got.failed))
 	require.Len(t, got, 1)
 	require.ErrorIs(t, got[missing.Name], errors.ErrUnsupported)
 	_, err := Get(accepted, missing)

@@ -12,19 +12,29 @@ const maxWraps = 16
 // TCPConn returns the kernel's TCP connection inside c, however often c is
 // wrapped: by Conn, by *tls.Conn, by a PROXY protocol connection, or by a struct
 // that embeds a net.Conn. It never reads from c and never blocks.
-func TCPConn(c net.Conn) (conn *net.TCPConn, ok bool) {
+func TCPConn(c net.Conn) (*net.TCPConn, bool) { return find[*net.TCPConn](c) }
+
+// AckingConn returns the Conn inside c, which may be wrapped like TCPConn's.
+func AckingConn(c net.Conn) (*Conn, bool) { return find[*Conn](c) }
+
+// find returns the outermost T that c is or wraps.
+func find[T interface {
+	comparable
+	net.Conn
+}](c net.Conn) (found T, ok bool) {
 	// The methods called are those of others, and a nil may be in their way.
 	defer func() {
 		if recover() != nil {
-			conn, ok = nil, false
+			ok = false
 		}
 	}()
 	for range maxWraps {
+		if match, isT := c.(T); isT {
+			return match, match != *new(T)
+		}
 		switch w := c.(type) {
-		case nil:
-			return nil, false
-		case *net.TCPConn:
-			return w, w != nil
+		case nil, *net.TCPConn:
+			return found, false
 		case *Conn:
 			c = w.TCPConn
 		case interface{ NetConn() net.Conn }:
@@ -37,7 +47,7 @@ func TCPConn(c net.Conn) (conn *net.TCPConn, ok bool) {
 			c, _ = embedded(w, "Conn", "TCPConn").(net.Conn)
 		}
 	}
-	return nil, false
+	return found, false
 }
 
 // TCPListener returns the kernel's listening TCP socket inside ln, however often

@@ -19,7 +19,7 @@ import (
 func (w *ListenerWrapper) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the wrapper's name
 	if d.NextArg() {
-		return d.Errf("sockopt takes no argument %q; name options in a block: sockopt { nodelay on }", d.Val())
+		return d.Errf("sockopt takes no argument, but options in a block, one a line; %q is too many", d.Val())
 	}
 	return parseBlock(d, w.lines(listen|accept))
 }
@@ -41,7 +41,7 @@ func (o *Options) lines(phases phase) []line {
 	return lines
 }
 
-// Caddyfile returns the named options as lines that parse to the same options.
+// caddyfile returns the named options as lines that parse to the same options.
 func (o Options) caddyfile() string {
 	var b strings.Builder
 	for _, r := range rows {
@@ -77,7 +77,7 @@ func (e *EchoPayload) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}
 	}
 	if d.NextArg() {
-		return d.Errf("echo_payload takes one size; %q is too many", d.Val())
+		return d.Errf("echo_payload takes one value, %s; %q is too many", wantSize, d.Val())
 	}
 	return parseBlock(d, []line{
 		size,
@@ -92,10 +92,13 @@ func (e *EchoPayload) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		},
 		{
 			name:  "content_type",
-			want:  "a media type such as text/plain",
+			want:  wantContentType,
 			isSet: func() bool { return e.ContentType != "" },
 			parse: func(value string) error {
 				e.ContentType = value
+				if value == "" {
+					return fmt.Errorf("%q is not %s", value, wantContentType)
+				}
 				return nil
 			},
 		},
@@ -110,6 +113,8 @@ func (e *EchoPayload) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		},
 	})
 }
+
+const wantContentType = "a media type such as text/plain"
 
 func sizeLine(name string, place **Size, check func(Size) error) line {
 	return line{
@@ -152,7 +157,7 @@ func parseLine(d *caddyfile.Dispenser, lines []line) error {
 		return d.Errf("unknown option %q; here it can be %s", name, names(lines))
 	}
 	if l.isSet() {
-		return d.Errf("%s is set twice", name)
+		return d.Errf("%s is set twice; leave one of them out", name)
 	}
 	args := d.RemainingArgs()
 	want := 1
@@ -174,7 +179,9 @@ func parseLine(d *caddyfile.Dispenser, lines []line) error {
 	if err := l.parse(value); err != nil {
 		return d.Errf("%s: %v", name, err)
 	}
-	if nesting := d.Nesting(); d.NextBlock(nesting) {
+	if d.NextLine() {
+		d.Prev()
+	} else if d.Next() { // on the same line as all arguments: a brace
 		return d.Errf("%s takes no block", name)
 	}
 	return nil

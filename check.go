@@ -28,6 +28,9 @@ func (o Options) resolve(phases phase, log *zap.Logger) (settings, error) {
 		if !r.isSet(&o) {
 			continue
 		}
+		if r.phases&phases == 0 {
+			return s, fmt.Errorf("%s cannot be set here; here it can be %s", r.name, names(o.lines(phases)))
+		}
 		if err := r.check(&o); err != nil {
 			return s, fmt.Errorf("%s: %w", r.name, err)
 		}
@@ -38,9 +41,9 @@ func (o Options) resolve(phases phase, log *zap.Logger) (settings, error) {
 		}
 		if err := r.try(&o, phases, log); err != nil {
 			if o.OnUnsupported == nil || *o.OnUnsupported != unsupportedWarn {
-				return s, err
+				return s, fmt.Errorf("%w; leave the option out, or set on_unsupported warn", err)
 			}
-			log.Warn("option left out", zap.String("option", r.name), zap.Error(err))
+			log.Warn("option left out: this system refuses it", zap.String("option", r.name), zap.Error(err))
 			r.unset(&o)
 			continue
 		}
@@ -65,7 +68,7 @@ func (o Options) resolve(phases phase, log *zap.Logger) (settings, error) {
 // effective value with the requested one.
 func (r row) try(o *Options, phases phase, log *zap.Logger) error {
 	if !r.option.Supported() {
-		return fmt.Errorf("%s %s: %s is not available on %s; leave the option out, or set on_unsupported warn",
+		return fmt.Errorf("%s %s: %s is not available on %s",
 			r.name, r.text(o), r.option.Name, runtime.GOOS)
 	}
 	requested, _ := r.kernel(o)
@@ -74,7 +77,7 @@ func (r row) try(o *Options, phases phase, log *zap.Logger) error {
 		var err error
 		effective, err = socket.Try(p == listen, socket.Setting{Option: r.option, Value: requested})
 		if err != nil {
-			return fmt.Errorf("%s %s: this kernel refuses %s: %w; leave the option out, or set on_unsupported warn",
+			return fmt.Errorf("%s %s: this kernel refuses %s: %w",
 				r.name, r.text(o), r.option.Name, err)
 		}
 	}

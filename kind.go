@@ -65,7 +65,7 @@ var (
 		text:  Size.String,
 		check: func(s Size) error {
 			if s < 1 || s > math.MaxInt32 {
-				return fmt.Errorf("must be from 1 to %d bytes", math.MaxInt32)
+				return fmt.Errorf("%s is not from 1 to %d bytes; leave the option out for the kernel's default", s, math.MaxInt32)
 			}
 			return nil
 		},

@@ -1,7 +1,10 @@
 package sockopt
 
 import (
+	"crypto/tls"
+	"errors"
 	"net"
+	"reflect"
 	"sync"
 
 	"go.uber.org/zap"
@@ -15,13 +18,17 @@ import (
 // and some on its listening sockets too. Without any option named it already
 // cures the stall of clients that wait for an acknowledgement: quickack is auto.
 //
-// It must be placed before the "tls" wrapper and before "proxy_protocol". Behind
-// one of them the options are set all the same, but quickack auto and on have
-// no effect, which is logged. Unix sockets are left untouched. HTTP/3 runs over
-// UDP and never meets a listener wrapper.
+// It must be placed before the "tls" wrapper, which has to be listed for that:
+// where it is not, Caddy puts it first. It must also be placed before
+// "proxy_protocol" and "http_redirect". Behind one of them the options are set
+// all the same, but quickack auto and on have no effect, which is logged. Unix
+// sockets are left untouched. HTTP/3 runs over UDP and never meets a listener
+// wrapper.
 //
 // An option that the kernel refuses on one connection is counted and logged at
-// a bounded rate; the connection goes on without it.
+// a bounded rate; the connection goes on without it. What is set on a listening
+// socket that Caddy inherits ("fd/3") stays set when a later configuration no
+// longer names it, since the socket is the same.
 type ListenerWrapper struct {
 	Options
 
@@ -44,7 +51,7 @@ func (w *ListenerWrapper) Provision(ctx caddy.Context) (err error) {
 	w.log = ctx.Logger()
 	w.report = newReport(w.log)
 	w.tooLate = sync.OnceFunc(func() {
-		w.log.Warn("quickack has no effect here: sockopt must be the first listener wrapper, before tls and proxy_protocol",
+		w.log.Warn("quickack has no effect here: list sockopt first among the listener wrappers, and tls after it",
 			zap.String("quickack", string(w.settings.ack)))
 	})
 	w.settings, err = w.resolve(listen|accept, w.log)
@@ -58,8 +65,14 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 		return ln
 	}
 	w.prepare(ln)
+	if reflect.TypeOf(ln) == tlsListener && w.settings.ack != socket.AckOff {
+		w.tooLate()
+	}
 	return &listener{ln, w}
 }
+
+// tlsListener is the type of what Caddy puts before the wrappers listed after "tls".
+var tlsListener = reflect.TypeOf(tls.NewListener(nil, nil))
 
 // prepare sets the options of the listen phase. A buffer belongs there as well
 // as on the accepted connections: it raises the first window that is offered,
@@ -102,16 +115,26 @@ func (l *listener) Accept() (net.Conn, error) {
 
 // outfit sets the options on a connection. It returns conn itself where nothing
 // needs a wrapped connection, or where others have wrapped it already: HTTP/2
-// needs the *tls.Conn that it knows.
+// needs the *tls.Conn that it knows. It calls none of conn's own methods, which
+// may wait for the client, as those of a PROXY protocol connection do.
 func (w *ListenerWrapper) outfit(conn net.Conn) net.Conn {
-	tcp, ok := socket.TCPConn(conn)
-	if !ok {
+	named := w.settings.of[accept]
+	if len(named) == 0 && w.settings.ack == socket.AckOff {
 		return conn
 	}
-	err := socket.Set(tcp, w.settings.of[accept], func(s socket.Setting, err error) {
+	tcp, ok := socket.TCPConn(conn)
+	if !ok {
+		w.report.unreachable(conn, errNotTCP)
+		return conn
+	}
+	err := socket.Set(tcp, named, func(s socket.Setting, err error) {
 		w.report.refused(s.Option, tcp, err)
 	})
-	if err != nil || w.settings.ack == socket.AckOff {
+	if err != nil {
+		w.report.unreachable(conn, err)
+		return conn
+	}
+	if w.settings.ack == socket.AckOff {
 		return conn
 	}
 	if conn != net.Conn(tcp) {
@@ -120,7 +143,10 @@ func (w *ListenerWrapper) outfit(conn net.Conn) net.Conn {
 	}
 	acking, err := socket.NewConn(tcp, w.settings.ack, w.report)
 	if err != nil {
+		w.report.unreachable(conn, err)
 		return conn
 	}
 	return acking
 }
+
+var errNotTCP = errors.New("no TCP connection is found in it")

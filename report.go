@@ -1,6 +1,7 @@
 package sockopt
 
 import (
+	"fmt"
 	"net"
 	"sync/atomic"
 	"time"
@@ -11,8 +12,8 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-// report counts the options that connections refused, and logs them at a
-// bounded rate.
+// report counts the options that connections refused and the connections that
+// could not be reached, and logs the first of them in each interval.
 type report struct {
 	log    *zap.Logger
 	errors atomic.Uint64
@@ -30,7 +31,19 @@ func (r *report) refused(o socket.Option, conn net.Conn, err error) {
 		r.log.Error("option refused by a connection, which goes on without it",
 			zap.String("option", o.Name),
 			zap.Stringer("remote", conn.RemoteAddr()),
-			zap.Uint64("refused_so_far", count),
+			zap.Uint64("errors_so_far", count),
+			zap.Error(err))
+	})
+}
+
+// unreachable counts a connection whose socket cannot be reached. It names the
+// type alone: a method of conn may wait for the client.
+func (r *report) unreachable(conn net.Conn, err error) {
+	count := r.errors.Add(1)
+	r.often.Do(func() {
+		r.log.Error("cannot reach the socket of a connection; its options are not set",
+			zap.String("type", fmt.Sprintf("%T", conn)),
+			zap.Uint64("errors_so_far", count),
 			zap.Error(err))
 	})
 }

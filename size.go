@@ -6,6 +6,8 @@ import (
 	"math"
 	"reflect"
 	"strconv"
+	"strings"
+	"unicode"
 
 	"github.com/dustin/go-humanize"
 )
@@ -17,13 +19,21 @@ type Size int64
 // wantSize says what a size looks like.
 const wantSize = "a size such as 64KiB, 1MB or a number of bytes"
 
-// ParseSize reads a size as a person writes it: "256KiB", "1MB", "10000".
+// ParseSize reads a size as a person writes it, with the units of Caddy's other
+// sizes: "256KiB", "1.5MB", "10000".
 func ParseSize(text string) (Size, error) {
 	n, err := humanize.ParseBytes(text)
-	if err != nil || n > math.MaxInt64 {
+	if err != nil || n > math.MaxInt64 || misread(text) {
 		return 0, fmt.Errorf("%q is not %s", text, wantSize)
 	}
 	return Size(n), nil
+}
+
+// misread reports whether humanize makes something of text that nobody means: 15 MB
+// of "1,5MB", and 1 byte of "1.5".
+func misread(text string) bool {
+	return strings.Contains(text, ",") ||
+		strings.Contains(text, ".") && !strings.ContainsFunc(text, unicode.IsLetter)
 }
 
 // String returns the size with the largest binary unit that divides it, so that
@@ -41,25 +51,19 @@ func (s Size) String() string {
 // UnmarshalJSON reads a number of bytes or a string for ParseSize.
 func (s *Size) UnmarshalJSON(b []byte) error {
 	text := string(b)
-	if len(b) > 0 && b[0] == '"' {
+	if strings.HasPrefix(text, `"`) {
 		if err := json.Unmarshal(b, &text); err != nil {
 			return err
 		}
-	} else if n, err := strconv.ParseInt(text, 10, 64); err != nil || n < 0 {
-		return notASize(text)
 	}
 	size, err := ParseSize(text)
 	if err != nil {
-		return notASize(strconv.Quote(text))
+		// To this error encoding/json adds the name of the field.
+		return &json.UnmarshalTypeError{
+			Value: string(b) + ", which is not " + wantSize + ",",
+			Type:  reflect.TypeFor[Size](),
+		}
 	}
 	*s = size
 	return nil
-}
-
-// notASize is the error to which encoding/json adds the name of the field.
-func notASize(text string) error {
-	return &json.UnmarshalTypeError{
-		Value: text + ", which is not " + wantSize + ",",
-		Type:  reflect.TypeFor[Size](),
-	}
 }

@@ -19,7 +19,7 @@ import (
 func (w *ListenerWrapper) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the wrapper's name
 	if d.NextArg() {
-		return d.Errf("sockopt takes no argument %q; name options in a block: sockopt { nodelay on }", d.Val())
+		return d.Errf("sockopt takes no argument, but options in a block, one a line; %q is too many", d.Val())
 	}
 	return parseBlock(d, w.lines(listen|accept))
 }
@@ -43,7 +43,7 @@ func (o *Options) lines(phases phase) []line {
 	return lines
 }
 
-// Caddyfile returns the named options as lines that parse to the same options.
+// caddyfile returns the named options as lines that parse to the same options.
 func (o Options) caddyfile() string {
 	var b strings.Builder
 	for _, r := range rows {
@@ -82,7 +82,7 @@ func (e *EchoPayload) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}
 	}
 	if d.NextArg() {
-		return d.Errf("echo_payload takes one size; %q is too many", d.Val())
+		return d.Errf("echo_payload takes one value, %s; %q is too many", wantSize, d.Val())
 	}
 	return parseBlock(d, []line{
 		size,
@@ -98,11 +98,14 @@ func (e *EchoPayload) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		},
 		{
 			name:   "content_type",
-			want:   "a media type such as text/plain",
+			want:   wantContentType,
 			values: 1,
 			isSet:  func() bool { return e.ContentType != "" },
 			parse: func(values []string) error {
 				e.ContentType = values[0]
+				if e.ContentType == "" {
+					return fmt.Errorf("%q is not %s", e.ContentType, wantContentType)
+				}
 				return nil
 			},
 		},
@@ -117,6 +120,8 @@ func (e *EchoPayload) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		},
 	})
 }
+
+const wantContentType = "a media type such as text/plain"
 
 func sizeLine(name string, place **Size, check func(Size) error) line {
 	return line{
@@ -162,7 +167,7 @@ func parseLine(d *caddyfile.Dispenser, lines []line) error {
 		return d.Errf("unknown option %q; here it can be %s", name, lineNames(lines))
 	}
 	if l.isSet() && !l.repeats {
-		return d.Errf("%s is set twice", name)
+		return d.Errf("%s is set twice; leave one of them out", name)
 	}
 	args := d.RemainingArgs()
 	switch {
@@ -176,7 +181,9 @@ func parseLine(d *caddyfile.Dispenser, lines []line) error {
 	if err := l.parse(args); err != nil {
 		return d.Errf("%s: %v", name, err)
 	}
-	if nesting := d.Nesting(); d.NextBlock(nesting) {
+	if d.NextLine() {
+		d.Prev()
+	} else if d.Next() { // on the same line as all arguments: a brace
 		return d.Errf("%s takes no block", name)
 	}
 	return nil

@@ -3,7 +3,6 @@ package sockopt
 import (
 	"errors"
 	"fmt"
-	"net"
 	"runtime"
 	"strings"
 	"syscall"
@@ -37,15 +36,6 @@ type effect struct {
 	ClampedBy string `json:"clamped_by,omitempty"`
 }
 
-// set sets on conn what the phase says, and reports what conn refuses. It returns
-// false where conn is closed.
-func (s settings) set(conn *net.TCPConn, p phase, report *report) bool {
-	err := socket.Set(conn, s.of[p], func(refused socket.Setting, err error) {
-		report.refusedBy(conn, refused.Option, err)
-	})
-	return err == nil
-}
-
 // resolve tries every named option on scratch sockets of the kinds that it will
 // meet in phases, and returns what is to be set in each. It warns of values that
 // the kernel clamps.
@@ -70,10 +60,10 @@ func (o Options) resolve(phases phase, log *zap.Logger) (settings, error) {
 			switch {
 			case err == nil:
 			case o.OnUnsupported != nil && *o.OnUnsupported == unsupportedWarn:
-				log.Warn("option left out", zap.String("option", r.name), zap.Error(err))
+				log.Warn("option left out: this system refuses it", zap.String("option", r.name), zap.Error(err))
 				continue
 			default:
-				return s, err
+				return s, fmt.Errorf("%w; leave the option out, or set on_unsupported warn", err)
 			}
 			e := r.effect(u, effective)
 			e.log(log, r.bounds)
@@ -97,7 +87,7 @@ func (o Options) check(phases phase) error {
 			continue
 		}
 		if r.phases&phases == 0 {
-			return fmt.Errorf("%s: it can be set on %s only, not here; leave it out", r.name, phaseList(r.phases))
+			return fmt.Errorf("%s cannot be set here; here it can be %s", r.name, lineNames(o.lines(phases)))
 		}
 		for _, u := range r.uses(&o, r.option) {
 			if u.err != nil {
@@ -129,32 +119,23 @@ func (r row) try(u use, phases phase) (taken phase, effective socket.Value, err 
 	return taken, effective, nil
 }
 
-// refusal says why this system refuses a value, and what would work.
+// refusal says why this system refuses a value, and what it would take.
 func (r row) refusal(u use, err error) error {
-	const mend = "leave it out, or set on_unsupported warn"
 	option := u.setting.Option.Name
 	switch {
 	case err == errors.ErrUnsupported:
-		return fmt.Errorf("%s: %s is not available on %s (for %s); %s", r.name, option, runtime.GOOS, u.text, mend)
+		return fmt.Errorf("%s %s: %s is not available on %s", r.name, u.text, option, runtime.GOOS)
 	case errors.Is(err, syscall.ENOENT) && r.bounds != "":
 		return fmt.Errorf("%s %q: this kernel offers %s", r.name, u.text,
 			strings.Join(strings.Fields(sysctl(r.bounds)), ", "))
-	case errors.Is(err, syscall.EPERM):
-		return fmt.Errorf("%s: needs %s (for %s); %s", r.name, r.needs(), u.text, mend)
+	case errors.Is(err, syscall.EPERM) && r.capability != "":
+		return fmt.Errorf("%s: needs %s (for %s)", r.name, r.capability, u.text)
 	case errors.Is(err, syscall.EINVAL) && r.takes != "":
 		return fmt.Errorf("%s: the kernel takes %s, not %s", r.name, r.takes, u.text)
-	case isMissing(err) && !kernelHas(r.since):
-		return fmt.Errorf("%s: needs Linux %s, this is %s (for %s); %s", r.name, r.since, socket.KernelRelease(), u.text, mend)
+	case isMissing(err) && r.since != "" && !kernelHas(r.since):
+		return fmt.Errorf("%s: needs Linux %s, this is %s (for %s)", r.name, r.since, socket.KernelRelease(), u.text)
 	}
-	return fmt.Errorf("%s: this kernel refuses %s for %s: %w; %s", r.name, u.text, option, err, mend)
-}
-
-// needs is what a process lacks that is not permitted to set the option.
-func (r row) needs() string {
-	if r.capability == "" {
-		return "a capability"
-	}
-	return r.capability
+	return fmt.Errorf("%s %s: this kernel refuses %s: %w", r.name, u.text, option, err)
 }
 
 // isMissing reports whether the kernel has no such option.
@@ -203,13 +184,4 @@ func (e effect) log(log *zap.Logger, bounds string) {
 	case e.Effective != e.Requested:
 		log.Info("the kernel rounds "+e.Option, fields...)
 	}
-}
-
-// phaseList names the phases in set.
-func phaseList(set phase) string {
-	var on []string
-	for _, p := range each(set) {
-		on = append(on, phaseNames[p])
-	}
-	return strings.Join(on, ", ")
 }

@@ -9,11 +9,13 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-// counters count what the connections of one listening address did. They live
-// as long as the process, so that they survive a change of configuration.
+// counters count what the connections of one listening address, or those to
+// backends, did. They live as long as the process, so that they survive a change
+// of configuration.
 type counters struct {
-	accepted     atomic.Uint64
+	connections  atomic.Uint64 // accepted or dialed
 	acknowledged atomic.Uint64
+	unreachable  atomic.Uint64
 
 	mu      sync.Mutex
 	refused map[refusalKey]uint64
@@ -50,11 +52,19 @@ func (c *counters) refuse(o socket.Option, err error) uint64 {
 	return c.refused[key]
 }
 
-// counts are counters at one moment.
+// countersNow are counters at one moment.
 type countersNow struct {
-	Accepted     uint64    `json:"accepted"`
-	Acknowledged uint64    `json:"acknowledged"`
-	Refused      []refusal `json:"refused"`
+	// Connections that were accepted or dialed.
+	Connections uint64 `json:"connections"`
+
+	// Acknowledgements that quickack auto or on asked for.
+	Acknowledged uint64 `json:"acknowledged"`
+
+	// Connections in which no TCP socket was found.
+	Unreachable uint64 `json:"unreachable"`
+
+	// Options that connections refused.
+	Refused []refusal `json:"refused"`
 }
 
 // refusal is how often an option was refused for one reason.
@@ -66,8 +76,9 @@ type refusal struct {
 
 func (c *counters) now() countersNow {
 	now := countersNow{
-		Accepted:     c.accepted.Load(),
+		Connections:  c.connections.Load(),
 		Acknowledged: c.acknowledged.Load(),
+		Unreachable:  c.unreachable.Load(),
 		Refused:      []refusal{},
 	}
 	c.mu.Lock()

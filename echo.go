@@ -36,8 +36,8 @@ type EchoPayload struct {
 
 	size, piece int64
 	block       []byte
-	length      []string
-	contentType []string
+	length      string
+	contentType string
 	log         *zap.Logger
 }
 
@@ -81,13 +81,12 @@ func (e *EchoPayload) Provision(ctx caddy.Context) error {
 		}
 		e.piece = int64(*e.WriteSize)
 	}
-	contentType := defaultContentType
+	e.contentType = defaultContentType
 	if e.ContentType != "" {
-		contentType = e.ContentType
+		e.contentType = e.ContentType
 	}
 	e.block = bytes.Repeat([]byte(fill), int(min(e.size, e.piece, maxEchoBlock)))
-	e.length = []string{strconv.FormatInt(e.size, 10)}
-	e.contentType = []string{contentType}
+	e.length = strconv.FormatInt(e.size, 10)
 	return nil
 }
 
@@ -112,9 +111,9 @@ func (e *EchoPayload) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyh
 		return err
 	}
 
-	header := w.Header()
-	header["Content-Length"] = e.length
-	header["Content-Type"] = e.contentType
+	// Other handlers edit these in place, so that no two responses share them.
+	w.Header().Set("Content-Length", e.length)
+	w.Header().Set("Content-Type", e.contentType)
 	w.WriteHeader(http.StatusOK)
 
 	if err := e.send(w, r.Method == http.MethodHead); err != nil {
@@ -131,7 +130,7 @@ func (e *EchoPayload) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyh
 func (e *EchoPayload) send(w http.ResponseWriter, headersOnly bool) error {
 	rc := http.NewResponseController(w)
 	if e.FlushHeaders {
-		if err := rc.Flush(); err != nil {
+		if err := flush(rc); err != nil {
 			return err
 		}
 	}
@@ -149,7 +148,7 @@ func (e *EchoPayload) send(w http.ResponseWriter, headersOnly bool) error {
 			piece -= int64(n)
 		}
 		if e.WriteSize != nil {
-			if err := rc.Flush(); err != nil {
+			if err := flush(rc); err != nil {
 				return err
 			}
 		}
@@ -157,15 +156,21 @@ func (e *EchoPayload) send(w http.ResponseWriter, headersOnly bool) error {
 	return nil
 }
 
-// drop reads a request's body to its end. Caddy's and net/http's limits hold:
-// request_body max_size, read_timeout.
-func drop(body io.Reader) error {
-	_, err := io.Copy(io.Discard, body)
-	if err == nil {
+// flush sends what was written so far. Where another handler keeps the response
+// back, that is sent later.
+func flush(rc *http.ResponseController) error {
+	err := rc.Flush()
+	if errors.Is(err, http.ErrNotSupported) {
 		return nil
 	}
-	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		return caddyhttp.Error(http.StatusRequestEntityTooLarge, err)
+	return err
+}
+
+// drop reads a request's body to its end. Caddy's and net/http's limits hold:
+// request_body max_size, whose status 413 stays, and read_timeout.
+func drop(body io.Reader) error {
+	if _, err := io.Copy(io.Discard, body); err != nil {
+		return caddyhttp.Error(http.StatusBadRequest, err)
 	}
-	return caddyhttp.Error(http.StatusBadRequest, err)
+	return nil
 }

@@ -3,22 +3,24 @@ package sockopt
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 )
 
@@ -91,8 +93,11 @@ func spawn(t testing.TB, global, sites string, wrap ...string) *running {
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
 	require.NoError(t, cmd.Start())
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait() // how it ended, its output says
+	}()
 	c.pid = cmd.Process.Pid
 	t.Cleanup(func() {
 		c.stop(ended, cmd)
@@ -104,18 +109,19 @@ func spawn(t testing.TB, global, sites string, wrap ...string) *running {
 	return c
 }
 
-// await returns when the admin API answers.
-func (c *running) await(ended <-chan error) {
+// await returns when Caddy serves: the admin API holds back the configuration
+// that it is asked for until that has been loaded.
+func (c *running) await(ended <-chan struct{}) {
 	c.t.Helper()
 	for deadline := time.Now().Add(patience); ; {
 		select {
-		case err := <-ended:
-			c.t.Fatalf("caddy ended before it served: %v", err)
+		case <-ended:
+			c.t.Fatal("caddy ended before it served")
 		default:
 		}
-		conn, err := net.Dial("tcp", c.admin)
+		resp, err := http.Get("http://" + c.admin + "/config/")
 		if err == nil {
-			conn.Close()
+			resp.Body.Close()
 			return
 		}
 		if time.Now().After(deadline) {
@@ -127,7 +133,7 @@ func (c *running) await(ended <-chan error) {
 
 // stop ends the process through its admin API, so that a wrapping command sees
 // it end by itself.
-func (c *running) stop(ended chan error, cmd *exec.Cmd) {
+func (c *running) stop(ended <-chan struct{}, cmd *exec.Cmd) {
 	resp, err := http.Post("http://"+c.admin+"/stop", "", nil)
 	if err == nil {
 		resp.Body.Close()
@@ -148,17 +154,38 @@ func (c *running) load(contentType, body string) (status int, answer string) {
 }
 
 // api sends a request to the admin API.
+//
+// A load replaces the admin API's server, too. The old one drops a connection that
+// comes late: the kernel resets it, or net/http closes it before the request is
+// served. Such a request is sent again.
 func (c *running) api(method, path, contentType, body string) (status int, answer string) {
 	c.t.Helper()
+	for deadline := time.Now().Add(patience); ; {
+		status, answer, err := c.ask(method, path, contentType, body)
+		dropped := errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF)
+		if dropped && time.Now().Before(deadline) {
+			continue
+		}
+		require.NoError(c.t, err)
+		return status, answer
+	}
+}
+
+// ask sends a request to the admin API over a connection of its own.
+func (c *running) ask(method, path, contentType, body string) (status int, answer string, err error) {
 	req, err := http.NewRequestWithContext(context.Background(), method, "http://"+c.admin+path, strings.NewReader(body))
-	require.NoError(c.t, err)
+	if err != nil {
+		return 0, "", err
+	}
 	req.Header.Set("Content-Type", contentType)
+	req.Close = true
 	resp, err := http.DefaultClient.Do(req)
-	require.NoError(c.t, err)
+	if err != nil {
+		return 0, "", err
+	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	require.NoError(c.t, err)
-	return resp.StatusCode, string(text)
+	return resp.StatusCode, string(text), err
 }
 
 // log returns what Caddy has logged.

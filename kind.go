@@ -152,7 +152,8 @@ func counts(least, most Number) kind[Number] {
 func within[T ~int64](least, most T, text func(T) string) func(T) error {
 	return func(value T) error {
 		if value < least || value > most {
-			return fmt.Errorf("%s must be from %s to %s", text(value), text(least), text(most))
+			return fmt.Errorf("%s is not from %s to %s; leave the option out for the kernel's default",
+				text(value), text(least), text(most))
 		}
 		return nil
 	}

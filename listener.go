@@ -1,7 +1,9 @@
 package sockopt
 
 import (
+	"crypto/tls"
 	"net"
+	"reflect"
 	"sync"
 
 	"go.uber.org/zap"
@@ -16,13 +18,17 @@ import (
 // and some on its listening sockets too. Without any option named it already
 // cures the stall of clients that wait for an acknowledgement: quickack is auto.
 //
-// It must be placed before the "tls" wrapper and before "proxy_protocol". Behind
-// one of them the options are set all the same, but quickack auto and on have
-// no effect, which is logged. Unix sockets are left untouched. HTTP/3 runs over
-// UDP and never meets a listener wrapper.
+// It must be placed before the "tls" wrapper, which has to be listed for that:
+// where it is not, Caddy puts it first. It must also be placed before
+// "proxy_protocol" and "http_redirect". Behind one of them the options are set
+// all the same, but quickack auto and on have no effect, which is logged. Unix
+// sockets are left untouched. HTTP/3 runs over UDP and never meets a listener
+// wrapper.
 //
 // An option that the kernel refuses on one connection is counted and logged at
-// a bounded rate; the connection goes on without it.
+// a bounded rate; the connection goes on without it. What is set on a listening
+// socket that Caddy inherits ("fd/3") stays set when a later configuration no
+// longer names it, since the socket is the same.
 type ListenerWrapper struct {
 	Options
 
@@ -47,7 +53,7 @@ func (w *ListenerWrapper) Provision(ctx caddy.Context) (err error) {
 		w.server = server.Name()
 	}
 	w.tooLate = sync.OnceFunc(func() {
-		w.log.Warn("quickack has no effect here: sockopt must be the first listener wrapper, before tls and proxy_protocol",
+		w.log.Warn("quickack has no effect here: list sockopt first among the listener wrappers, and tls after it",
 			zap.String("quickack", string(w.settings.ack)))
 	})
 	w.settings, err = w.resolve(listen|accept, w.log)
@@ -71,6 +77,9 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 		wrapper:  w,
 		counters: counters,
 	})
+	if reflect.TypeOf(ln) == tlsListener && w.settings.ack != socket.AckOff {
+		w.tooLate()
+	}
 	return &listener{ln, w, newReport(counters, w.log)}
 }
 
@@ -79,6 +88,9 @@ func (w *ListenerWrapper) Cleanup() error {
 	deactivate(w)
 	return nil
 }
+
+// tlsListener is the type of what Caddy puts before the wrappers listed after "tls".
+var tlsListener = reflect.TypeOf(tls.NewListener(nil, nil))
 
 // prepare sets the options of the listen phase. A buffer belongs there as well
 // as on the accepted connections: it raises the first window that is offered,
@@ -117,7 +129,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return conn, err
 	}
-	l.report.accepted.Add(1)
+	l.report.connections.Add(1)
 	return l.wrapper.outfit(conn, l.report), nil
 }
 
@@ -125,23 +137,16 @@ func (l *listener) Accept() (net.Conn, error) {
 // needs a wrapped connection, or where others have wrapped it already: HTTP/2
 // needs the *tls.Conn that it knows.
 func (w *ListenerWrapper) outfit(conn net.Conn, report *report) net.Conn {
-	tcp, ok := socket.TCPConn(conn)
-	if !ok {
-		return conn
-	}
-	err := socket.Set(tcp, w.settings.of[accept], func(s socket.Setting, err error) {
-		report.refusedBy(tcp, s.Option, err)
-	})
-	if err != nil || w.settings.ack == socket.AckOff {
+	tcp, ok := w.settings.set(conn, accept, report)
+	if !ok || w.settings.ack == socket.AckOff {
 		return conn
 	}
 	if conn != net.Conn(tcp) {
 		w.tooLate()
 		return conn
 	}
-	acking, err := socket.NewConn(tcp, w.settings.ack, report)
-	if err != nil {
-		return conn
+	if acking, ok := w.settings.acking(tcp, report); ok {
+		return acking
 	}
-	return acking
+	return conn
 }

@@ -1,6 +1,7 @@
 package sockopt
 
 import (
+	"fmt"
 	"net"
 	"time"
 
@@ -10,8 +11,8 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-// report counts what happens to connections, and logs what they refuse at a
-// bounded rate.
+// report counts the options that connections refused and the connections that
+// could not be reached, and logs the first of them in each interval.
 type report struct {
 	*counters
 	log   *zap.Logger
@@ -29,7 +30,19 @@ func (r *report) refusedBy(conn net.Conn, o socket.Option, err error) {
 		r.log.Error("option refused by a connection, which goes on without it",
 			zap.String("option", o.Name),
 			zap.Stringer("remote", conn.RemoteAddr()),
-			zap.Uint64("refused_so_far", count),
+			zap.Uint64("errors_so_far", count),
+			zap.Error(err))
+	})
+}
+
+// unreachable counts a connection whose socket cannot be reached. It names the
+// type alone: a method of conn may wait for the client.
+func (r *report) unreachable(conn net.Conn, err error) {
+	count := r.counters.unreachable.Add(1)
+	r.often.Do(func() {
+		r.log.Error("cannot reach the socket of a connection; its options are not set",
+			zap.String("type", fmt.Sprintf("%T", conn)),
+			zap.Uint64("errors_so_far", count),
 			zap.Error(err))
 	})
 }

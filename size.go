@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
+	"unicode"
 
 	"github.com/dustin/go-humanize"
 )
@@ -15,13 +17,21 @@ type Size int64
 // wantSize says what a size looks like.
 const wantSize = "a size such as 64KiB, 1MB or a number of bytes"
 
-// ParseSize reads a size as a person writes it: "256KiB", "1MB", "10000".
+// ParseSize reads a size as a person writes it, with the units of Caddy's other
+// sizes: "256KiB", "1.5MB", "10000".
 func ParseSize(text string) (Size, error) {
 	n, err := humanize.ParseBytes(text)
-	if err != nil || n > math.MaxInt64 {
+	if err != nil || n > math.MaxInt64 || misread(text) {
 		return 0, fmt.Errorf("%q is not %s", text, wantSize)
 	}
 	return Size(n), nil
+}
+
+// misread reports whether humanize makes something of text that nobody means: 15 MB
+// of "1,5MB", and 1 byte of "1.5".
+func misread(text string) bool {
+	return strings.Contains(text, ",") ||
+		strings.Contains(text, ".") && !strings.ContainsFunc(text, unicode.IsLetter)
 }
 
 // String returns the size with the largest binary unit that divides it, so that

@@ -88,16 +88,16 @@ type dialFunc = func(ctx context.Context, network, address string) (net.Conn, er
 
 // outfit sets the options on a connection.
 func (t *Transport) outfit(conn net.Conn) net.Conn {
-	tcp, ok := socket.TCPConn(conn)
+	if _, ok := conn.(*net.UnixConn); ok {
+		return conn
+	}
+	t.report.connections.Add(1)
+	tcp, ok := t.settings.set(conn, dial, t.report)
+	if !ok || t.settings.ack == socket.AckOff {
+		return conn
+	}
+	acking, ok := t.settings.acking(tcp, t.report)
 	if !ok {
-		return conn
-	}
-	t.report.accepted.Add(1)
-	if !t.settings.set(tcp, dial, t.report) || t.settings.ack == socket.AckOff {
-		return conn
-	}
-	acking, err := socket.NewConn(tcp, t.settings.ack, t.report)
-	if err != nil {
 		return conn
 	}
 	if t.ReadTimeout > 0 || t.WriteTimeout > 0 {

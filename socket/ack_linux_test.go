@@ -27,11 +27,14 @@ type wired struct {
 type step func(t *testing.T, w wired)
 
 // receive has the peer send n bytes, which one read then finds.
-func receive(n int) step {
+func receive(n int) step { return receiveInto(4096, n) }
+
+// receiveInto is receive with a buffer of size bytes.
+func receiveInto(size, n int) step {
 	return func(t *testing.T, w wired) {
 		send(t, w.peer, strings.Repeat("*", n))
 		awaitBytes(t, w, n)
-		require.Equal(t, result{int64(n), nil}, read(w, n+1)())
+		require.Equal(t, result{int64(n), nil}, read(w, size)())
 	}
 }
 
@@ -83,6 +86,7 @@ func TestAcknowledgements(t *testing.T) {
 		{"a write comes before", AckAuto, []step{answer(5), receive(5), await(size)}, 1},
 		{"an empty write sends nothing", AckAuto, []step{receive(5), answer(0), await(size)}, 1},
 		{"a one-byte read parks", AckAuto, []step{receive(5), await(1)}, 0},
+		{"a read for the last byte of a buffer parks", AckAuto, []step{receiveInto(9, 8), await(1)}, 1},
 		{"a larger read parks after a one-byte read", AckAuto, []step{receive(5), await(1), await(size)}, 1},
 		{"a read parks after one byte", AckAuto, []step{receive(1), await(size)}, 1},
 		{"requests and answers", AckAuto, slices.Repeat([]step{receive(5), answer(5), await(size)}, 10), 0},

@@ -32,8 +32,11 @@ type Conn struct {
 	// refused says that the kernel refuses TCP_QUICKACK on this socket.
 	refused bool
 
-	// One read at a time holds reading; it guards refused, and the arguments
-	// and results of a step.
+	// unfilled is how many bytes of its buffer the last read left empty.
+	unfilled int
+
+	// One read at a time holds reading; it guards refused, unfilled, and the
+	// arguments and results of a step.
 	reading sync.Mutex
 	buf     []byte
 	n       int
@@ -164,6 +167,7 @@ func (c *Conn) readStep(fd uintptr) (done bool) {
 			return true
 		}
 		c.n = n
+		c.unfilled = len(c.buf) - n
 		if n > 0 {
 			c.owed.Store(true)
 			if c.always {
@@ -199,9 +203,10 @@ func (c *Conn) peekStep(fd uintptr) (done bool) {
 const peekMax = 1 << 20
 
 // park acknowledges before the goroutine parks. A one-byte buffer is net/http's
-// watch over a client whose request is being answered.
+// watch over a client whose request is being answered, unless it is what the last
+// read left to fill, as io.ReadFull does.
 func (c *Conn) park(fd int) {
-	if len(c.buf) == 1 && !c.always {
+	if len(c.buf) == 1 && c.unfilled != 1 && !c.always {
 		return
 	}
 	if c.owed.Load() {

@@ -1,0 +1,141 @@
+package sockopt
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+
+	"github.com/caddy-sockopt/caddy-sockopt/socket"
+)
+
+func TestClampedBufferIsAWarning(t *testing.T) {
+	for _, test := range []struct{ option, sysctl string }{
+		{"recv_buffer", "net.core.rmem_max"},
+		{"send_buffer", "net.core.wmem_max"},
+	} {
+		t.Run(test.option, func(t *testing.T) {
+			limit := sysctl(t, test.sysctl)
+			if limit > math.MaxInt32/2 {
+				missing(t, fmt.Sprintf("no buffer is larger than %s=%d", test.sysctl, limit))
+			}
+			c, _ := serve(t, "sockopt"+block(fmt.Sprintf("%s %d", test.option, limit)))
+			require.Empty(t, c.warnings(), "the limit itself is not clamped")
+
+			status, answer := c.load("text/caddyfile", c.with("sockopt"+block(fmt.Sprintf("%s %d", test.option, 2*limit))))
+			require.Equal(t, http.StatusOK, status, answer)
+			require.Equal(t, []warning{{
+				Message:   test.option + " is clamped by " + test.sysctl,
+				Option:    test.option,
+				Requested: (2 * limit).String(),
+				Effective: limit.String(),
+				Raise:     fmt.Sprintf("sysctl -w %s=%d", test.sysctl, 2*limit),
+			}}, c.warnings())
+		})
+	}
+}
+
+// sysctl reads a limit of the kernel.
+func sysctl(t *testing.T, name string) Size {
+	t.Helper()
+	text, err := os.ReadFile("/proc/sys/" + strings.ReplaceAll(name, ".", "/"))
+	if errors.Is(err, fs.ErrNotExist) {
+		missing(t, name+" is out of sight in this network namespace")
+	}
+	require.NoError(t, err)
+	value, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	require.NoError(t, err)
+	return Size(value)
+}
+
+// TestRefusedOption has the kernel refuse what it does refuse: TCP_QUICKACK on an
+// MPTCP listener.
+func TestRefusedOption(t *testing.T) {
+	const mptcp = 262 // IPPROTO_MPTCP
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, mptcp)
+	if err != nil {
+		missing(t, "this kernel has no MPTCP")
+	}
+	require.NoError(t, syscall.Close(fd))
+	c, client := serve(t, "sockopt\n"+observe)
+	change(t, "nodelay", func(r *row) { r.option, r.phases = socket.QuickAck, listen|accept })
+	const refusal = "nodelay on: this kernel refuses TCP_QUICKACK: setsockopt: protocol not available"
+
+	status, answer := c.load("text/caddyfile", c.with("sockopt"+block("nodelay on", "recv_buffer 64KiB")+"\n"+observe))
+	require.Equal(t, http.StatusBadRequest, status)
+	require.Contains(t, answer, "provision caddy.listeners.sockopt: "+refusal+"; leave the option out, or set on_unsupported warn")
+	client.get(t)
+
+	status, answer = c.load("text/caddyfile", c.with("sockopt"+block("nodelay on", "recv_buffer 64KiB", "on_unsupported warn")+"\n"+observe))
+	require.Equal(t, http.StatusOK, status, answer)
+	require.Equal(t, []warning{{
+		Message: "option left out: this system refuses it",
+		Option:  "nodelay",
+		Error:   refusal,
+	}}, c.warnings())
+	c.reachable(t)
+	require.Equal(t, fmt.Sprint(2*64<<10), recvBuffer(t, listeningSocket(t, c.addr)), "the other options are set")
+}
+
+// TestResolve: what keeps acknowledging is not set as an option, too.
+func TestResolve(t *testing.T) {
+	for _, test := range []struct {
+		name           string
+		lines          string
+		ack            socket.AckMode
+		listen, accept []string
+	}{
+		{"bare", "", socket.AckAuto, nil, nil},
+		{"quickack auto", "quickack auto", socket.AckAuto, nil, nil},
+		{"quickack on", "quickack on", socket.AckOn, nil, nil},
+		{"quickack off", "quickack off", socket.AckOff, nil, []string{"TCP_QUICKACK 0"}},
+		{
+			"in the order of the table", "send_buffer 64KiB\nnodelay on\nrecv_buffer 4KiB", socket.AckAuto,
+			[]string{"SO_RCVBUF 4096", "SO_SNDBUF 65536"},
+			[]string{"TCP_NODELAY 1", "SO_RCVBUF 4096", "SO_SNDBUF 65536"},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := new(ListenerWrapper)
+			require.NoError(t, unmarshal(w, "sockopt {\n"+test.lines+"\n}"))
+			s, err := w.resolve(listen|accept, zap.NewNop())
+			require.NoError(t, err)
+			require.Equal(t, test.ack, s.ack)
+			require.Equal(t, test.listen, texts(s.of[listen]))
+			require.Equal(t, test.accept, texts(s.of[accept]))
+		})
+	}
+}
+
+func texts(settings []socket.Setting) (all []string) {
+	for _, s := range settings {
+		all = append(all, fmt.Sprint(s.Option.Name, " ", s.Value))
+	}
+	return all
+}
+
+// TestSecondWrapper: a later sockopt sets its options on top, but the first one
+// goes on acknowledging, and the second one says that it does not.
+func TestSecondWrapper(t *testing.T) {
+	c, client := serve(t, "sockopt"+block("nodelay off", "quickack on", "recv_buffer 64KiB")+
+		"\nsockopt"+block("recv_buffer 96KiB")+"\n"+observe)
+	client.get(t)
+	conn := connect(t, c)
+	require.Equal(t, "0", getsockopt(t, conn.accepted, syscall.IPPROTO_TCP, syscall.TCP_NODELAY))
+	require.Equal(t, fmt.Sprint(2*96<<10), recvBuffer(t, conn.accepted))
+	conn.finish(t)
+
+	warnings := c.warnings()
+	require.Len(t, warnings, 1)
+	require.Contains(t, warnings[0].Message, "quickack has no effect here")
+	require.Equal(t, "auto", warnings[0].QuickAck)
+}

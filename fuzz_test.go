@@ -1,0 +1,125 @@
+package sockopt
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+// FuzzCaddyfile reads what follows a directive's name. What the grammar takes,
+// JSON holds, too; and options are printed as lines that the grammar takes.
+func FuzzCaddyfile(f *testing.F) {
+	for _, follows := range []string{
+		"",
+		block("nodelay on", "quickack auto", "recv_buffer 256KiB", "send_buffer 1MiB", "on_unsupported warn"),
+		" 10000" + block("fill x", "content_type text/html", "write_size 1KiB", "flush_headers"),
+		block(`fill "}"`, "size `1.5 MB`"),
+	} {
+		f.Add(follows)
+	}
+	for _, bad := range badCaddyfiles {
+		f.Add(bad.follows)
+	}
+	f.Fuzz(func(t *testing.T, follows string) {
+		w := new(ListenerWrapper)
+		if unmarshal(w, "sockopt"+follows) == nil {
+			requireThroughJSON(t, w, new(ListenerWrapper))
+			requireThroughCaddyfile(t, w.Options)
+		}
+		e := new(EchoPayload)
+		if unmarshal(e, "echo_payload"+follows) == nil {
+			requireThroughJSON(t, e, new(EchoPayload))
+		}
+	})
+}
+
+// FuzzJSON reads the JSON of a module. What JSON takes, it writes again; and
+// options that can be set at all are printed as lines that the Caddyfile's grammar
+// takes.
+func FuzzJSON(f *testing.F) {
+	for _, text := range []string{
+		`{}`,
+		`{"nodelay":true,"quickack":"auto","recv_buffer":262144,"send_buffer":"1MiB","on_unsupported":"fail"}`,
+		`{"nodelay":null,"recv_buffer":null}`,
+		`{"size":10000,"fill":"x","content_type":"text/html","write_size":"1KiB","flush_headers":true}`,
+	} {
+		f.Add(text)
+	}
+	for _, bad := range badJSON {
+		f.Add("{" + bad.fields + "}")
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		w := new(ListenerWrapper)
+		if caddy.StrictUnmarshalJSON([]byte(text), w) == nil {
+			requireThroughJSON(t, w, new(ListenerWrapper))
+			if valid(&w.Options) {
+				requireThroughCaddyfile(t, w.Options)
+			}
+		}
+		e := new(EchoPayload)
+		if caddy.StrictUnmarshalJSON([]byte(text), e) == nil {
+			requireThroughJSON(t, e, new(EchoPayload))
+		}
+	})
+}
+
+// FuzzSize reads a size. What it prints is read as the same size.
+func FuzzSize(f *testing.F) {
+	for _, text := range append(notSizes, "0", "10000", "64KiB", "1.5 MB", "7EiB", "9223372036854775807") {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		size, err := ParseSize(text)
+		if err != nil {
+			return
+		}
+		require.GreaterOrEqual(t, size, Size(0))
+		again, err := ParseSize(size.String())
+		require.NoError(t, err)
+		require.Equal(t, size, again)
+
+		quoted, err := json.Marshal(text)
+		require.NoError(t, err)
+		var same Size
+		require.NoError(t, json.Unmarshal(quoted, &same))
+		require.Equal(t, size, same)
+	})
+}
+
+// unmarshal reads a directive.
+func unmarshal(module caddyfile.Unmarshaler, text string) error {
+	tokens, err := caddyfile.Tokenize([]byte(text), "Caddyfile")
+	if err != nil {
+		return err
+	}
+	return module.UnmarshalCaddyfile(caddyfile.NewDispenser(tokens))
+}
+
+// valid reports whether all options have values that their rows take.
+func valid(o *Options) bool {
+	for _, r := range rows {
+		if r.isSet(o) && r.check(o) != nil {
+			return false
+		}
+	}
+	return true
+}
+
+func requireThroughJSON[T any](t *testing.T, module, again T) {
+	t.Helper()
+	text, err := json.Marshal(module)
+	require.NoError(t, err)
+	require.NoError(t, caddy.StrictUnmarshalJSON(text, again))
+	require.Equal(t, module, again)
+}
+
+func requireThroughCaddyfile(t *testing.T, o Options) {
+	t.Helper()
+	again := new(ListenerWrapper)
+	require.NoError(t, unmarshal(again, "sockopt {\n"+o.caddyfile()+"}"))
+	require.Equal(t, o, again.Options)
+}

@@ -1,0 +1,146 @@
+package sockopt
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptrace"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// site is a running Caddy that serves the payload.
+type site struct {
+	*running
+	addr string
+}
+
+// listenerWrapper is the path of the first listener wrapper in the admin API.
+const listenerWrapper = "/config/apps/http/servers/srv0/listener_wrappers/0"
+
+// serve runs a site whose listener wrappers are lines, and connects a client.
+func serve(t *testing.T, lines string) (*site, *visitor) {
+	t.Helper()
+	addr := address(t)
+	c := &site{run(t, wrappers(lines), echoSite(addr)), addr}
+	client := newVisitor(addr)
+	client.get(t)
+	return c, client
+}
+
+// echoSite is a site that serves the payload on addr.
+func echoSite(addr string) string { return fmt.Sprintf("http://%s {\necho_payload\n}", addr) }
+
+// with is the site's Caddyfile, but with other listener wrappers.
+func (s *site) with(lines string) string { return s.config(wrappers(lines), echoSite(s.addr)) }
+
+// config is a Caddyfile for the same Caddy.
+func (s *site) config(global, sites string) string { return config(s.dir, s.admin, global, sites) }
+
+// reachable returns when the site serves: for a moment after a load, the server of
+// the configuration before it takes connections, and drops them.
+func (s *site) reachable(t *testing.T) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		return get(t.Context(), http.DefaultClient, "http://"+s.addr) == nil
+	}, patience, time.Millisecond)
+}
+
+// visitor is an HTTP client that keeps one connection.
+type visitor struct {
+	http.Client
+	url       string
+	connected bool
+}
+
+func newVisitor(addr string) *visitor {
+	return &visitor{Client: http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}}, url: "http://" + addr}
+}
+
+// get fetches the payload over the connection of the first call.
+func (c *visitor) get(t *testing.T) {
+	t.Helper()
+	ctx := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{
+		GotConn: func(info httptrace.GotConnInfo) {
+			require.Equal(t, c.connected, info.Reused, "the connection of the last request was closed")
+		},
+	})
+	require.NoError(t, get(ctx, &c.Client, c.url))
+	c.connected = true
+}
+
+func TestBadConfigurationIsRefused(t *testing.T) {
+	c, client := serve(t, "sockopt")
+	_, before := c.api(http.MethodGet, "/config/", "", "")
+	refused := func(name, contentType, body, want string) {
+		t.Run(name, func(t *testing.T) {
+			status, answer := c.load(contentType, body)
+			require.Equal(t, http.StatusBadRequest, status, answer)
+			require.Contains(t, answer, jsonText(want))
+			client.get(t)
+			_, after := c.api(http.MethodGet, "/config/", "", "")
+			require.JSONEq(t, before, after)
+		})
+	}
+	for _, bad := range badCaddyfiles {
+		refused("Caddyfile "+bad.directive.name+" "+bad.name, "text/caddyfile", bad.directive.caddyfile(bad.follows),
+			fmt.Sprintf("%s, at Caddyfile:%d", bad.want, bad.directive.line+bad.line))
+	}
+	adapted, err := adapt(c.with("sockopt"))
+	require.NoError(t, err)
+	for _, bad := range badJSON {
+		was := fmt.Sprintf(`"%s":"%s"`, bad.key, bad.module)
+		require.Equal(t, 1, strings.Count(string(adapted), was))
+		refused("JSON "+bad.module+" "+bad.name, "application/json",
+			strings.Replace(string(adapted), was, was+","+bad.fields, 1), bad.want)
+	}
+}
+
+// jsonText is text as the admin API writes it into its answers.
+func jsonText(text string) string {
+	quoted, err := json.Marshal(text)
+	if err != nil {
+		panic(err)
+	}
+	return string(quoted[1 : len(quoted)-1])
+}
+
+// badJSON are fields that a module may not have.
+var badJSON = []struct {
+	name        string
+	key, module string
+	fields      string
+	want        string
+}{
+	{"unknown field", "wrapper", "sockopt", `"no_delay":true`, `json: unknown field "no_delay"`},
+	{"kernel's name", "wrapper", "sockopt", `"TCP_NODELAY":true`, `json: unknown field "TCP_NODELAY"`},
+	{"options apart", "wrapper", "sockopt", `"options":{"nodelay":true}`, `json: unknown field "options"`},
+	{"switch as a word", "wrapper", "sockopt", `"nodelay":"on"`, `json: cannot unmarshal string into Go struct field ListenerWrapper.Options.nodelay of type bool`},
+	{"switch as a number", "wrapper", "sockopt", `"nodelay":1`, `json: cannot unmarshal number into Go struct field ListenerWrapper.Options.nodelay of type bool`},
+	{"switch as a list", "wrapper", "sockopt", `"nodelay":[true]`, `json: cannot unmarshal array into Go struct field ListenerWrapper.Options.nodelay of type bool`},
+	{"mode as a switch", "wrapper", "sockopt", `"quickack":true`, `json: cannot unmarshal bool into Go struct field ListenerWrapper.Options.quickack of type socket.AckMode`},
+	{"unknown mode", "wrapper", "sockopt", `"quickack":"sometimes"`, `provision caddy.listeners.sockopt: quickack: "sometimes" is not auto, on or off`},
+	{"empty mode", "wrapper", "sockopt", `"quickack":""`, `quickack: "" is not auto, on or off`},
+	{"mode in capitals", "wrapper", "sockopt", `"quickack":"AUTO"`, `quickack: "AUTO" is not auto, on or off`},
+	{"no buffer", "wrapper", "sockopt", `"recv_buffer":0`, `recv_buffer: 0 is not from 1 to 2147483647 bytes; leave the option out for the kernel's default`},
+	{"size beyond the kernel's interface", "wrapper", "sockopt", `"send_buffer":"2GiB"`, `send_buffer: 2GiB is not from 1 to 2147483647 bytes; leave the option out for the kernel's default`},
+	{"fraction", "wrapper", "sockopt", `"recv_buffer":1.5`, `json: cannot unmarshal 1.5, which is not a size such as 64KiB, 1MB or a number of bytes, into Go struct field ListenerWrapper.Options.recv_buffer of type sockopt.Size`},
+	{"negative size", "wrapper", "sockopt", `"send_buffer":-1`, `json: cannot unmarshal -1, which is not a size such as 64KiB, 1MB or a number of bytes, into Go struct field ListenerWrapper.Options.send_buffer of type sockopt.Size`},
+	{"size beyond 63 bits", "wrapper", "sockopt", `"recv_buffer":"8EiB"`, `json: cannot unmarshal "8EiB", which is not a size`},
+	{"unknown unit", "wrapper", "sockopt", `"recv_buffer":"1XB"`, `json: cannot unmarshal "1XB", which is not a size`},
+	{"size as an object", "wrapper", "sockopt", `"recv_buffer":{}`, `json: cannot unmarshal {}, which is not a size`},
+	{"unknown reaction", "wrapper", "sockopt", `"on_unsupported":"ignore"`, `on_unsupported: "ignore" is not fail or warn`},
+	{"reaction as a switch", "wrapper", "sockopt", `"on_unsupported":false`, `json: cannot unmarshal bool into Go struct field ListenerWrapper.Options.on_unsupported of type sockopt.Unsupported`},
+
+	{"unknown field", "handler", "echo_payload", `"bytes":5`, `json: unknown field "bytes"`},
+	{"negative size", "handler", "echo_payload", `"size":-1`, `json: cannot unmarshal -1, which is not a size such as 64KiB, 1MB or a number of bytes, into Go struct field EchoPayload.size of type sockopt.Size`},
+	{"two characters", "handler", "echo_payload", `"fill":"ab"`, `provision http.handlers.echo_payload: fill: "ab" is not one ASCII character, such as *`},
+	{"character of two bytes", "handler", "echo_payload", `"fill":"ä"`, `fill: "ä" is not one ASCII character, such as *`},
+	{"fill as a number", "handler", "echo_payload", `"fill":1`, `json: cannot unmarshal number into Go struct field EchoPayload.fill of type string`},
+	{"pieces of nothing", "handler", "echo_payload", `"write_size":0`, `write_size: must be at least 1 byte; leave it out to send the payload in one piece`},
+	{"switch as a word", "handler", "echo_payload", `"flush_headers":"yes"`, `json: cannot unmarshal string into Go struct field EchoPayload.flush_headers of type bool`},
+}

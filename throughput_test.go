@@ -1,0 +1,77 @@
+package sockopt
+
+import (
+	"net/http"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// BenchmarkKeepAlive compares stock Caddy with quickack auto on busy keep-alive
+// connections: requests a second, and Caddy's CPU time for each of them. Each of
+// its operations is a pair of measurements, one second of one server and then one
+// of the other:
+//
+//	go test -run '^$' -bench KeepAlive -benchtime 20x .
+//
+// It reports medians, and the quartiles of the ratios auto/stock of the pairs.
+func BenchmarkKeepAlive(b *testing.B) {
+	for _, p := range []protocol{protocolPlain, protocolTLS} {
+		b.Run(string(p), func(b *testing.B) {
+			var l lineup
+			stock, auto := l.add(b, wrapStock, p, "echo_payload"), l.add(b, wrapAuto, p, "echo_payload")
+			caddy := l.spawn(b)
+			order := []contender{stock, auto}
+			rates, costs := make(map[contender][]float64), make(map[contender][]float64)
+			for b.Loop() {
+				for _, c := range order {
+					rate, cost := wrk(b, caddy, c)
+					rates[c] = append(rates[c], rate)
+					costs[c] = append(costs[c], cost)
+				}
+				slices.Reverse(order)
+			}
+			b.ReportMetric(0, "ns/op")
+			compare(b, "req/s", rates[stock], rates[auto])
+			compare(b, "cpu-µs/req", costs[stock], costs[auto])
+		})
+	}
+}
+
+// compare reports figures of stock and auto that were measured in pairs.
+func compare(b *testing.B, unit string, stock, auto []float64) {
+	b.Helper()
+	ratios := make([]float64, len(stock))
+	for i := range ratios {
+		ratios[i] = auto[i] / stock[i]
+	}
+	b.ReportMetric(quantile(stock, 0.5), "stock-"+unit)
+	b.ReportMetric(quantile(auto, 0.5), "auto-"+unit)
+	b.ReportMetric(quantile(ratios, 0.25), unit+"-ratio-q1")
+	b.ReportMetric(quantile(ratios, 0.5), unit+"-ratio-q2")
+	b.ReportMetric(quantile(ratios, 0.75), unit+"-ratio-q3")
+}
+
+// wrk asks over 16 connections for a second. It returns the requests a second
+// and Caddy's microseconds of CPU time for each.
+func wrk(b *testing.B, caddy *running, c contender) (rate, cost float64) {
+	b.Helper()
+	scheme := "http"
+	if c.protocol == protocolTLS {
+		scheme = "https"
+	}
+	before := caddy.cpu()
+	output := play(b, nil, "wrk", "--threads=1", "--connections=16", "--duration=1s", scheme+"://"+c.addr+"/")
+	spent := caddy.cpu() - before
+	require.NotContains(b, output, "Non-2xx")
+	require.NotRegexp(b, `(connect|read|write) [1-9]`, output)
+	return figure(b, output, `Requests/sec: +(\S+)`), 1e6 * spent / figure(b, output, `(\d+) requests in`)
+}
+
+// cpu returns the seconds of CPU time that Caddy has used.
+func (c *running) cpu() float64 {
+	c.t.Helper()
+	_, metrics := c.api(http.MethodGet, "/metrics", "", "")
+	return figure(c.t, metrics, `(?m)^process_cpu_seconds_total (\S+)`)
+}

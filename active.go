@@ -6,52 +6,61 @@ import (
 	"sync"
 )
 
-// activeListener is a listening address that a wrapper serves, as the admin API
-// shows it.
-type activeListener struct {
+// activeUse is a place where options are in use, as the admin API shows it: a
+// listening address, or the transport to backends of a server.
+type activeUse struct {
 	Server   string      `json:"server"`
-	Address  string      `json:"address"`
+	Address  string      `json:"address,omitempty"` // of a listener
 	QuickAck string      `json:"quickack"`
 	Options  []effect    `json:"options"`
 	Counters countersNow `json:"counters"`
 
-	wrapper  *ListenerWrapper
+	owner    any // the module
 	counters *counters
 }
 
-// active are the listeners of the running configuration and, while one takes
-// over from another, of both.
-var active struct {
-	sync.Mutex
-	listeners []*activeListener
+// activeUses are those of the running configuration and, while one takes over
+// from another, of both.
+type activeUses struct {
+	mu   sync.Mutex
+	uses []*activeUse
 }
 
-func activate(l *activeListener) {
-	active.Lock()
-	defer active.Unlock()
-	active.listeners = append(active.listeners, l)
+var activeListeners, activeTransports activeUses
+
+func (a *activeUses) add(owner any, server, address string, s settings, c *counters) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.uses = append(a.uses, &activeUse{
+		Server:   server,
+		Address:  address,
+		QuickAck: string(s.ack),
+		Options:  s.effects,
+		owner:    owner,
+		counters: c,
+	})
 }
 
-// deactivate removes all listeners of a wrapper.
-func deactivate(w *ListenerWrapper) {
-	active.Lock()
-	defer active.Unlock()
-	active.listeners = slices.DeleteFunc(active.listeners, func(l *activeListener) bool { return l.wrapper == w })
+// remove removes all uses of a module.
+func (a *activeUses) remove(owner any) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.uses = slices.DeleteFunc(a.uses, func(u *activeUse) bool { return u.owner == owner })
 }
 
-// activeNow returns the active listeners with their counters at this moment, by
-// server and address.
-func activeNow() []activeListener {
-	active.Lock()
-	now := make([]activeListener, len(active.listeners))
-	for i, l := range active.listeners {
-		now[i] = *l
+// now returns the active uses with their counters at this moment, by server and
+// address.
+func (a *activeUses) now() []activeUse {
+	a.mu.Lock()
+	now := make([]activeUse, len(a.uses))
+	for i, u := range a.uses {
+		now[i] = *u
 	}
-	active.Unlock()
+	a.mu.Unlock()
 	for i := range now {
 		now[i].Counters = now[i].counters.now()
 	}
-	slices.SortFunc(now, func(a, b activeListener) int {
+	slices.SortStableFunc(now, func(a, b activeUse) int {
 		return cmp.Or(cmp.Compare(a.Server, b.Server), cmp.Compare(a.Address, b.Address))
 	})
 	return now

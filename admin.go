@@ -31,7 +31,8 @@ func (AdminAPI) Routes() []caddy.AdminRoute {
 // status is the answer of GET /sockopt/.
 type status struct {
 	system
-	Listeners []activeListener `json:"listeners"`
+	Listeners  []activeUse `json:"listeners"`
+	Transports []activeUse `json:"transports"`
 }
 
 func serveStatus(w http.ResponseWriter, r *http.Request) error {
@@ -49,5 +50,5 @@ func serveStatus(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(w).Encode(status{thisSystem(), activeNow()})
+	return json.NewEncoder(w).Encode(status{thisSystem(), activeListeners.now(), activeTransports.now()})
 }

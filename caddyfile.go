@@ -57,6 +57,48 @@ func (o Options) caddyfile() string {
 	return b.String()
 }
 
+// UnmarshalCaddyfile sets the transport up like Caddy's http transport, and from
+// its options:
+//
+//	transport sockopt {
+//		<all that transport http takes>
+//		socket {
+//			<option> <value>
+//		}
+//	}
+func (t *Transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the transport's name
+	ours, theirs := false, []caddyfile.Token{d.Token()}
+	theirs = append(theirs, d.RemainingArgsAsTokens()...)
+	opened := false
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if !opened {
+			d.Prev()
+			theirs = append(theirs, d.Token()) // the brace that NextBlock consumed
+			d.Next()
+			opened = true
+		}
+		if d.Val() != "socket" {
+			theirs = append(theirs, d.NextSegment()...)
+			continue
+		}
+		if ours {
+			return d.Err("socket is set twice; leave one of them out")
+		}
+		ours = true
+		if d.NextArg() {
+			return d.Errf("socket takes no argument, but options in a block, one a line; %q is too many", d.Val())
+		}
+		if err := parseBlock(d, t.Socket.lines(dial)); err != nil {
+			return err
+		}
+	}
+	if opened {
+		theirs = append(theirs, d.Token()) // the closing brace
+	}
+	return t.HTTPTransport.UnmarshalCaddyfile(caddyfile.NewDispenser(theirs))
+}
+
 // parseEchoPayload sets the handler up from its directive.
 func parseEchoPayload(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	e := new(EchoPayload)

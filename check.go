@@ -44,7 +44,7 @@ type effect struct {
 // this system or kernel refuses is only logged and left out where o says
 // on_unsupported warn.
 func (o Options) resolve(phases phase, log *zap.Logger) (settings, error) {
-	s := settings{of: make(map[phase][]socket.Setting), ack: socket.AckOff}
+	s := settings{of: make(map[phase][]socket.Setting), ack: socket.AckOff, effects: []effect{}}
 	if err := o.check(phases); err != nil {
 		return s, err
 	}

@@ -9,7 +9,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
@@ -49,9 +48,7 @@ func (ListenerWrapper) CaddyModule() caddy.ModuleInfo {
 // Provision tries the named options on this kernel.
 func (w *ListenerWrapper) Provision(ctx caddy.Context) (err error) {
 	w.log = ctx.Logger()
-	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
-		w.server = server.Name()
-	}
+	w.server = serverName(ctx)
 	w.tooLate = sync.OnceFunc(func() {
 		w.log.Warn("quickack has no effect here: list sockopt first among the listener wrappers, and tls after it",
 			zap.String("quickack", string(w.settings.ack)))
@@ -69,14 +66,7 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 	w.prepare(ln)
 	address := ln.Addr().String()
 	counters := countersOf(address)
-	activate(&activeListener{
-		Server:   w.server,
-		Address:  address,
-		QuickAck: string(w.settings.ack),
-		Options:  w.settings.effects,
-		wrapper:  w,
-		counters: counters,
-	})
+	activeListeners.add(w, w.server, address, w.settings, counters)
 	if reflect.TypeOf(ln) == tlsListener && w.settings.ack != socket.AckOff {
 		w.tooLate()
 	}
@@ -85,7 +75,7 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 
 // Cleanup takes the wrapper's listeners out of what the admin API shows.
 func (w *ListenerWrapper) Cleanup() error {
-	deactivate(w)
+	activeListeners.remove(w)
 	return nil
 }
 

@@ -15,6 +15,8 @@
 //	admin.go     the admin endpoint, admin.api.sockopt
 //	command.go   the command "caddy sockopt"
 //	listener.go  the listener wrapper, caddy.listeners.sockopt
+//	transport.go the transport to backends, http.reverse_proxy.transport.sockopt
+//	outfit.go    sets options on a connection, for both
 //	echo.go      the handler http.handlers.echo_payload
 //	size.go, duration.go, number.go, dscp.go, raw.go, json.go
 //	             values as a person writes them
@@ -24,15 +26,19 @@
 package sockopt
 
 import (
+	"net/http"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
 func init() {
 	caddy.RegisterModule(ListenerWrapper{})
+	caddy.RegisterModule(new(Transport))
 	caddy.RegisterModule(EchoPayload{})
 	caddy.RegisterModule(AdminAPI{})
 	caddycmd.RegisterCommand(command)
@@ -47,6 +53,17 @@ var (
 	_ caddy.CleanerUpper    = (*ListenerWrapper)(nil)
 	_ caddy.ListenerWrapper = (*ListenerWrapper)(nil)
 	_ caddyfile.Unmarshaler = (*ListenerWrapper)(nil)
+
+	_ caddy.Module                                     = (*Transport)(nil)
+	_ caddy.Provisioner                                = (*Transport)(nil)
+	_ caddy.CleanerUpper                               = (*Transport)(nil)
+	_ caddyfile.Unmarshaler                            = (*Transport)(nil)
+	_ http.RoundTripper                                = (*Transport)(nil)
+	_ reverseproxy.TLSTransport                        = (*Transport)(nil)
+	_ reverseproxy.H2CTransport                        = (*Transport)(nil)
+	_ reverseproxy.HealthCheckSchemeOverriderTransport = (*Transport)(nil)
+	_ reverseproxy.ProxyProtocolTransport              = (*Transport)(nil)
+	_ reverseproxy.RequestHeaderOpsTransport           = (*Transport)(nil)
 
 	_ caddy.AdminRouter = AdminAPI{}
 

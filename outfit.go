@@ -4,6 +4,9 @@ import (
 	"errors"
 	"net"
 
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
@@ -40,6 +43,15 @@ func (s settings) acking(conn *net.TCPConn, report *report) (*socket.Conn, bool)
 		return nil, false
 	}
 	return acking, true
+}
+
+// serverName returns the name of the HTTP server whose module is provisioned.
+func serverName(ctx caddy.Context) string {
+	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if !ok {
+		return ""
+	}
+	return server.Name()
 }
 
 var errNotTCP = errors.New("no TCP connection is found in it")

@@ -65,12 +65,22 @@ func (t *Transport) Provision(ctx caddy.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	t.report = newReport(countersOf(""), t.log)
+	server := serverName(ctx)
+	counters := countersOf("transport of " + server + "\n" + t.Socket.caddyfile())
+	t.report = newReport(counters, t.log)
+	activeTransports.add(t, server, "", t.settings, counters)
 	t.Transport.DialContext = t.dial(t.Transport.DialContext)
 	if t.Transport.DialTLSContext != nil {
 		t.Transport.DialTLSContext = t.dialTLS
 	}
 	return nil
+}
+
+// Cleanup closes idle connections and takes the transport out of what the admin
+// API shows.
+func (t *Transport) Cleanup() error {
+	activeTransports.remove(t)
+	return t.HTTPTransport.Cleanup()
 }
 
 // dial returns a dial function whose connections have the options.

@@ -10,7 +10,7 @@ import (
 // listening address, or the transport to backends of a server.
 type activeUse struct {
 	Server   string      `json:"server"`
-	Address  string      `json:"address,omitempty"` // of a listener
+	Address  string      `json:"address,omitempty"` // of the listener, or of the backends
 	QuickAck string      `json:"quickack"`
 	Options  []effect    `json:"options"`
 	Counters countersNow `json:"counters"`

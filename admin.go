@@ -1,7 +1,6 @@
 package sockopt
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 
@@ -11,8 +10,9 @@ import (
 // adminPath is where the admin API shows the options.
 const adminPath = "/sockopt/"
 
-// AdminAPI shows, at GET /sockopt/ of Caddy's admin API, what this kernel
-// supports, what it made of the options that are configured, and counters.
+// AdminAPI shows, at GET /sockopt/ of Caddy's admin API, what the kernel made of
+// the options that are configured, how often connections refused them, and what
+// this kernel supports.
 type AdminAPI struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -28,11 +28,12 @@ func (AdminAPI) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{{Pattern: adminPath, Handler: caddy.AdminHandlerFunc(serveStatus)}}
 }
 
-// status is the answer of GET /sockopt/.
+// status is the answer of GET /sockopt/: what is in use comes before the long
+// list of what could be.
 type status struct {
-	system
 	Listeners  []activeUse `json:"listeners"`
 	Transports []activeUse `json:"transports"`
+	system
 }
 
 func serveStatus(w http.ResponseWriter, r *http.Request) error {
@@ -50,5 +51,5 @@ func serveStatus(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(w).Encode(status{thisSystem(), activeListeners.now(), activeTransports.now()})
+	return writeJSON(w, status{activeListeners.now(), activeTransports.now(), thisSystem()})
 }

@@ -26,13 +26,11 @@ func (w *ListenerWrapper) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // lines are the options of phases as lines of a block.
 func (o *Options) lines(phases phase) []line {
-	var lines []line
+	lines := make([]line, 0, len(rows))
 	for _, r := range rows {
-		if r.phases&phases == 0 {
-			continue
-		}
 		lines = append(lines, line{
 			name:    r.name,
+			barred:  r.barred(phases),
 			want:    r.want(),
 			values:  r.values(),
 			repeats: r.repeats(),
@@ -185,6 +183,7 @@ func sizeLine(name string, place **Size, check func(Size) error) line {
 // line is one line that a block may hold: a name and its values.
 type line struct {
 	name    string
+	barred  string // why it may not stand here, though it may elsewhere
 	want    string // what the values look like
 	values  int    // how many there are
 	repeats bool   // whether the line may stand more than once
@@ -208,6 +207,9 @@ func parseLine(d *caddyfile.Dispenser, lines []line) error {
 	if !ok {
 		return d.Errf("unknown option %q; here it can be %s", name, lineNames(lines))
 	}
+	if l.barred != "" {
+		return d.Errf("%s %s; here it can be %s", name, l.barred, lineNames(lines))
+	}
 	if l.isSet() && !l.repeats {
 		return d.Errf("%s is set twice; leave one of them out", name)
 	}
@@ -216,9 +218,9 @@ func parseLine(d *caddyfile.Dispenser, lines []line) error {
 	case len(args) > l.values && l.values == 0:
 		return d.Errf("%s takes no value; %q is too many", name, args[0])
 	case len(args) > l.values:
-		return d.Errf("%s takes %s; %q is too many", name, l.want, args[l.values])
+		return d.Errf("%s takes %s, %s; %q is too many", name, valuesText[l.values], l.want, args[l.values])
 	case len(args) < l.values:
-		return d.Errf("%s needs a value: %s", name, l.want)
+		return d.Errf("%s needs %s: %s", name, valuesText[l.values], l.want)
 	}
 	if err := l.parse(args); err != nil {
 		return d.Errf("%s: %v", name, err)
@@ -231,6 +233,9 @@ func parseLine(d *caddyfile.Dispenser, lines []line) error {
 	return nil
 }
 
+// valuesText says how many values follow a name.
+var valuesText = map[int]string{1: "one value", 3: "three values"}
+
 func find(lines []line, name string) (line, bool) {
 	for _, l := range lines {
 		if l.name == name {
@@ -241,9 +246,11 @@ func find(lines []line, name string) (line, bool) {
 }
 
 func lineNames(lines []line) string {
-	all := make([]string, len(lines))
-	for i, l := range lines {
-		all[i] = l.name
+	var names []string
+	for _, l := range lines {
+		if l.barred == "" {
+			names = append(names, l.name)
+		}
 	}
-	return list(all)
+	return list(names)
 }

@@ -113,6 +113,20 @@ func TestCaddyfile(t *testing.T) {
 		{"quoted size with a space", sockoptDirective, block(`send_buffer "4 KiB"`), `{"send_buffer":4096,"wrapper":"sockopt"}`},
 		{"on_unsupported fail", sockoptDirective, block("on_unsupported fail"), `{"on_unsupported":"fail","wrapper":"sockopt"}`},
 		{"on_unsupported warn", sockoptDirective, block("on_unsupported warn"), `{"on_unsupported":"warn","wrapper":"sockopt"}`},
+		{"duration", sockoptDirective, block("user_timeout 1m30s"), `{"user_timeout":90000000000,"wrapper":"sockopt"}`},
+		{"duration in days", sockoptDirective, block("defer_accept 1d"), `{"defer_accept":86400000000000,"wrapper":"sockopt"}`},
+		{"linger that resets", sockoptDirective, block("linger 0s"), `{"linger":0,"wrapper":"sockopt"}`},
+		{"rate", sockoptDirective, block("pacing_rate 10MiB"), `{"pacing_rate":10485760,"wrapper":"sockopt"}`},
+		{"algorithm", sockoptDirective, block("congestion bbr"), `{"congestion":"bbr","wrapper":"sockopt"}`},
+		{"hexadecimal number", sockoptDirective, block("mark 0x2A"), `{"mark":42,"wrapper":"sockopt"}`},
+		{"leading zero", sockoptDirective, block("mark 010"), `{"mark":10,"wrapper":"sockopt"}`},
+		{"code point by name", sockoptDirective, block("dscp af41"), `{"dscp":"af41","wrapper":"sockopt"}`},
+		{"code point by number", sockoptDirective, block("dscp 46"), `{"dscp":"ef","wrapper":"sockopt"}`},
+		{"code point without a name", sockoptDirective, block("dscp 63"), `{"dscp":"63","wrapper":"sockopt"}`},
+		{
+			"raw options", sockoptDirective, block("raw 6 18 30000", "raw 0x1 0x8 -1"),
+			`{"raw":[{"level":6,"option":18,"value":30000},{"level":1,"option":8,"value":-1}],"wrapper":"sockopt"}`,
+		},
 		{
 			"any order, with a comment", sockoptDirective,
 			block("send_buffer 1MiB # towards far clients", "", "nodelay on"),
@@ -221,8 +235,11 @@ type badCaddyfile struct {
 }
 
 const (
-	listenerNames = "nodelay, quickack, recv_buffer, send_buffer or on_unsupported"
-	echoNames     = "size, fill, content_type, write_size or flush_headers"
+	listenerNames = "nodelay, quickack, delayed_ack_max, notsent_lowat, busy_poll, recv_buffer, send_buffer, congestion, " +
+		"pacing_rate, window_clamp, max_segment, thin_stream, keepalive, keepalive_idle, keepalive_interval, " +
+		"keepalive_count, user_timeout, linger, fin_timeout, rto_min, rto_max, dscp, priority, mark, ttl, " +
+		"backlog, defer_accept, fastopen, raw or on_unsupported"
+	echoNames = "size, fill, content_type, write_size or flush_headers"
 )
 
 var badCaddyfiles = []badCaddyfile{
@@ -233,10 +250,10 @@ var badCaddyfiles = []badCaddyfile{
 	{"kernel's name", sockoptDirective, block("TCP_NODELAY on"), 1, `unknown option "TCP_NODELAY"; here it can be ` + listenerNames},
 	{"name in capitals", sockoptDirective, block("Nodelay on"), 1, `unknown option "Nodelay"; here it can be ` + listenerNames},
 	{"unknown name with a block", sockoptDirective, block("buffers {", "recv 1MiB", "}"), 1, `unknown option "buffers"; here it can be ` + listenerNames},
-	{"no value", sockoptDirective, block("nodelay"), 1, `nodelay needs a value: on or off`},
-	{"no value, but a block", sockoptDirective, block("nodelay {", "on", "}"), 1, `nodelay needs a value: on or off`},
-	{"no mode", sockoptDirective, block("quickack"), 1, `quickack needs a value: auto, on or off`},
-	{"no size", sockoptDirective, block("recv_buffer", "send_buffer 1MiB"), 1, `recv_buffer needs a value: a size such as 64KiB, 1MB or a number of bytes`},
+	{"no value", sockoptDirective, block("nodelay"), 1, `nodelay needs one value: on or off`},
+	{"no value, but a block", sockoptDirective, block("nodelay {", "on", "}"), 1, `nodelay needs one value: on or off`},
+	{"no mode", sockoptDirective, block("quickack"), 1, `quickack needs one value: auto, on or off`},
+	{"no size", sockoptDirective, block("recv_buffer", "send_buffer 1MiB"), 1, `recv_buffer needs one value: a size such as 64KiB, 1MB or a number of bytes`},
 	{"two values", sockoptDirective, block("nodelay on off"), 1, `nodelay takes one value, on or off; "off" is too many`},
 	{"unit apart", sockoptDirective, block("recv_buffer 64 KiB"), 1, `recv_buffer takes one value, a size such as 64KiB, 1MB or a number of bytes; "KiB" is too many`},
 	{"twice the same", sockoptDirective, block("nodelay on", "nodelay on"), 2, `nodelay is set twice; leave one of them out`},
@@ -245,7 +262,7 @@ var badCaddyfiles = []badCaddyfile{
 	{"switch in capitals", sockoptDirective, block("nodelay ON"), 1, `nodelay: "ON" is not on or off`},
 	{"empty switch", sockoptDirective, block(`nodelay ""`), 1, `nodelay: "" is not on or off`},
 	{"runtime placeholder", sockoptDirective, block("nodelay {env.NODELAY}"), 1, `nodelay: "{env.NODELAY}" is not on or off`},
-	{"unset variable", sockoptDirective, block("nodelay {$SOCKOPT_TEST_UNSET}"), 1, `nodelay needs a value: on or off`},
+	{"unset variable", sockoptDirective, block("nodelay {$SOCKOPT_TEST_UNSET}"), 1, `nodelay needs one value: on or off`},
 	{"unknown mode", sockoptDirective, block("quickack sometimes"), 1, `quickack: "sometimes" is not auto, on or off`},
 	{"unknown reaction", sockoptDirective, block("on_unsupported ignore"), 1, `on_unsupported: "ignore" is not fail or warn`},
 	{"no size at all", sockoptDirective, block("recv_buffer big"), 1, `recv_buffer: "big" is not a size such as 64KiB, 1MB or a number of bytes`},
@@ -256,6 +273,16 @@ var badCaddyfiles = []badCaddyfile{
 	{"size beyond 63 bits", sockoptDirective, block("send_buffer 8EiB"), 1, `send_buffer: "8EiB" is not a size such as 64KiB, 1MB or a number of bytes`},
 	{"no buffer", sockoptDirective, block("recv_buffer 0"), 1, `recv_buffer: 0 is not from 1 to 2147483647 bytes; leave the option out for the kernel's default`},
 	{"size beyond the kernel's interface", sockoptDirective, block("send_buffer 2GiB"), 1, `send_buffer: 2GiB is not from 1 to 2147483647 bytes; leave the option out for the kernel's default`},
+	{"option of a route", sockoptDirective, block("cork on"), 1, `cork cannot be set here, but for the requests of a route; here it can be ` + listenerNames},
+	{"option of a route without a value", sockoptDirective, block("cork"), 1, `cork cannot be set here, but for the requests of a route; here it can be ` + listenerNames},
+	{"raw option in one word", sockoptDirective, block("raw 6:18:30000"), 1, `raw needs three values: level, option and value, such as 6 18 30000`},
+	{"raw option without a value", sockoptDirective, block("raw 6 18"), 1, `raw needs three values: level, option and value, such as 6 18 30000`},
+	{"raw option with one more", sockoptDirective, block("raw 6 18 30000 4"), 1, `raw takes three values, level, option and value, such as 6 18 30000; "4" is too many`},
+	{"second raw option", sockoptDirective, block("raw 6 18 30000", "raw 6 18 x"), 2, `raw: "x" is not a number such as 42 or 0x2a`},
+	{"raw level", sockoptDirective, block("raw -1 18 30000"), 1, `raw: level -1 is not from 0 to 2147483647`},
+	{"raw number", sockoptDirective, block("raw 6 0x80000000 30000"), 1, `raw: option 2147483648 is not from 0 to 2147483647`},
+	{"raw value", sockoptDirective, block("raw 6 18 0xffffffff"), 1, `raw: value 4294967295 is not from -2147483648 to 2147483647`},
+	{"raw option with a block", sockoptDirective, block("raw 6 18 30000 {", "}"), 1, `raw takes no block`},
 	{"value and block", sockoptDirective, block("nodelay on {", "now", "}"), 1, `nodelay takes no block`},
 	{"value and empty block", sockoptDirective, block("nodelay on {", "}", "quickack on"), 1, `nodelay takes no block`},
 
@@ -267,7 +294,7 @@ var badCaddyfiles = []badCaddyfile{
 	{"size twice in the block", echoDirective, block("size 5", "size 5"), 2, `size is set twice; leave one of them out`},
 	{"unknown line", echoDirective, block("bytes 5"), 1, `unknown option "bytes"; here it can be ` + echoNames},
 	{"option of a socket", echoDirective, block("fill x", "nodelay on"), 2, `unknown option "nodelay"; here it can be ` + echoNames},
-	{"no fill", echoDirective, block("fill"), 1, `fill needs a value: one ASCII character`},
+	{"no fill", echoDirective, block("fill"), 1, `fill needs one value: one ASCII character`},
 	{"empty fill", echoDirective, block(`fill ""`), 1, `fill: "" is not one ASCII character, such as *`},
 	{"two characters", echoDirective, block("fill ab"), 1, `fill: "ab" is not one ASCII character, such as *`},
 	{"character of two bytes", echoDirective, block("fill ä"), 1, `fill: "ä" is not one ASCII character, such as *`},
@@ -287,6 +314,93 @@ func TestCaddyfileRefuses(t *testing.T) {
 			_, err := adapt(test.directive.caddyfile(test.follows))
 			require.EqualError(t, err, fmt.Sprintf("parsing caddyfile tokens for '%s': %s, at Caddyfile:%d",
 				test.directive.within, test.want, test.directive.line+test.line))
+		})
+	}
+}
+
+// notValues are words that are no value of an option, by what the option wants.
+var notValues = map[string][]string{
+	onOff.want:     {"", "true", "1", "ON", "yes", "on,off", "\xff"},
+	ackModes.want:  {"", "AUTO", "1", "true", "\xff"},
+	reactions.want: {"", "Fail", "ignore", "\xff"},
+	wantSize:       append(notSizes, "\xff", "64K\xffB"),
+	wantDuration:   {"", "30", "-1s", "1x", "s", "1,5s", "∞", "1e3s", "3000000h", "200000d", "9999999999h", "0x1s", "1s\xff"},
+	wantNumber:     {"", "x", "1.5", "+1", "0x", "0x-1", "0X2A", "0b1", "0o7", "1_000", "2a", "1k", "9223372036854775808", "0xffffffffffffffff", "\xff"},
+	wantDSCP:       {"", "EF", "af44", "cs8", "be", "64", "-1", "1.5", "0x2e", "9223372036854775808", "\xff"},
+	names.want:     {"", "sixteen_letters_", "two words", "über", "bbr\xff", "bbr\x00", `"`, "{", "#"},
+	wantRaw:        nil, // three words: in the table above
+}
+
+// outOfRange are values that the kernel's interface cannot take, and the range.
+var outOfRange = map[string]struct {
+	values []string
+	within string
+}{
+	"delayed_ack_max":    {[]string{"35m47.483648s", "24h"}, "0s to 35m47.483647s"},
+	"busy_poll":          {[]string{"35m47.483648s"}, "0s to 35m47.483647s"},
+	"rto_min":            {[]string{"35m47.483648s"}, "0s to 35m47.483647s"},
+	"rto_max":            {[]string{"596h31m23.648s"}, "0s to 596h31m23.647s"},
+	"user_timeout":       {[]string{"596h31m23.648s"}, "0s to 596h31m23.647s"},
+	"keepalive_idle":     {[]string{"0s", "999ms", "9h6m8s"}, "1s to 9h6m7s"},
+	"keepalive_interval": {[]string{"0s", "999ms", "9h6m8s"}, "1s to 9h6m7s"},
+	"linger":             {[]string{"9h6m8s"}, "0s to 9h6m7s"},
+	"fin_timeout":        {[]string{"0s", "999ms", "596523h14m8s"}, "1s to 596523h14m7s"},
+	"defer_accept":       {[]string{"596523h14m8s"}, "0s to 596523h14m7s"},
+	"notsent_lowat":      {[]string{"0", "2GiB"}, "1 to 2147483647 bytes"},
+	"recv_buffer":        {[]string{"0", "2GiB", "7EiB"}, "1 to 2147483647 bytes"},
+	"send_buffer":        {[]string{"0", "2GiB"}, "1 to 2147483647 bytes"},
+	"window_clamp":       {[]string{"0", "2GiB"}, "1 to 2147483647 bytes"},
+	"max_segment":        {[]string{"0", "2GiB"}, "1 to 2147483647 bytes"},
+	"pacing_rate":        {[]string{"0"}, "1 to 9223372036854775807 bytes"},
+	"keepalive_count":    {[]string{"0", "-1", "128"}, "1 to 127"},
+	"priority":           {[]string{"-1", "2147483648"}, "0 to 2147483647"},
+	"mark":               {[]string{"0x100000000"}, "0x0 to 0xffffffff"},
+	"ttl":                {[]string{"0", "-1", "256"}, "1 to 255"},
+	"backlog":            {[]string{"0", "-1", "2147483648"}, "1 to 2147483647"},
+	"fastopen":           {[]string{"-1", "2147483648"}, "0 to 2147483647"},
+}
+
+// TestEveryOptionRefuses: what the grammar makes of bad lines for each option.
+func TestEveryOptionRefuses(t *testing.T) {
+	for _, r := range rows {
+		if r.phases&(listen|accept) == 0 {
+			continue
+		}
+		t.Run(r.name, func(t *testing.T) {
+			sample := expectations[r.name].sample
+			refused := func(want string, lines ...string) {
+				t.Helper()
+				require.ErrorContains(t, unmarshal(new(ListenerWrapper), "sockopt"+block(lines...)),
+					fmt.Sprintf("%s, at Caddyfile:%d", want, len(lines)+1), "%q", lines)
+			}
+			count, more := "one value", "one value, "
+			if r.values() == 3 {
+				count, more = "three values", "three values, "
+			}
+			refused(fmt.Sprintf(`%s needs %s: %s`, r.name, count, r.want()), r.name)
+			refused(fmt.Sprintf(`%s takes %s%s; "more" is too many`, r.name, more, r.want()), r.name+" "+sample+" more")
+			if !r.repeats() {
+				refused(r.name+" is set twice; leave one of them out", r.name+" "+sample, r.name+" "+sample)
+			}
+			require.ErrorContains(t, unmarshal(new(ListenerWrapper), "sockopt"+block(r.name+" "+sample+" {", "}")),
+				r.name+" takes no block")
+
+			words, ok := notValues[r.want()]
+			require.True(t, ok, "notValues needs a line for %s", r.want())
+			for _, word := range words {
+				err := r.parse(new(Options), []string{word})
+				require.Error(t, err, "%q", word)
+				require.Contains(t, err.Error(), fmt.Sprintf("%q is not ", word), "%s", r.name)
+			}
+			limits, limited := outOfRange[r.name]
+			for _, value := range limits.values {
+				refused(fmt.Sprintf("%s: %s is not from %s; leave the option out for the kernel's default", r.name, value, limits.within),
+					r.name+" "+value)
+			}
+			switch r.want() {
+			case wantSize, wantDuration, wantNumber:
+				require.True(t, limited, "outOfRange needs a line for %s", r.name)
+			}
 		})
 	}
 }

@@ -26,14 +26,17 @@ type effect struct {
 
 	// Effective is what the kernel made of the value, in the same unit: of a
 	// buffer that it doubles, half.
-	Effective string `json:"effective"`
+	Effective string `json:"effective,omitempty"`
 
 	// GetSockOpt is what getsockopt(2) reads, where that is a number.
 	GetSockOpt int64 `json:"getsockopt,omitempty"`
 
 	// ClampedBy is what made the effective value smaller than the requested
-	// one: the name of a sysctl, or "kernel".
+	// one: the name of a sysctl, or "the kernel".
 	ClampedBy string `json:"clamped_by,omitempty"`
+
+	// LeftOut is why the option is not set, where on_unsupported is warn.
+	LeftOut string `json:"left_out,omitempty"`
 }
 
 // resolve tries every named option on scratch sockets of the kinds that it will
@@ -61,12 +64,13 @@ func (o Options) resolve(phases phase, log *zap.Logger) (settings, error) {
 			case err == nil:
 			case o.OnUnsupported != nil && *o.OnUnsupported == unsupportedWarn:
 				log.Warn("option left out: this system refuses it", zap.String("option", r.name), zap.Error(err))
+				s.effects = append(s.effects, effect{Option: r.name, Requested: u.text, LeftOut: err.Error()})
 				continue
 			default:
 				return s, fmt.Errorf("%w; leave the option out, or set on_unsupported warn", err)
 			}
 			e := r.effect(u, effective)
-			e.log(log, r.bounds)
+			e.log(log)
 			s.effects = append(s.effects, e)
 			if u.upkeep {
 				s.ack = *o.QuickAck
@@ -80,14 +84,14 @@ func (o Options) resolve(phases phase, log *zap.Logger) (settings, error) {
 	return s, nil
 }
 
-// check says which named value cannot be, whatever the system.
+// check says which named value cannot be in these phases, whatever the system.
 func (o Options) check(phases phase) error {
 	for _, r := range rows {
 		if !r.isSet(&o) {
 			continue
 		}
-		if r.phases&phases == 0 {
-			return fmt.Errorf("%s cannot be set here; here it can be %s", r.name, lineNames(o.lines(phases)))
+		if reason := r.barred(phases); reason != "" {
+			return fmt.Errorf("%s %s; here it can be %s", r.name, reason, lineNames(o.lines(phases)))
 		}
 		for _, u := range r.uses(&o, r.option) {
 			if u.err != nil {
@@ -96,6 +100,26 @@ func (o Options) check(phases phase) error {
 		}
 	}
 	return nil
+}
+
+// barred says why the option cannot be set in any of the phases, if it cannot.
+func (r row) barred(phases phase) string {
+	if r.phases&phases != 0 {
+		return ""
+	}
+	var places []string
+	for _, p := range each(r.phases) {
+		places = append(places, phasePlaces[p])
+	}
+	return "cannot be set here, but " + list(places)
+}
+
+// phasePlaces say where an option of a phase is set.
+var phasePlaces = map[phase]string{
+	listen: "on listening sockets",
+	accept: "on accepted connections",
+	dial:   "on connections to backends",
+	route:  "for the requests of a route",
 }
 
 // try sets the value on a scratch socket for each phase. It returns the phases
@@ -129,11 +153,11 @@ func (r row) refusal(u use, err error) error {
 		return fmt.Errorf("%s %q: this kernel offers %s", r.name, u.text,
 			strings.Join(strings.Fields(sysctl(r.bounds)), ", "))
 	case errors.Is(err, syscall.EPERM) && r.capability != "":
-		return fmt.Errorf("%s: needs %s (for %s)", r.name, r.capability, u.text)
+		return fmt.Errorf("%s %s: needs %s", r.name, u.text, r.capability)
 	case errors.Is(err, syscall.EINVAL) && r.takes != "":
-		return fmt.Errorf("%s: the kernel takes %s, not %s", r.name, r.takes, u.text)
+		return fmt.Errorf("%s %s: the kernel takes %s", r.name, u.text, r.takes)
 	case isMissing(err) && r.since != "" && !kernelHas(r.since):
-		return fmt.Errorf("%s: needs Linux %s, this is %s (for %s)", r.name, r.since, socket.KernelRelease(), u.text)
+		return fmt.Errorf("%s %s: needs Linux %s, this is %s", r.name, u.text, r.since, socket.KernelRelease())
 	}
 	return fmt.Errorf("%s %s: this kernel refuses %s: %w", r.name, u.text, option, err)
 }
@@ -153,25 +177,15 @@ func (r row) effect(u use, effective socket.Value) effect {
 	if r.doubled {
 		effective.Number /= 2
 	}
-	if effective == u.setting.Value {
-		requested := r.show(effective)
-		if !r.repeats() && requested != u.text {
-			e.Effective = requested // rounded up before it was set
-		}
-		return e
-	}
-	e.Effective = r.show(effective)
-	if r.clamps && effective.Number < u.setting.Value.Number {
-		e.ClampedBy = "kernel"
-		if r.bounds != "" {
-			e.ClampedBy = r.bounds
-		}
+	e.Effective = u.prefix + r.show(effective)
+	if effective.Number < u.setting.Value.Number {
+		e.ClampedBy = r.clampedBy
 	}
 	return e
 }
 
 // log warns of a value that was clamped, and informs of one that was rounded.
-func (e effect) log(log *zap.Logger, bounds string) {
+func (e effect) log(log *zap.Logger) {
 	fields := []zap.Field{
 		zap.String("option", e.Option),
 		zap.String("requested", e.Requested),
@@ -180,7 +194,7 @@ func (e effect) log(log *zap.Logger, bounds string) {
 	}
 	switch {
 	case e.ClampedBy != "":
-		log.Warn(e.Option+" is clamped by "+e.ClampedBy, append(fields, zap.String("limit", sysctl(bounds)))...)
+		log.Warn(e.Option+" is clamped by "+e.ClampedBy, fields...)
 	case e.Effective != e.Requested:
 		log.Info("the kernel rounds "+e.Option, fields...)
 	}

@@ -1,16 +1,17 @@
 package sockopt
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"math"
 	"net/http"
 	"os"
+	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
@@ -18,43 +19,250 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-func TestClampedBufferIsAWarning(t *testing.T) {
-	for _, test := range []struct{ option, sysctl string }{
-		{"recv_buffer", "net.core.rmem_max"},
-		{"send_buffer", "net.core.wmem_max"},
+// TestClampedValueIsAWarning: one that names the sysctl, or the kernel.
+func TestClampedValueIsAWarning(t *testing.T) {
+	for _, test := range []struct {
+		option    string
+		limit     func(*testing.T) string
+		more      func(*testing.T) string
+		clampedBy string
+	}{
+		{"recv_buffer", sizeLimit("net.core.rmem_max", 1), sizeLimit("net.core.rmem_max", 2), "net.core.rmem_max"},
+		{"send_buffer", sizeLimit("net.core.wmem_max", 1), sizeLimit("net.core.wmem_max", 2), "net.core.wmem_max"},
+		{"backlog", countLimit("net.core.somaxconn", 0), countLimit("net.core.somaxconn", 1), "net.core.somaxconn"},
+		{"fastopen", countLimit("net.core.somaxconn", 0), countLimit("net.core.somaxconn", 1), "net.core.somaxconn"},
+		{"fin_timeout", always("2m"), always("2m1s"), "the kernel"},
+		// 255 retransmissions, after 1s, 2s, 4s … and at most 120s each.
+		{"defer_accept", always("8h18m7s"), always("8h18m8s"), "the kernel"},
 	} {
 		t.Run(test.option, func(t *testing.T) {
-			limit := sysctl(t, test.sysctl)
-			if limit > math.MaxInt32/2 {
-				missing(t, fmt.Sprintf("no buffer is larger than %s=%d", test.sysctl, limit))
-			}
-			c, _ := serve(t, "sockopt"+block(fmt.Sprintf("%s %d", test.option, limit)))
+			limit, more := test.limit(t), test.more(t)
+			c, _ := serve(t, "sockopt"+block(test.option+" "+limit))
 			require.Empty(t, c.warnings(), "the limit itself is not clamped")
 
-			status, answer := c.load("text/caddyfile", c.with("sockopt"+block(fmt.Sprintf("%s %d", test.option, 2*limit))))
+			status, answer := c.load("text/caddyfile", c.with("sockopt"+block(test.option+" "+more)))
 			require.Equal(t, http.StatusOK, status, answer)
-			require.Equal(t, []warning{{
-				Message:   test.option + " is clamped by " + test.sysctl,
+			require.Equal(t, []entry{{
+				Message:   test.option + " is clamped by " + test.clampedBy,
 				Option:    test.option,
-				Requested: (2 * limit).String(),
-				Effective: limit.String(),
-				Raise:     fmt.Sprintf("sysctl -w %s=%d", test.sysctl, 2*limit),
+				Requested: more,
+				Effective: limit,
 			}}, c.warnings())
+			require.Equal(t, test.clampedBy, latestEffect(t).ClampedBy)
 		})
 	}
 }
 
-// sysctl reads a limit of the kernel.
-func sysctl(t *testing.T, name string) Size {
+func always(text string) func(*testing.T) string { return func(*testing.T) string { return text } }
+
+// sizeLimit is a multiple of a limit of the kernel, as text.
+func sizeLimit(sysctl string, factor Size) func(*testing.T) string {
+	return func(t *testing.T) string {
+		limit := Size(kernelLimit(t, sysctl))
+		if limit > math.MaxInt32/2 {
+			t.Skipf("no buffer is larger than %s, which is %d", sysctl, limit)
+		}
+		return (factor * limit).String()
+	}
+}
+
+// countLimit is a limit of the kernel and some more, as text.
+func countLimit(sysctl string, more int64) func(*testing.T) string {
+	return func(t *testing.T) string { return fmt.Sprint(kernelLimit(t, sysctl) + more) }
+}
+
+// latestEffect is what the kernel made of the one option in use.
+func latestEffect(t *testing.T) effect {
 	t.Helper()
-	text, err := os.ReadFile("/proc/sys/" + strings.ReplaceAll(name, ".", "/"))
-	if errors.Is(err, fs.ErrNotExist) {
+	var active []activeUse
+	require.Eventually(t, func() bool { // the configuration from before has gone
+		active = activeListeners.now()
+		return len(active) == 1
+	}, patience, time.Millisecond)
+	require.Len(t, active[0].Options, 1)
+	return active[0].Options[0]
+}
+
+// TestRoundingIsSaid: values that the kernel counts in coarser units are rounded
+// up, which is logged and shown.
+func TestRoundingIsSaid(t *testing.T) {
+	for _, test := range []struct {
+		option, requested, effective string
+		getsockopt                   string
+	}{
+		{"keepalive_idle", "1.5s", "2s", "2"},
+		{"keepalive_interval", "1.001s", "2s", "2"},
+		{"user_timeout", "1.5ms", "2ms", "2"},
+		{"linger", "1ms", "1s", "1"}, // and not to 0, which resets
+		{"fin_timeout", "1m0.001s", "1m1s", "61"},
+		{"busy_poll", "1ns", "1us", "1"},
+		{"defer_accept", "30s", "31s", "31"},
+		{"recv_buffer", "1", "1152", "2304"}, // SOCK_MIN_RCVBUF in the kernel's include/net/sock.h
+		{"window_clamp", "1", "1152", "1152"},
+
+		// To the kernel's clock tick, which is no more than 10 ms.
+		{"rto_min", "50.0001ms", "", ""},
+		{"rto_max", "1.0001s", "", ""},
+		{"delayed_ack_max", "41.0001ms", "", ""},
+	} {
+		t.Run(test.option, func(t *testing.T) {
+			r := rowOf(t, test.option)
+			needKernel(t, r)
+			c, _ := serve(t, "sockopt"+block(test.option+" "+test.requested))
+			require.Empty(t, c.warnings())
+			e := latestEffect(t)
+			if test.effective == "" {
+				requested, err := ParseDuration(test.requested)
+				require.NoError(t, err)
+				effective, err := ParseDuration(e.Effective)
+				require.NoError(t, err)
+				require.Greater(t, effective, requested)
+				require.LessOrEqual(t, effective, requested+Duration(10*time.Millisecond))
+			} else {
+				require.Equal(t, test.effective, e.Effective)
+				require.Equal(t, test.getsockopt, fmt.Sprint(e.GetSockOpt))
+			}
+			require.Equal(t, test.requested, e.Requested)
+			require.Empty(t, e.ClampedBy)
+			require.Equal(t, []entry{{
+				Message:   "the kernel rounds " + test.option,
+				Option:    test.option,
+				Requested: test.requested,
+				Effective: e.Effective,
+			}}, c.logged("info"))
+		})
+	}
+}
+
+// TestKernelRefuses: each refusal says which option and value it is, why, and what
+// to do, and the running configuration goes on.
+func TestKernelRefuses(t *testing.T) {
+	const mend = "; leave the option out, or set on_unsupported warn"
+	noSuch := socket.Raw(syscall.IPPROTO_TCP, 9999)
+	for _, test := range []struct {
+		line, want string
+		change     func(*row)
+	}{
+		{line: "congestion foo", want: `congestion "foo": this kernel offers ` +
+			strings.ReplaceAll(sysctl("net.ipv4.tcp_available_congestion_control"), " ", ", ")},
+		{line: "delayed_ack_max 1ms", want: "delayed_ack_max 1ms: the kernel takes two clock ticks (8ms at 250 Hz) to 200ms"},
+		{line: "delayed_ack_max 211ms", want: "delayed_ack_max 211ms: the kernel takes two clock ticks (8ms at 250 Hz) to 200ms"},
+		{line: "rto_min 1ms", want: "rto_min 1ms: the kernel takes two clock ticks (8ms at 250 Hz) to 200ms"},
+		{line: "rto_min 211ms", want: "rto_min 211ms: the kernel takes two clock ticks (8ms at 250 Hz) to 200ms"},
+		{line: "rto_max 999ms", want: "rto_max 999ms: the kernel takes 1s to 120s"},
+		{line: "rto_max 2m0.001s", want: "rto_max 2m0.001s: the kernel takes 1s to 120s"},
+		{line: "max_segment 87", want: "max_segment 87: the kernel takes 88 to 32767 bytes"},
+		{line: "max_segment 32KiB", want: "max_segment 32KiB: the kernel takes 88 to 32767 bytes"},
+		{line: "raw 6 9999 1", want: "raw 6 9999 1: this kernel refuses level 6 option 9999: setsockopt: protocol not available"},
+		{line: "raw 9999 1 1", want: "raw 9999 1 1: this kernel refuses level 9999 option 1: setsockopt: protocol not available"},
+		{line: "raw 6 18 -1", want: "raw 6 18 -1: this kernel refuses level 6 option 18: setsockopt: invalid argument"},
+		{
+			line:   "priority 3",
+			want:   "priority 3: needs Linux 99.0, this is " + socket.KernelRelease(),
+			change: func(r *row) { r.option, r.since = noSuch, "99.0" },
+		},
+		{
+			line:   "priority 3",
+			want:   "priority 3: this kernel refuses level 6 option 9999: setsockopt: protocol not available",
+			change: func(r *row) { r.option = noSuch },
+		},
+	} {
+		t.Run(test.line, func(t *testing.T) {
+			name, _, _ := strings.Cut(test.line, " ")
+			needKernel(t, rowOf(t, name))
+			if test.change != nil {
+				change(t, name, test.change)
+			}
+			c, client := serve(t, "sockopt")
+			status, answer := c.load("text/caddyfile", c.with("sockopt"+block(test.line)))
+			require.Equal(t, http.StatusBadRequest, status)
+			require.Contains(t, answer, jsonText("provision caddy.listeners.sockopt: "+test.want+mend))
+			client.get(t)
+
+			status, answer = c.load("text/caddyfile", c.with("sockopt"+block(test.line, "on_unsupported warn")))
+			require.Equal(t, http.StatusOK, status, answer)
+			c.reachable(t)
+			require.Equal(t, []entry{{
+				Message: "option left out: this system refuses it",
+				Option:  name,
+				Error:   test.want,
+			}}, c.warnings())
+			e := latestEffect(t)
+			require.Equal(t, test.want, e.LeftOut)
+			require.Empty(t, e.Effective)
+		})
+	}
+}
+
+// TestCapabilities has a Caddy without rights check configurations.
+func TestCapabilities(t *testing.T) {
+	for _, test := range []struct{ line, want string }{
+		{"priority 6", ""},
+		{"priority 7", "priority 7: needs CAP_NET_ADMIN"},
+		{"mark 0x2a", "mark 0x2a: needs CAP_NET_ADMIN"},
+		{"congestion " + restricted(), "congestion " + restricted() + ": needs CAP_NET_ADMIN"},
+	} {
+		t.Run(test.line, func(t *testing.T) {
+			if test.line == "congestion " {
+				t.Skip("this kernel offers no congestion control that is not allowed")
+			}
+			output, err := validateUnprivileged(t, wrappers("sockopt"+block(test.line)))
+			if test.want == "" {
+				require.NoError(t, err, output)
+				return
+			}
+			require.Error(t, err)
+			require.Contains(t, output, "provision caddy.listeners.sockopt: "+test.want+"; leave the option out, or set on_unsupported warn")
+
+			output, err = validateUnprivileged(t, wrappers("sockopt"+block(test.line, "on_unsupported warn")))
+			require.NoError(t, err, output)
+			require.Contains(t, output, "option left out: this system refuses it")
+			require.Contains(t, output, test.want)
+		})
+	}
+}
+
+// restricted is an algorithm that this kernel has and allows to few.
+func restricted() string {
+	allowed := strings.Fields(sysctl("net.ipv4.tcp_allowed_congestion_control"))
+	for name := range strings.FieldsSeq(sysctl("net.ipv4.tcp_available_congestion_control")) {
+		if !slices.Contains(allowed, name) {
+			return name
+		}
+	}
+	return ""
+}
+
+// validateUnprivileged is what caddy validate, run by nobody, says of global
+// options.
+func validateUnprivileged(t *testing.T, global string) (output string, err error) {
+	t.Helper()
+	const nobody = 65534
+	// The test binary is where nobody else may look.
+	cmd := exec.Command("/proc/self/exe", "validate", "--adapter", "caddyfile", "--config", "-")
+	cmd.Stdin = strings.NewReader("{\nadmin off\npersist_config off\n" + global + "\n}\nhttp://127.0.0.1 {\n}\n")
+	cmd.Env = append(os.Environ(), asCaddy+"=1", "HOME=/nonexistent", "XDG_DATA_HOME=", "XDG_CONFIG_HOME=")
+	cmd.Dir = "/"
+	switch {
+	case os.Getuid() == 0:
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	case holds("CAP_NET_ADMIN"):
+		missing(t, "not root, who could drop the capability")
+	}
+	text, err := cmd.CombinedOutput()
+	return string(text), err
+}
+
+// kernelLimit reads a limit of the kernel.
+func kernelLimit(t *testing.T, name string) int64 {
+	t.Helper()
+	text := sysctl(name)
+	if text == "" {
 		missing(t, name+" is out of sight in this network namespace")
 	}
+	value, err := strconv.ParseInt(text, 10, 64)
 	require.NoError(t, err)
-	value, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
-	require.NoError(t, err)
-	return Size(value)
+	return value
 }
 
 // TestRefusedOption has the kernel refuse what it does refuse: TCP_QUICKACK on an
@@ -77,7 +285,7 @@ func TestRefusedOption(t *testing.T) {
 
 	status, answer = c.load("text/caddyfile", c.with("sockopt"+block("nodelay on", "recv_buffer 64KiB", "on_unsupported warn")+"\n"+observe))
 	require.Equal(t, http.StatusOK, status, answer)
-	require.Equal(t, []warning{{
+	require.Equal(t, []entry{{
 		Message: "option left out: this system refuses it",
 		Option:  "nodelay",
 		Error:   refusal,
@@ -118,7 +326,7 @@ func TestResolve(t *testing.T) {
 
 func texts(settings []socket.Setting) (all []string) {
 	for _, s := range settings {
-		all = append(all, fmt.Sprint(s.Option.Name, " ", s.Value))
+		all = append(all, fmt.Sprint(s.Option.Name, " ", s.Value.Number))
 	}
 	return all
 }

@@ -45,7 +45,7 @@ func TestUnavailableOptionIsLeftOut(t *testing.T) {
 	status, answer := c.load("text/caddyfile", c.with("sockopt {\nnodelay off\non_unsupported warn\n}"))
 	require.Equal(t, http.StatusOK, status, answer)
 	c.reachable(t)
-	require.Equal(t, []warning{{
+	require.Equal(t, []entry{{
 		Message: "option left out: this system refuses it",
 		Option:  "nodelay",
 		Error:   "nodelay off: TCP_FROM_THE_FUTURE is not available on " + runtime.GOOS,
@@ -55,46 +55,50 @@ func TestUnavailableOptionIsLeftOut(t *testing.T) {
 // TestOptionOfAnotherPhase holds JSON to what the Caddyfile's grammar knows.
 func TestOptionOfAnotherPhase(t *testing.T) {
 	c, client := serve(t, "sockopt")
-	change(t, "send_buffer", func(r *row) { r.phases = route })
+	change(t, "send_buffer", func(r *row) { r.phases = dial | route })
+	want := "send_buffer cannot be set here, but on connections to backends or for the requests of a route; here it can be " +
+		strings.Replace(listenerNames, "send_buffer, ", "", 1)
 
 	status, answer := c.api(http.MethodPost, listenerWrapper+"/send_buffer", "application/json", "65536")
 	require.Equal(t, http.StatusInternalServerError, status, "as for every error under /config/")
-	require.Contains(t, answer, "send_buffer cannot be set here; here it can be nodelay, quickack, recv_buffer or on_unsupported")
+	require.Contains(t, answer, "provision caddy.listeners.sockopt: "+want)
 	client.get(t)
 
 	status, answer = c.load("text/caddyfile", c.with("sockopt {\nsend_buffer 64KiB\n}"))
 	require.Equal(t, http.StatusBadRequest, status)
-	require.Contains(t, answer, `unknown option \"send_buffer\"; here it can be nodelay, quickack, recv_buffer or on_unsupported`)
+	require.Contains(t, answer, "parsing caddyfile tokens for 'servers': "+want)
 	client.get(t)
 }
 
-// warning is a warning of the plugin in the log.
-type warning struct {
+// entry is an entry of the plugin in the log.
+type entry struct {
 	Message   string `json:"msg"`
 	Option    string `json:"option"`
 	Error     string `json:"error"`
 	Requested string `json:"requested"`
 	Effective string `json:"effective"`
-	Raise     string `json:"raise"`
 	QuickAck  string `json:"quickack"`
 }
 
 // warnings returns what the plugin has warned of, and fails the test for worse.
-func (c *running) warnings() (all []warning) {
+func (c *running) warnings() []entry {
+	c.t.Helper()
+	require.Empty(c.t, c.logged("error"))
+	return c.logged("warn")
+}
+
+// logged returns what the plugin has logged at a level.
+func (c *running) logged(level string) (all []entry) {
 	c.t.Helper()
 	for line := range strings.Lines(c.log()) {
-		var entry struct {
+		var e struct {
 			Level  string `json:"level"`
 			Logger string `json:"logger"`
-			warning
+			entry
 		}
-		require.NoError(c.t, json.Unmarshal([]byte(line), &entry))
-		if !strings.Contains(entry.Logger, "sockopt") {
-			continue
-		}
-		require.NotEqual(c.t, "error", entry.Level, line)
-		if entry.Level == "warn" {
-			all = append(all, entry.warning)
+		require.NoError(c.t, json.Unmarshal([]byte(line), &e))
+		if e.Level == level && strings.Contains(e.Logger, "sockopt") {
+			all = append(all, e.entry)
 		}
 	}
 	return all

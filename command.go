@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -17,7 +16,12 @@ import (
 var command = caddycmd.Command{
 	Name:  "sockopt",
 	Short: "Socket options: what this kernel supports",
+	Long: `Says what this system makes of socket options. A running Caddy shows what it
+does with them at GET /sockopt/ of its admin API.`,
 	CobraFunc: func(cmd *cobra.Command) {
+		cmd.Use = "sockopt"
+		cmd.Args = cobra.NoArgs
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 		cmd.AddCommand(optionsCommand())
 	},
 }
@@ -33,9 +37,7 @@ It asks the kernel itself and needs no running Caddy.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if asJSON {
-				encoder := json.NewEncoder(cmd.OutOrStdout())
-				encoder.SetIndent("", "\t")
-				return encoder.Encode(thisSystem())
+				return writeJSON(cmd.OutOrStdout(), thisSystem())
 			}
 			return writeOptions(cmd.OutOrStdout(), thisSystem())
 		},
@@ -44,37 +46,67 @@ It asks the kernel itself and needs no running Caddy.`,
 	return cmd
 }
 
+// writeJSON writes JSON that people can read, too.
+func writeJSON(w io.Writer, value any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "\t")
+	return encoder.Encode(value)
+}
+
 // writeOptions prints the options as a table for people.
 func writeOptions(w io.Writer, s system) error {
-	fmt.Fprintf(w, "%s %s\n\n", s.OS, s.Kernel)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, strings.TrimSpace(s.OS+" "+s.Kernel))
+	if s.OS != "linux" {
+		fmt.Fprintf(w, "Here you can name %s. The other options need Linux.\n", list(s.supported()))
+	}
+	fmt.Fprintln(w)
+	var table strings.Builder
+	t := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "OPTION\tKERNEL\tPHASES\tHERE\tDEFAULT\tBOUNDS")
 	for _, o := range s.Options {
 		here := "yes"
 		if !o.Supported {
-			here = "no"
-			if o.Since != "" {
-				here = "needs Linux " + o.Since
-			}
+			here = "needs " + o.Needs
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n",
 			o.Name, o.Kernel, strings.Join(o.Phases, " "), here, o.Default, o.bounds())
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for line := range strings.Lines(table.String()) {
+		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// supported returns the names of the options that there are.
+func (s system) supported() (names []string) {
+	for _, o := range s.Options {
+		if o.Supported {
+			names = append(names, o.Name)
+		}
+	}
+	return names
 }
 
 // bounds is what limits the values of an option, in a line.
 func (s support) bounds() string {
 	var all []string
-	for name, value := range s.Bounds {
+	for name, value := range s.Sysctl {
 		all = append(all, strings.TrimSpace(name+" "+value))
 	}
-	slices.Sort(all)
 	if s.Takes != "" {
 		all = append(all, s.Takes)
 	}
-	if s.Capability != "" {
-		all = append(all, s.Capability)
+	if c := s.Capability; c != nil {
+		held := "not held"
+		if c.Held {
+			held = "held"
+		}
+		all = append(all, fmt.Sprintf("%s (%s)", c.Name, held))
 	}
 	return strings.Join(all, "; ")
 }

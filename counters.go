@@ -70,6 +70,7 @@ type countersNow struct {
 // refusal is how often an option was refused for one reason.
 type refusal struct {
 	Option string `json:"option"`
+	Kernel string `json:"kernel"` // the kernel's name of the option
 	Errno  string `json:"errno"`
 	Count  uint64 `json:"count"`
 }
@@ -83,11 +84,21 @@ func (c *counters) now() countersNow {
 	}
 	c.mu.Lock()
 	for key, count := range c.refused {
-		now.Refused = append(now.Refused, refusal{key.option, key.errno, count})
+		now.Refused = append(now.Refused, refusal{configName(key.option), key.option, key.errno, count})
 	}
 	c.mu.Unlock()
 	slices.SortFunc(now.Refused, func(a, b refusal) int {
-		return cmp.Or(cmp.Compare(a.Option, b.Option), cmp.Compare(a.Errno, b.Errno))
+		return cmp.Or(cmp.Compare(a.Kernel, b.Kernel), cmp.Compare(a.Errno, b.Errno))
 	})
 	return now
+}
+
+// configName returns the configuration name of an option of the kernel's.
+func configName(kernel string) string {
+	for _, r := range rows {
+		if r.option.Name == kernel {
+			return r.name
+		}
+	}
+	return "raw"
 }

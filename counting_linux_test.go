@@ -62,13 +62,13 @@ func TestCountsOfWellBehavedClients(t *testing.T) {
 	}
 }
 
-// counts is what the requests to a server took: system calls on the connections,
+// tally is what the requests to a server took: system calls on the connections,
 // and segments that the clients sent and received.
-type counts struct{ setsockopt, read, sent, received int }
+type tally struct{ setsockopt, read, sent, received int }
 
 // count asks every server, first under strace for the system calls and then
 // without it for the segments.
-func (l *lineup) count(t *testing.T, requests int) map[protocol]map[wrapping]counts {
+func (l *lineup) count(t *testing.T, requests int) map[protocol]map[wrapping]tally {
 	t.Helper()
 	system := l.record(t, "setsockopt,read,recvfrom", func(t *testing.T) {
 		for _, c := range l.contenders {
@@ -76,10 +76,10 @@ func (l *lineup) count(t *testing.T, requests int) map[protocol]map[wrapping]cou
 		}
 	})
 	l.spawn(t)
-	counted := make(map[protocol]map[wrapping]counts)
+	counted := make(map[protocol]map[wrapping]tally)
 	for _, c := range l.contenders {
 		conn := c.onServer(t)
-		n := counts{
+		n := tally{
 			setsockopt: len(system.like(`^setsockopt\(` + conn)),
 			// How often net/http looks, with a read of one byte, whether the
 			// client leaves is the scheduler's business.
@@ -92,7 +92,7 @@ func (l *lineup) count(t *testing.T, requests int) map[protocol]map[wrapping]cou
 			n.received += int(info.Segs_in)
 		}
 		if counted[c.protocol] == nil {
-			counted[c.protocol] = make(map[wrapping]counts)
+			counted[c.protocol] = make(map[wrapping]tally)
 		}
 		counted[c.protocol][c.wrapping] = n
 	}

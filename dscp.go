@@ -27,11 +27,11 @@ func ParseDSCP(text string) (DSCP, error) {
 	if d, ok := dscpNames[text]; ok {
 		return d, nil
 	}
-	n, err := strconv.ParseInt(text, 10, 64)
+	n, err := strconv.ParseUint(text, 10, 6)
 	if err != nil {
 		return 0, fmt.Errorf("%q is not %s", text, wantDSCP)
 	}
-	return dscpOf(n)
+	return DSCP(n), nil
 }
 
 // String returns the name of the code point, or its number where it has none.

@@ -26,7 +26,7 @@ func ParseDuration(text string) (Duration, error) {
 
 // String returns the duration so that ParseDuration gives the same one back.
 func (d Duration) String() string {
-	s := time.Duration(d).String()
+	s := strings.Replace(time.Duration(d).String(), "µ", "u", 1)
 	if strings.HasSuffix(s, "m0s") {
 		s = strings.TrimSuffix(s, "0s")
 	}

@@ -2,10 +2,12 @@ package sockopt
 
 import (
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,34 +16,56 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
-// examples says what each file in examples/ serves where.
-var examples = map[string][]string{
-	"Caddyfile": {":8080", ":8081", ":8082"},
+// examples says how many bytes each file in examples/ serves on which port.
+var examples = map[string]map[string]int64{
+	"Caddyfile":                {":8080": 10_000, ":8081": 10_000, ":8082": 10_000},
+	"backend.Caddyfile":        {}, // nothing without its backend
+	"bulk-downloads.Caddyfile": {":8080": 100_000_000},
+	"busy-edge.Caddyfile":      {":8080": 10_000},
+	"dscp.Caddyfile":           {":8080": 10_000, ":8081": 1_000_000},
+	"low-latency.Caddyfile":    {":8080": 200},
+	"mobile-clients.Caddyfile": {":8080": 10_000},
 }
 
 func TestExamples(t *testing.T) {
-	files, err := os.ReadDir("examples")
+	files, err := filepath.Glob("examples/*Caddyfile")
 	require.NoError(t, err)
+	require.Len(t, files, len(examples))
 	for _, file := range files {
-		t.Run(file.Name(), func(t *testing.T) {
-			ports, ok := examples[file.Name()]
+		name := filepath.Base(file)
+		t.Run(name, func(t *testing.T) {
+			serves, ok := examples[name]
 			require.True(t, ok, "no test says what it shows")
-			text, err := os.ReadFile(filepath.Join("examples", file.Name()))
-			require.NoError(t, err)
-			require.Equal(t, string(text), string(caddyfile.Format(text)), "caddy fmt would change it")
-			validate(t, string(text))
+			text := example(t, name)
+			require.Equal(t, text, string(caddyfile.Format([]byte(text))), "caddy fmt would change it")
+			if name != "Caddyfile" && runtime.GOOS != "linux" {
+				t.Skip("its options need Linux")
+			}
+			validate(t, text)
 
-			here, at := moved(t, string(text))
+			here, at := moved(t, text)
 			adapted, err := adapt(here)
 			require.NoError(t, err)
 			require.NoError(t, caddy.Load(adapted, true))
 			t.Cleanup(func() { require.NoError(t, caddy.Stop()) })
-			for _, port := range ports {
+			for port, size := range serves {
 				require.Contains(t, at, port)
-				require.NoError(t, get(t.Context(), http.DefaultClient, "http://localhost"+at[port]))
+				resp, err := http.Get("http://localhost" + at[port])
+				require.NoError(t, err)
+				resp.Body.Close()
+				require.Equal(t, http.StatusOK, resp.StatusCode)
+				require.Equal(t, size, resp.ContentLength)
 			}
 		})
 	}
+}
+
+// example returns the text of a file in examples/.
+func example(t *testing.T, name string) string {
+	t.Helper()
+	text, err := fs.ReadFile(os.DirFS("examples"), name)
+	require.NoError(t, err)
+	return string(text)
 }
 
 // validate does what caddy validate does.

@@ -2,6 +2,8 @@ package sockopt
 
 import (
 	"encoding/json"
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -23,6 +25,9 @@ func FuzzCaddyfile(f *testing.F) {
 	}
 	for _, bad := range badCaddyfiles {
 		f.Add(bad.follows)
+	}
+	for name, e := range expectations {
+		f.Add(block(name + " " + e.sample))
 	}
 	f.Fuzz(func(t *testing.T, follows string) {
 		w := new(ListenerWrapper)
@@ -52,11 +57,19 @@ func FuzzJSON(f *testing.F) {
 	for _, bad := range badJSON {
 		f.Add("{" + bad.fields + "}")
 	}
+	for name, e := range expectations {
+		for _, value := range e.json {
+			f.Add(fmt.Sprintf(`{"%s":%s}`, name, value))
+		}
+	}
 	f.Fuzz(func(t *testing.T, text string) {
 		w := new(ListenerWrapper)
 		if caddy.StrictUnmarshalJSON([]byte(text), w) == nil {
+			if len(w.Raw) == 0 {
+				w.Raw = nil // as it is after []
+			}
 			requireThroughJSON(t, w, new(ListenerWrapper))
-			if valid(&w.Options) {
+			if w.check(listen|accept) == nil {
 				requireThroughCaddyfile(t, w.Options)
 			}
 		}
@@ -90,6 +103,49 @@ func FuzzSize(f *testing.F) {
 	})
 }
 
+// FuzzValue reads a value of each option. What it prints is read as the same value,
+// in JSON, too; and the kernel's value is never less than what was asked for.
+func FuzzValue(f *testing.F) {
+	for _, e := range expectations {
+		f.Add(e.sample)
+	}
+	for _, words := range notValues {
+		for _, word := range words {
+			f.Add(word)
+		}
+	}
+	for _, limits := range outOfRange {
+		for _, value := range limits.values {
+			f.Add(value)
+		}
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, r := range rows {
+			words := []string{text}
+			if r.values() > 1 {
+				words = strings.Fields(text)
+			}
+			o := new(Options)
+			if len(words) != r.values() || r.parse(o, words) != nil {
+				continue
+			}
+			u := r.uses(o, r.option)[0]
+			require.NoError(t, u.err)
+			again := new(Options)
+			require.NoError(t, r.parse(again, strings.Fields(u.text)))
+			require.Equal(t, o, again, r.name)
+			requireThroughJSON(t, o, new(Options))
+			if r.want() == wantDuration {
+				effective, err := ParseDuration(r.show(u.setting.Value))
+				require.NoError(t, err)
+				requested, err := ParseDuration(u.text)
+				require.NoError(t, err)
+				require.GreaterOrEqual(t, effective, requested, r.name)
+			}
+		}
+	})
+}
+
 // unmarshal reads a directive.
 func unmarshal(module caddyfile.Unmarshaler, text string) error {
 	tokens, err := caddyfile.Tokenize([]byte(text), "Caddyfile")
@@ -97,16 +153,6 @@ func unmarshal(module caddyfile.Unmarshaler, text string) error {
 		return err
 	}
 	return module.UnmarshalCaddyfile(caddyfile.NewDispenser(tokens))
-}
-
-// valid reports whether all options have values that their rows take.
-func valid(o *Options) bool {
-	for _, r := range rows {
-		if r.isSet(o) && r.check(o) != nil {
-			return false
-		}
-	}
-	return true
 }
 
 func requireThroughJSON[T any](t *testing.T, module, again T) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
@@ -20,6 +21,26 @@ func sysctl(name string) string {
 		return ""
 	}
 	return strings.TrimSpace(string(value))
+}
+
+// capabilityBits are the numbers of capabilities in the kernel's
+// include/uapi/linux/capability.h.
+var capabilityBits = map[string]uint{"CAP_NET_ADMIN": 12}
+
+// holds reports whether this process has a capability, such as CAP_NET_ADMIN.
+func holds(capability string) bool {
+	// proc_pid_status(5)
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(status)) {
+		if set, ok := strings.CutPrefix(line, "CapEff:"); ok {
+			held, err := strconv.ParseUint(strings.TrimSpace(set), 16, 64)
+			return err == nil && held>>capabilityBits[capability]&1 != 0
+		}
+	}
+	return false
 }
 
 // kernelHas reports whether the running kernel is of this version or a later one.

@@ -70,9 +70,10 @@ var (
 		parse: func(text string) (string, error) { return text, nil },
 		text:  func(name string) string { return name },
 		check: func(name string) error {
-			// TCP_CA_NAME_MAX in the kernel's include/net/tcp.h.
-			if name == "" || len(name) > 15 || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' }) {
-				return fmt.Errorf("%q is not a name of 1 to 15 characters, such as bbr", name)
+			// TCP_CA_NAME_MAX in the kernel's include/net/tcp.h is 16, with the
+			// byte that ends a name.
+			if name == "" || len(name) > 15 || strings.Trim(name, nameLetters) != "" {
+				return fmt.Errorf("%q is not a name of 1 to 15 letters, digits, - and _, such as bbr", name)
 			}
 			return nil
 		},
@@ -96,13 +97,16 @@ var (
 	marks = numbers(0, math.MaxUint32, func(n Number) string { return fmt.Sprintf("%#x", int64(n)) })
 )
 
+// nameLetters are what the names of the kernel's algorithms are made of.
+const nameLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
+
 // sizes is the kind of an option in bytes.
 func sizes(least, most Size) kind[Size] {
 	return kind[Size]{
 		want:   wantSize,
 		parse:  ParseSize,
 		text:   Size.String,
-		check:  within(least, most, Size.String),
+		check:  within(least, most, Size.String, " bytes"),
 		kernel: func(s Size) socket.Value { return socket.Value{Number: int64(s)} },
 		show:   func(v socket.Value) string { return Size(v.Number).String() },
 	}
@@ -115,7 +119,7 @@ func durations(unit, least, most time.Duration) kind[Duration] {
 		want:  wantDuration,
 		parse: ParseDuration,
 		text:  Duration.String,
-		check: within(Duration(least), Duration(most), Duration.String),
+		check: within(Duration(least), Duration(most), Duration.String, ""),
 		kernel: func(d Duration) socket.Value {
 			n := int64(d) / int64(unit)
 			if int64(d)%int64(unit) != 0 {
@@ -127,17 +131,18 @@ func durations(unit, least, most time.Duration) kind[Duration] {
 	}
 }
 
-// numbers is the kind of an option that is a plain number.
+// numbers is the kind of an option that is a plain number. One beyond an int is an
+// unsigned int, which the kernel gives back as the int of the same bits.
 func numbers(least, most Number, text func(Number) string) kind[Number] {
 	return kind[Number]{
 		want:   wantNumber,
 		parse:  ParseNumber,
 		text:   text,
-		check:  within(least, most, text),
+		check:  within(least, most, text, ""),
 		kernel: func(n Number) socket.Value { return socket.Value{Number: int64(n)} },
 		show: func(v socket.Value) string {
 			if v.Number < 0 && most > math.MaxInt32 {
-				return text(Number(uint32(v.Number))) // an unsigned int, read as int
+				v.Number += 1 << 32
 			}
 			return text(Number(v.Number))
 		},
@@ -149,11 +154,12 @@ func counts(least, most Number) kind[Number] {
 	return numbers(least, most, func(n Number) string { return strconv.FormatInt(int64(n), 10) })
 }
 
-func within[T ~int64](least, most T, text func(T) string) func(T) error {
+// within is a check that a value is in a range, which its error names in a unit.
+func within[T ~int64](least, most T, text func(T) string, unit string) func(T) error {
 	return func(value T) error {
 		if value < least || value > most {
-			return fmt.Errorf("%s is not from %s to %s; leave the option out for the kernel's default",
-				text(value), text(least), text(most))
+			return fmt.Errorf("%s is not from %s to %s%s; leave the option out for the kernel's default",
+				text(value), text(least), text(most), unit)
 		}
 		return nil
 	}
@@ -209,7 +215,6 @@ type field interface {
 	repeats() bool // whether the option may be named again
 
 	isSet(o *Options) bool
-	unset(o *Options)
 	parse(o *Options, args []string) error
 
 	// uses are the values that are named, as settings of option.
@@ -222,6 +227,7 @@ type field interface {
 // use is a value that is named for an option.
 type use struct {
 	text    string // as in the Caddyfile
+	prefix  string // of text: what precedes the value itself
 	err     error  // why it cannot be
 	setting socket.Setting
 	upkeep  bool // it is not set once: a socket.Conn keeps it up
@@ -239,7 +245,6 @@ func (f fieldOf[T]) want() string               { return f.kind.want }
 func (f fieldOf[T]) values() int                { return 1 }
 func (f fieldOf[T]) repeats() bool              { return false }
 func (f fieldOf[T]) isSet(o *Options) bool      { return *f.place(o) != nil }
-func (f fieldOf[T]) unset(o *Options)           { *f.place(o) = nil }
 func (f fieldOf[T]) show(v socket.Value) string { return f.kind.show(v) }
 
 func (f fieldOf[T]) parse(o *Options, args []string) error {

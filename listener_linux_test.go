@@ -167,17 +167,17 @@ func TestOptionsAreSetEveryWay(t *testing.T) {
 			tcp, ok := socket.TCPConn(conn)
 			require.True(t, ok, "no socket in %T", conn)
 			requireOptions(t, tcp,
-				socket.Setting{Option: socket.NoDelay, Value: 0},
-				socket.Setting{Option: socket.RecvBuffer, Value: 2 * 64 << 10},
-				socket.Setting{Option: socket.SendBuffer, Value: 2 * 96 << 10})
+				to(socket.NoDelay, 0),
+				to(socket.RecvBuffer, 2*64<<10),
+				to(socket.SendBuffer, 2*96<<10))
 			ln, ok := socket.TCPListener(after.listener(t))
 			if !w.late {
 				require.True(t, ok, "no listening socket in %T", after.listener(t))
 				requireOptions(t, ln,
-					socket.Setting{Option: socket.RecvBuffer, Value: 2 * 64 << 10},
-					socket.Setting{Option: socket.SendBuffer, Value: 2 * 96 << 10})
+					to(socket.RecvBuffer, 2*64<<10),
+					to(socket.SendBuffer, 2*96<<10))
 			}
-			require.Zero(t, after.report(t).errors.Load())
+			require.Zero(t, after.report(t).errors())
 		})
 	}
 }
@@ -230,7 +230,7 @@ func TestQuickAckEveryWay(t *testing.T) {
 					warnings = 1
 				}
 				require.Equal(t, warnings, strings.Count(caddy.log(), lateWarning))
-				require.Zero(t, after.report(t).errors.Load())
+				require.Zero(t, after.report(t).errors())
 			})
 		}
 	}
@@ -379,7 +379,7 @@ func TestMPTCPClientIsServed(t *testing.T) {
 				require.Eventually(t, func() bool {
 					after.mu.Lock()
 					defer after.mu.Unlock()
-					return len(after.conns) == i+1 && after.listeners[0].(*listener).wrapper.report.errors.Load() == uint64(i+1)
+					return len(after.conns) == i+1 && after.listeners[0].(*listener).report.errors() == uint64(i+1)
 				}, patience, time.Millisecond)
 				ask(t, client, requestRest)
 				ask(t, client, request)
@@ -388,14 +388,63 @@ func TestMPTCPClientIsServed(t *testing.T) {
 				require.IsType(t, test.conn, conn)
 				tcp, ok := socket.TCPConn(conn)
 				require.True(t, ok)
-				requireOptions(t, tcp, socket.Setting{Option: socket.NoDelay, Value: 0})
+				requireOptions(t, tcp, to(socket.NoDelay, 0))
 			}
-			require.EqualValues(t, conns, after.report(t).errors.Load())
+			require.EqualValues(t, conns, after.report(t).errors())
 			log := caddy.log()
 			require.Equal(t, 1, strings.Count(log, "option refused by a connection"), log)
 			require.Contains(t, log, "TCP_QUICKACK")
 			require.Contains(t, log, "protocol not available")
 		})
+	}
+}
+
+// TestMPTCPRefusals: what a connection refuses is counted by option and errno,
+// logged once in a while, and costs neither the connection nor its other options.
+func TestMPTCPRefusals(t *testing.T) {
+	after := newCapture(t)
+	addr := address(t)
+	options := block("quickack off", "user_timeout 30s", "thin_stream on", "pacing_rate 1GiB", "raw 6 18 30000", "dscp ef")
+	caddy := run(t, wrappers("sockopt"+options+"\n"+after.directive), "http://"+addr+" {\necho_payload 100\n}")
+	var dialer net.Dialer
+	dialer.SetMultipathTCP(true)
+	const conns = 5
+	for range conns {
+		client, err := dialer.Dial("tcp", addr)
+		require.NoError(t, err)
+		defer client.Close()
+		if multipath, err := client.(*net.TCPConn).MultipathTCP(); err != nil || !multipath {
+			missing(t, fmt.Sprintf("no MPTCP here (%v)", err))
+		}
+		ask(t, client, request)
+	}
+	plain, err := net.Dial("tcp", addr)
+	require.NoError(t, err)
+	defer plain.Close()
+	ask(t, plain, request)
+
+	now := after.report(t).now()
+	require.EqualValues(t, conns+1, now.Connections)
+	require.Zero(t, now.Unreachable)
+	refused := make(map[string]uint64)
+	for _, r := range now.Refused {
+		refused[r.Kernel+" "+r.Errno] = r.Count
+	}
+	require.Equal(t, map[string]uint64{
+		"TCP_QUICKACK ENOPROTOOPT":             conns,
+		"TCP_USER_TIMEOUT ENOPROTOOPT":         conns,
+		"TCP_THIN_LINEAR_TIMEOUTS ENOPROTOOPT": conns,
+		"SO_MAX_PACING_RATE EOPNOTSUPP":        conns,
+		"level 6 option 18 ENOPROTOOPT":        conns,
+	}, refused)
+	require.Equal(t, 1, strings.Count(caddy.log(), "option refused by a connection, which goes on without it"))
+	for i, conn := range after.conns {
+		tcp, ok := socket.TCPConn(conn)
+		require.True(t, ok)
+		require.Equal(t, "184", getsockopt(t, tcp, syscall.IPPROTO_IP, syscall.IP_TOS))
+		if i == conns {
+			require.Equal(t, "30000", getsockopt(t, tcp, syscall.IPPROTO_TCP, tcpUserTimeout))
+		}
 	}
 }
 

@@ -92,8 +92,20 @@ func newCapture(t testing.TB) *capture {
 	number := captureCount.Add(1)
 	c := &capture{directive: fmt.Sprintf("test_capture %d", number)}
 	captures.Store(number, c)
-	t.Cleanup(func() { captures.Delete(number) })
+	t.Cleanup(func() {
+		captures.Delete(number)
+		for _, ln := range c.listeners {
+			forget(ln)
+		}
+	})
 	return c
+}
+
+// forget drops the counters of a listener, since a later test may have its port.
+func forget(ln net.Listener) {
+	allCounters.Lock()
+	defer allCounters.Unlock()
+	delete(allCounters.of, ln.Addr().String())
 }
 
 func (c *capture) add(ln net.Listener, conn net.Conn) {
@@ -136,7 +148,18 @@ func (c *capture) listener(t testing.TB) net.Listener {
 // report returns the report of the sockopt before the capture.
 func (c *capture) report(t testing.TB) *report {
 	t.Helper()
-	return c.listener(t).(*listener).wrapper.report
+	return c.listener(t).(*listener).report
+}
+
+// errors counts the options that were refused and the connections that could not
+// be reached.
+func (c *counters) errors() uint64 {
+	now := c.now()
+	sum := now.Unreachable
+	for _, r := range now.Refused {
+		sum += r.Count
+	}
+	return sum
 }
 
 // provisioned returns a wrapper as Caddy would have it, and what it logs.
@@ -146,14 +169,19 @@ func provisioned(t testing.TB, o Options) (*ListenerWrapper, *zapobserver.Observ
 	t.Cleanup(cancel)
 	w := &ListenerWrapper{Options: o}
 	require.NoError(t, w.Provision(ctx))
+	t.Cleanup(func() { require.NoError(t, w.Cleanup()) })
 	core, logs := zapobserver.New(zap.DebugLevel)
 	w.log = zap.New(core)
-	w.report.log = w.log
 	return w, logs
 }
 
 // bogus is an option that every kernel refuses.
-var bogus = socket.Setting{Option: socket.Option{Name: "SO_BOGUS"}, Value: 1}
+var bogus = to(socket.Option{Name: "SO_BOGUS"}, 1)
+
+// to is the setting of an option to a number.
+func to(o socket.Option, number int64) socket.Setting {
+	return socket.Setting{Option: o, Value: socket.Value{Number: number}}
+}
 
 // scriptedListener accepts what it is told.
 type scriptedListener struct {
@@ -175,7 +203,10 @@ func script(t testing.TB) *scriptedListener {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	t.Cleanup(func() { ln.Close() })
+	t.Cleanup(func() {
+		ln.Close()
+		forget(ln)
+	})
 	return &scriptedListener{ln, make(chan net.Conn, 1), make(chan error, 1)}
 }
 
@@ -262,7 +293,7 @@ func TestAcceptHandsEveryConnectionOver(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, conn, got)
 			}
-			require.Equal(t, conns*test.errors, w.report.errors.Load())
+			require.Equal(t, conns*test.errors, ln.(*listener).report.errors())
 			lines := logs.FilterMessage(test.logged)
 			require.Equal(t, 1, lines.Len(), "lines for %d connections: %v", conns, logs.All())
 			require.Equal(t, 1, logs.Len(), "lines for %d connections: %v", conns, logs.All())
@@ -280,7 +311,7 @@ func TestRefusedOptionLeavesConnectionAlone(t *testing.T) {
 	conn, err := ln.Accept()
 	require.NoError(t, err)
 	require.Same(t, accepted, conn)
-	require.EqualValues(t, 1, w.report.errors.Load())
+	require.EqualValues(t, 1, ln.(*listener).report.errors())
 
 	_, err = conn.Write([]byte("ping"))
 	require.NoError(t, err)

@@ -3,6 +3,7 @@ package sockopt
 import (
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // Number is an integer. In JSON it is a number, or a string in decimal or, with
@@ -14,8 +15,12 @@ const wantNumber = "a number such as 42 or 0x2a"
 
 // ParseNumber reads a decimal or, with 0x in front, a hexadecimal number.
 func ParseNumber(text string) (Number, error) {
-	n, err := strconv.ParseInt(text, 0, 64)
-	if err != nil {
+	digits, base := text, 10
+	if hex, ok := strings.CutPrefix(text, "0x"); ok {
+		digits, base = hex, 16
+	}
+	n, err := strconv.ParseInt(digits, base, 64)
+	if err != nil || digits[0] == '+' || base == 16 && digits[0] == '-' {
 		return 0, fmt.Errorf("%q is not %s", text, wantNumber)
 	}
 	return Number(n), nil

@@ -31,7 +31,8 @@ type Options struct {
 	// The most unsent bytes that the socket takes before it stops being
 	// writable, which keeps what waits to be sent in the program, where it can
 	// still be put in another order. Kernel: TCP_NOTSENT_LOWAT. Default:
-	// net.ipv4.tcp_notsent_lowat.
+	// net.ipv4.tcp_notsent_lowat, which does not reach accepted connections
+	// where Go listens with MPTCP: those have no limit.
 	NotSentLowat *Size `json:"notsent_lowat,omitempty"`
 
 	// Send no segment that is not full while a request is handled. Kernel:
@@ -39,8 +40,9 @@ type Options struct {
 	Cork *bool `json:"cork,omitempty"`
 
 	// How long a read polls the network device instead of sleeping. Kernel:
-	// SO_BUSY_POLL, microseconds. More than net.core.busy_read needs
-	// CAP_NET_ADMIN. It costs a busy processor. Default: net.core.busy_read.
+	// SO_BUSY_POLL, microseconds, rounded up. For more than net.core.busy_read
+	// older kernels want CAP_NET_ADMIN. It costs a busy processor. Default:
+	// net.core.busy_read.
 	BusyPoll *Duration `json:"busy_poll,omitempty"`
 
 	// Receive buffer in bytes, or as a string such as "256KiB". Kernel:
@@ -118,7 +120,7 @@ type Options struct {
 	RTOMin *Duration `json:"rto_min,omitempty"`
 
 	// The longest time between retransmissions. Kernel: TCP_RTO_MAX_MS,
-	// milliseconds, rounded up; 1s to 120s. Default:
+	// milliseconds, rounded up to its clock tick; 1s to 120s. Default:
 	// net.ipv4.tcp_rto_max_ms, 120s. Linux 6.15.
 	RTOMax *Duration `json:"rto_max,omitempty"`
 
@@ -149,8 +151,8 @@ type Options struct {
 	DeferAccept *Duration `json:"defer_accept,omitempty"`
 
 	// How many connections with data in the SYN may wait to be acknowledged
-	// (TCP Fast Open). Kernel: TCP_FASTOPEN; net.ipv4.tcp_fastopen must have
-	// bit 2. Default: 0.
+	// (TCP Fast Open). Kernel: TCP_FASTOPEN, clamped at net.core.somaxconn;
+	// net.ipv4.tcp_fastopen must have bit 2. Default: 0.
 	FastOpen *Number `json:"fastopen,omitempty"`
 
 	// Options that have no name here.
@@ -167,13 +169,15 @@ type Options struct {
 var rows = []row{
 	{
 		name: "nodelay", option: socket.NoDelay, phases: accept | dial | route, since: "2.0",
-		doc:   "send small segments at once: Nagle's algorithm off",
-		field: at(onOff, func(o *Options) **bool { return &o.NoDelay }),
+		doc:     "send small segments at once: Nagle's algorithm off",
+		without: "on",
+		field:   at(onOff, func(o *Options) **bool { return &o.NoDelay }),
 	},
 	{
 		name: "quickack", option: socket.QuickAck, phases: accept | dial, since: "2.4.4",
-		doc:   "acknowledge in time to prevent a stall, after every read, or as the kernel does",
-		field: at(ackModes, func(o *Options) **socket.AckMode { return &o.QuickAck }),
+		doc:     "acknowledge in time to prevent a stall, after every read, or as the kernel does",
+		without: "auto",
+		field:   at(ackModes, func(o *Options) **socket.AckMode { return &o.QuickAck }),
 	},
 	{
 		name: "delayed_ack_max", option: socket.DelayedAckMax, phases: accept | dial | route, since: "6.15",
@@ -183,9 +187,10 @@ var rows = []row{
 	},
 	{
 		name: "notsent_lowat", option: socket.NotSentLowat, phases: accept | dial | route, since: "3.12",
-		doc:    "most unsent bytes before the socket stops being writable",
-		bounds: "net.ipv4.tcp_notsent_lowat",
-		field:  at(sizes(1, math.MaxInt32), func(o *Options) **Size { return &o.NotSentLowat }),
+		doc:     "most unsent bytes before the socket stops being writable",
+		without: "unlimited, dialed the sysctl",
+		bounds:  "net.ipv4.tcp_notsent_lowat",
+		field:   at(sizes(1, math.MaxInt32), func(o *Options) **Size { return &o.NotSentLowat }),
 	},
 	{
 		name: "cork", option: socket.Cork, phases: route, since: "2.2",
@@ -200,14 +205,16 @@ var rows = []row{
 	},
 	{
 		name: "recv_buffer", option: socket.RecvBuffer, phases: listen | accept | dial, since: "2.0",
-		doc:    "receive buffer; a fixed size switches the kernel's autotuning off",
-		bounds: "net.core.rmem_max", clamps: true, doubled: true,
+		doc:     "receive buffer; a fixed size switches the kernel's autotuning off",
+		without: "tuned by the kernel",
+		bounds:  "net.core.rmem_max", clampedBy: "net.core.rmem_max", doubled: true,
 		field: at(sizes(1, math.MaxInt32), func(o *Options) **Size { return &o.RecvBuffer }),
 	},
 	{
 		name: "send_buffer", option: socket.SendBuffer, phases: listen | accept | dial | route, since: "2.0",
-		doc:    "send buffer; a fixed size switches the kernel's autotuning off",
-		bounds: "net.core.wmem_max", clamps: true, doubled: true,
+		doc:     "send buffer; a fixed size switches the kernel's autotuning off",
+		without: "tuned by the kernel",
+		bounds:  "net.core.wmem_max", clampedBy: "net.core.wmem_max", doubled: true,
 		field: at(sizes(1, math.MaxInt32), func(o *Options) **Size { return &o.SendBuffer }),
 	},
 	{
@@ -218,19 +225,22 @@ var rows = []row{
 	},
 	{
 		name: "pacing_rate", option: socket.PacingRate, phases: accept | dial | route, since: "3.13",
-		doc:   "most bytes sent in a second",
-		field: at(sizes(1, math.MaxInt64), func(o *Options) **Size { return &o.PacingRate }),
+		doc:     "most bytes sent in a second",
+		without: "unlimited",
+		field:   at(sizes(1, math.MaxInt64), func(o *Options) **Size { return &o.PacingRate }),
 	},
 	{
 		name: "window_clamp", option: socket.WindowClamp, phases: accept | dial | route, since: "2.4",
-		doc:   "largest receive window that is offered",
-		field: at(sizes(1, math.MaxInt32), func(o *Options) **Size { return &o.WindowClamp }),
+		doc:     "largest receive window that is offered",
+		without: "the receive buffer",
+		field:   at(sizes(1, math.MaxInt32), func(o *Options) **Size { return &o.WindowClamp }),
 	},
 	{
 		name: "max_segment", option: socket.MaxSegment, phases: listen, since: "2.0",
-		doc:   "largest segment that is offered and sent",
-		takes: "88 to 32767 bytes",
-		field: at(sizes(1, math.MaxInt32), func(o *Options) **Size { return &o.MaxSegment }),
+		doc:     "largest segment that is offered and sent",
+		without: "from the MTU",
+		takes:   "88 to 32767 bytes",
+		field:   at(sizes(1, math.MaxInt32), func(o *Options) **Size { return &o.MaxSegment }),
 	},
 	{
 		name: "thin_stream", option: socket.ThinStream, phases: accept | dial | route, since: "2.6.34",
@@ -239,38 +249,45 @@ var rows = []row{
 	},
 	{
 		name: "keepalive", option: socket.KeepAlive, phases: accept | dial, since: "2.0",
-		doc:   "probe idle connections",
-		field: at(onOff, func(o *Options) **bool { return &o.KeepAlive }),
+		doc:     "probe idle connections",
+		without: "on",
+		field:   at(onOff, func(o *Options) **bool { return &o.KeepAlive }),
 	},
 	{
 		name: "keepalive_idle", option: socket.KeepAliveIdle, phases: accept | dial, since: "2.4",
-		doc:   "idle time before the first probe",
-		field: at(durations(time.Second, time.Second, 32767*time.Second), func(o *Options) **Duration { return &o.KeepAliveIdle }),
+		doc:     "idle time before the first probe",
+		without: "15s, dialed 30s",
+		field:   at(durations(time.Second, time.Second, 32767*time.Second), func(o *Options) **Duration { return &o.KeepAliveIdle }),
 	},
 	{
 		name: "keepalive_interval", option: socket.KeepAliveInterval, phases: accept | dial, since: "2.4",
-		doc:   "time between two probes",
-		field: at(durations(time.Second, time.Second, 32767*time.Second), func(o *Options) **Duration { return &o.KeepAliveInterval }),
+		doc:     "time between two probes",
+		without: "15s",
+		field:   at(durations(time.Second, time.Second, 32767*time.Second), func(o *Options) **Duration { return &o.KeepAliveInterval }),
 	},
 	{
 		name: "keepalive_count", option: socket.KeepAliveCount, phases: accept | dial, since: "2.4",
-		doc:   "unanswered probes before the connection is dropped",
-		field: at(counts(1, 127), func(o *Options) **Number { return &o.KeepAliveCount }),
+		doc:     "unanswered probes before the connection is dropped",
+		without: "9",
+		field:   at(counts(1, 127), func(o *Options) **Number { return &o.KeepAliveCount }),
 	},
 	{
 		name: "user_timeout", option: socket.UserTimeout, phases: accept | dial | route, since: "2.6.37",
-		doc:   "how long sent bytes may stay unacknowledged",
-		field: at(durations(time.Millisecond, 0, math.MaxInt32*time.Millisecond), func(o *Options) **Duration { return &o.UserTimeout }),
+		doc:     "how long sent bytes may stay unacknowledged",
+		without: "until net.ipv4.tcp_retries2",
+		bounds:  "net.ipv4.tcp_retries2",
+		field:   at(durations(time.Millisecond, 0, math.MaxInt32*time.Millisecond), func(o *Options) **Duration { return &o.UserTimeout }),
 	},
 	{
 		name: "linger", option: socket.Linger, phases: accept, since: "2.0",
-		doc:   "how long close waits for unsent bytes; 0s resets the connection",
-		field: at(durations(time.Second, 0, 32767*time.Second), func(o *Options) **Duration { return &o.Linger }),
+		doc:     "how long close waits for unsent bytes; 0s resets the connection",
+		without: "off",
+		field:   at(durations(time.Second, 0, 32767*time.Second), func(o *Options) **Duration { return &o.Linger }),
 	},
 	{
 		name: "fin_timeout", option: socket.FinTimeout, phases: accept | dial, since: "2.4",
 		doc:    "how long a closed connection waits for the peer's FIN",
-		bounds: "net.ipv4.tcp_fin_timeout", clamps: true,
+		bounds: "net.ipv4.tcp_fin_timeout", clampedBy: "the kernel",
 		field: at(durations(time.Second, time.Second, math.MaxInt32*time.Second), func(o *Options) **Duration { return &o.FinTimeout }),
 	},
 	{
@@ -311,21 +328,23 @@ var rows = []row{
 	},
 	{
 		name: "backlog", option: socket.Backlog, phases: listen, since: "2.0",
-		doc:    "connections that may wait for Accept",
-		bounds: "net.core.somaxconn", clamps: true,
+		doc:     "connections that may wait for Accept",
+		without: "net.core.somaxconn",
+		bounds:  "net.core.somaxconn", clampedBy: "net.core.somaxconn",
 		field: at(counts(1, math.MaxInt32), func(o *Options) **Number { return &o.Backlog }),
 	},
 	{
 		name: "defer_accept", option: socket.DeferAccept, phases: listen, since: "2.4",
-		doc:    "how long Accept waits for a client's first bytes",
-		clamps: true,
-		field:  at(durations(time.Second, 0, math.MaxInt32*time.Second), func(o *Options) **Duration { return &o.DeferAccept }),
+		doc:       "how long Accept waits for a client's first bytes",
+		without:   "off",
+		clampedBy: "the kernel",
+		field:     at(durations(time.Second, 0, math.MaxInt32*time.Second), func(o *Options) **Duration { return &o.DeferAccept }),
 	},
 	{
 		name: "fastopen", option: socket.FastOpen, phases: listen, since: "3.7",
 		doc:    "TCP Fast Open: connections with data in the SYN that may wait",
-		bounds: "net.ipv4.tcp_fastopen",
-		field:  at(counts(0, math.MaxInt32), func(o *Options) **Number { return &o.FastOpen }),
+		bounds: "net.ipv4.tcp_fastopen", clampedBy: "net.core.somaxconn",
+		field: at(counts(0, math.MaxInt32), func(o *Options) **Number { return &o.FastOpen }),
 	},
 	{
 		name: "raw", option: socket.Option{Name: "any"}, phases: listen | accept | dial | route, since: "2.0",
@@ -334,8 +353,9 @@ var rows = []row{
 	},
 	{
 		name: "on_unsupported", phases: listen | accept | dial | route,
-		doc:   "what this system refuses: fail the load, or warn and leave the option out",
-		field: at(reactions, func(o *Options) **Unsupported { return &o.OnUnsupported }),
+		doc:     "what this system refuses: fail the load, or warn and leave the option out",
+		without: "fail",
+		field:   at(reactions, func(o *Options) **Unsupported { return &o.OnUnsupported }),
 	},
 }
 
@@ -347,14 +367,21 @@ type row struct {
 	since  string // first version of Linux that has it
 	doc    string // one line
 
+	// without is what connections have where the option is not named, if that
+	// is not what getsockopt reads from a new socket: Go or Caddy sets it, or
+	// the kernel's value stands for something else. Where it is the same as
+	// bounds, that sysctl's value is meant.
+	without string
+
 	// takes is what values the kernel takes, where Options alone cannot tell;
-	// bounds is the sysctl with the kernel's limit or default. clamps says that
-	// the kernel quietly takes a smaller value instead of one beyond its limit,
-	// doubled that it doubles the value.
-	takes   string
-	bounds  string
-	clamps  bool
-	doubled bool
+	// bounds is the sysctl with the kernel's limit or default. Where the kernel
+	// quietly takes a smaller value instead of one beyond its limit, clampedBy is
+	// the sysctl with that limit, or "the kernel". doubled says that it doubles
+	// the value.
+	takes     string
+	bounds    string
+	clampedBy string
+	doubled   bool
 
 	// capability is what a process needs for some values.
 	capability string
@@ -374,6 +401,16 @@ const (
 
 // phaseNames are the phases as documentation and the admin API name them.
 var phaseNames = map[phase]string{listen: "listen", accept: "accept", dial: "dial", route: "route"}
+
+// names returns the names of the phases in set.
+func (set phase) names() []string {
+	phases := each(set)
+	names := make([]string, len(phases))
+	for i, p := range phases {
+		names[i] = phaseNames[p]
+	}
+	return names
+}
 
 // each returns the phases in set one by one.
 func each(set phase) []phase {

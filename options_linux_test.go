@@ -1,51 +1,240 @@
 package sockopt
 
 import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"net"
+	"net/http"
 	"syscall"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-// inKernel has the level and the number of each of the kernel's options, and what
-// the kernel makes of a value.
-var inKernel = map[string]struct{ level, number, factor int }{
-	"TCP_NODELAY":  {syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1},
-	"TCP_QUICKACK": {syscall.IPPROTO_TCP, syscall.TCP_QUICKACK, 1},
-	"SO_RCVBUF":    {syscall.SOL_SOCKET, syscall.SO_RCVBUF, 2}, // socket(7)
-	"SO_SNDBUF":    {syscall.SOL_SOCKET, syscall.SO_SNDBUF, 2}, // socket(7)
+// inKernel is where the kernel keeps an option, by numbers of the kernel's
+// headers, and what is read there.
+type inKernel struct {
+	level, number int
+	effective     string // what the kernel makes of the sample
+
+	// inherited is what accepted connections have of an option that is the
+	// listening socket's alone, if they have it.
+	inherited string
+
+	// read reads the option. None: it is an int.
+	read func(t *testing.T, c syscall.Conn, level, number int) string
 }
 
-// TestRowsReachTheKernel sets each option through a running Caddy and reads it
-// back from the sockets that Caddy has then.
+// Numbers of the kernel that package syscall lacks, from include/uapi: linux/tcp.h,
+// linux/in.h, linux/in6.h and asm-generic/socket.h.
+const (
+	tcpUserTimeout  = 18
+	tcpFastOpen     = 23
+	tcpNotSentLowat = 25
+	tcpRTOMax       = 44
+	tcpRTOMin       = 45
+	tcpDelayedAck   = 46
+	tcpThinLinear   = 16
+	soMark          = 36
+	soBusyPoll      = 46
+	soPacingRate    = 47
+	ipv6Hops        = 16
+	ipv6Class       = 67
+)
+
+// kernelHolds has the place of each of the kernel's options.
+var kernelHolds = map[string]inKernel{
+	"nodelay":            {level: syscall.IPPROTO_TCP, number: syscall.TCP_NODELAY, effective: "0"},
+	"quickack":           {level: syscall.IPPROTO_TCP, number: syscall.TCP_QUICKACK, effective: "0"},
+	"delayed_ack_max":    {level: syscall.IPPROTO_TCP, number: tcpDelayedAck, effective: "40000"},
+	"notsent_lowat":      {level: syscall.IPPROTO_TCP, number: tcpNotSentLowat, effective: "131072"},
+	"cork":               {level: syscall.IPPROTO_TCP, number: syscall.TCP_CORK, effective: "1"},
+	"busy_poll":          {level: syscall.SOL_SOCKET, number: soBusyPoll, effective: "50"},
+	"recv_buffer":        {level: syscall.SOL_SOCKET, number: syscall.SO_RCVBUF, effective: "196608"}, // doubled: socket(7)
+	"send_buffer":        {level: syscall.SOL_SOCKET, number: syscall.SO_SNDBUF, effective: "393216"}, // doubled: socket(7)
+	"congestion":         {level: syscall.IPPROTO_TCP, number: syscall.TCP_CONGESTION, effective: "reno", read: readText},
+	"pacing_rate":        {level: syscall.SOL_SOCKET, number: soPacingRate, effective: "10485760"},
+	"window_clamp":       {level: syscall.IPPROTO_TCP, number: syscall.TCP_WINDOW_CLAMP, effective: "49152"},
+	"max_segment":        {level: syscall.IPPROTO_TCP, number: syscall.TCP_MAXSEG, effective: "1200", inherited: "1188"}, // less 12 for timestamps
+	"thin_stream":        {level: syscall.IPPROTO_TCP, number: tcpThinLinear, effective: "1"},
+	"keepalive":          {level: syscall.SOL_SOCKET, number: syscall.SO_KEEPALIVE, effective: "0"},
+	"keepalive_idle":     {level: syscall.IPPROTO_TCP, number: syscall.TCP_KEEPIDLE, effective: "120"},
+	"keepalive_interval": {level: syscall.IPPROTO_TCP, number: syscall.TCP_KEEPINTVL, effective: "7"},
+	"keepalive_count":    {level: syscall.IPPROTO_TCP, number: syscall.TCP_KEEPCNT, effective: "5"},
+	"user_timeout":       {level: syscall.IPPROTO_TCP, number: tcpUserTimeout, effective: "30000"},
+	"linger":             {level: syscall.SOL_SOCKET, number: syscall.SO_LINGER, effective: "1 5", read: readLinger},
+	"fin_timeout":        {level: syscall.IPPROTO_TCP, number: syscall.TCP_LINGER2, effective: "30"},
+	"rto_min":            {level: syscall.IPPROTO_TCP, number: tcpRTOMin, effective: "60000"},
+	"rto_max":            {level: syscall.IPPROTO_TCP, number: tcpRTOMax, effective: "10000"},
+	"dscp":               {level: syscall.IPPROTO_IP, number: syscall.IP_TOS, effective: "184"},
+	"priority":           {level: syscall.SOL_SOCKET, number: syscall.SO_PRIORITY, effective: "3"},
+	"mark":               {level: syscall.SOL_SOCKET, number: soMark, effective: "42"},
+	"ttl":                {level: syscall.IPPROTO_IP, number: syscall.IP_TTL, effective: "42"},
+	"backlog":            {level: syscall.IPPROTO_TCP, number: syscall.TCP_INFO, effective: "7", read: readBacklog},
+	"defer_accept":       {level: syscall.IPPROTO_TCP, number: syscall.TCP_DEFER_ACCEPT, effective: "3"},
+	"fastopen":           {level: syscall.IPPROTO_TCP, number: tcpFastOpen, effective: "16"},
+	"raw":                {level: syscall.IPPROTO_TCP, number: tcpUserTimeout, effective: "30000"},
+}
+
+// of reads the option from a socket.
+func (k inKernel) of(t *testing.T, c syscall.Conn) string {
+	t.Helper()
+	if k.read == nil {
+		return getsockopt(t, c, k.level, k.number)
+	}
+	return k.read(t, c, k.level, k.number)
+}
+
+// needKernel skips the test where this kernel is too old for the option, or this
+// process has not the right to it. Where the kernel is new enough a refusal fails
+// the test.
+func needKernel(t *testing.T, r row) {
+	t.Helper()
+	if !kernelHas(r.since) {
+		t.Skipf("%s needs Linux %s", r.name, r.since)
+	}
+	if _, err := socket.Try(false, r.uses(sampleOf(t, r), r.option)[0].setting); r.capability != "" && !holds(r.capability) && err != nil {
+		t.Skipf("%s needs %s", r.name, r.capability)
+	}
+}
+
+func sampleOf(t *testing.T, r row) *Options {
+	t.Helper()
+	_, o := expect(t, r)
+	return o
+}
+
+// TestRowsReachTheKernel sets each option through a running Caddy, reads it back
+// from the sockets that Caddy has then, and has it printed again.
 func TestRowsReachTheKernel(t *testing.T) {
 	for _, r := range rows {
 		if r.option.Name == "" {
 			continue
 		}
 		t.Run(r.name, func(t *testing.T) {
-			_, o := expect(t, r)
-			kernel, ok := inKernel[r.option.Name]
-			require.True(t, ok, "%s needs a line in inKernel", r.option.Name)
-			value, lasting := r.kernel(o)
-			require.True(t, lasting, "the sample must be one that a socket keeps")
-			want := fmt.Sprint(value * kernel.factor)
+			want, o := expect(t, r)
+			kernel, ok := kernelHolds[r.name]
+			require.True(t, ok, "%s needs a line in kernelHolds", r.name)
+			needKernel(t, r)
+			if r.phases&(listen|accept) == 0 {
+				conn, _ := tcpPair(t)
+				require.NotEqual(t, kernel.effective, kernel.of(t, conn))
+				require.NoError(t, socket.Set(conn, []socket.Setting{r.uses(o, r.option)[0].setting}, func(s socket.Setting, err error) {
+					t.Error(s.Option.Name, err)
+				}))
+				require.Equal(t, kernel.effective, kernel.of(t, conn))
+				return
+			}
 
 			ln, conn := sockets(t, observe)
-			untouched := getsockopt(t, ln, kernel.level, kernel.number)
-			require.NotEqual(t, want, getsockopt(t, conn, kernel.level, kernel.number),
-				"the sample must differ from what a connection has without it")
-
-			ln, conn = sockets(t, "sockopt"+block(r.name+" "+r.text(o))+"\n"+observe)
-			require.Equal(t, want, getsockopt(t, conn, kernel.level, kernel.number), "on the accepted connection")
-			if r.phases&listen != 0 {
-				untouched = want
+			onListener, onConn := kernel.of(t, ln), kernel.of(t, conn)
+			if r.phases&accept != 0 {
+				require.NotEqual(t, kernel.effective, onConn, "the sample must differ from what a connection has without it")
+				onConn = kernel.effective
 			}
-			require.Equal(t, untouched, getsockopt(t, ln, kernel.level, kernel.number), "on the listening socket")
+			if r.phases&listen != 0 && !r.repeats() {
+				require.NotEqual(t, kernel.effective, onListener, "the sample must differ from what a listener has without it")
+				onListener = kernel.effective
+			}
+			if kernel.inherited != "" {
+				require.NotEqual(t, kernel.inherited, onConn)
+				onConn = kernel.inherited
+			}
+
+			line := r.name + " " + want.sample
+			c, ln, conn := runningSockets(t, "sockopt"+block(line)+"\n"+observe)
+			require.Equal(t, onConn, kernel.of(t, conn), "on the accepted connection")
+			require.Equal(t, onListener, kernel.of(t, ln), "on the listening socket")
+
+			require.Empty(t, c.warnings())
+			require.Empty(t, c.logged("info"))
+			_, config := c.api(http.MethodGet, listenerWrapper, "", "")
+			again := new(Options)
+			require.NoError(t, json.Unmarshal([]byte(config), again))
+			require.Equal(t, line+"\n", again.caddyfile())
+			active := activeListeners.now()
+			require.Len(t, active, 1)
+			require.Len(t, active[0].Options, 1)
+			require.Equal(t, r.name, active[0].Options[0].Option)
+			require.Equal(t, want.sample, active[0].Options[0].Requested)
+			require.Equal(t, want.sample, active[0].Options[0].Effective)
 		})
 	}
+}
+
+// TestBothFamilies: a dual-stack socket has the options of IPv4 and of IPv6,
+// whichever of them its client speaks.
+func TestBothFamilies(t *testing.T) {
+	needIPv6(t)
+	const none = "operation not supported"
+	for _, test := range []struct {
+		name, bind, client string
+		class, hops        string
+	}{
+		{"IPv4 client of a dual-stack listener", "", "127.0.0.1", "184", "42"},
+		{"IPv6 client of a dual-stack listener", "", "::1", "184", "42"},
+		{"IPv6 listener", "bind ::1", "::1", "184", "42"},
+		{"IPv4 listener", "bind 127.0.0.1", "127.0.0.1", none, none},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			port := fmt.Sprint(port(t))
+			c := run(t, wrappers("sockopt"+block("dscp ef", "ttl 42")+"\n"+observe), "http://:"+port+" {\n"+test.bind+"\n}")
+			client, err := net.Dial("tcp", net.JoinHostPort(test.client, port))
+			require.NoError(t, err)
+			defer client.Close()
+			conn, _ := acceptedSocket(t, client)
+			require.Equal(t, "184", getsockopt(t, conn, syscall.IPPROTO_IP, syscall.IP_TOS))
+			require.Equal(t, "42", getsockopt(t, conn, syscall.IPPROTO_IP, syscall.IP_TTL))
+			require.Equal(t, test.class, getsockopt(t, conn, syscall.IPPROTO_IPV6, ipv6Class))
+			require.Equal(t, test.hops, getsockopt(t, conn, syscall.IPPROTO_IPV6, ipv6Hops))
+			require.Empty(t, c.warnings())
+		})
+	}
+}
+
+// readBytes reads an option that is no int, or says why there is none.
+func readBytes(t *testing.T, c syscall.Conn, level, number int, value []byte) (err error) {
+	t.Helper()
+	raw, err := c.SyscallConn()
+	require.NoError(t, err)
+	size := uint32(len(value))
+	require.NoError(t, raw.Control(func(fd uintptr) {
+		_, _, errno := syscall.Syscall6(syscall.SYS_GETSOCKOPT, fd, uintptr(level), uintptr(number),
+			uintptr(unsafe.Pointer(&value[0])), uintptr(unsafe.Pointer(&size)), 0) //nolint:gosec // package syscall has no getsockopt for bytes
+		if errno != 0 {
+			err = errno
+		}
+	}))
+	return err
+}
+
+func readText(t *testing.T, c syscall.Conn, level, number int) string {
+	t.Helper()
+	name := make([]byte, 16)
+	require.NoError(t, readBytes(t, c, level, number, name))
+	return string(bytes.TrimRight(name, "\x00"))
+}
+
+// readLinger reads a struct linger: on or off, and seconds.
+func readLinger(t *testing.T, c syscall.Conn, level, number int) string {
+	t.Helper()
+	value := make([]byte, 8)
+	require.NoError(t, readBytes(t, c, level, number, value))
+	return fmt.Sprint(binary.NativeEndian.Uint32(value), " ", binary.NativeEndian.Uint32(value[4:]))
+}
+
+// readBacklog reads the length of a listener's queue: tcpi_sacked in the kernel's
+// struct tcp_info, after eight bytes and five ints.
+func readBacklog(t *testing.T, c syscall.Conn, level, number int) string {
+	t.Helper()
+	info := make([]byte, 104)
+	require.NoError(t, readBytes(t, c, level, number, info))
+	return fmt.Sprint(binary.NativeEndian.Uint32(info[28:]))
 }
 
 // getsockopt reads an option from the kernel: the value, or why there is none. An
@@ -74,13 +263,20 @@ func recvBuffer(t *testing.T, c syscall.Conn) string {
 // that it accepted, over which nothing was sent.
 func sockets(t *testing.T, lines string) (*net.TCPListener, *net.TCPConn) {
 	t.Helper()
+	_, ln, conn := runningSockets(t, lines)
+	return ln, conn
+}
+
+// runningSockets are the sockets with their Caddy.
+func runningSockets(t *testing.T, lines string) (*running, *net.TCPListener, *net.TCPConn) {
+	t.Helper()
 	addr := address(t)
-	run(t, wrappers(lines), fmt.Sprintf("http://%s {\necho_payload\n}", addr))
+	c := run(t, wrappers(lines), fmt.Sprintf("http://%s {\necho_payload\n}", addr))
 	client, err := net.Dial("tcp", addr)
 	require.NoError(t, err)
 	t.Cleanup(func() { client.Close() })
 	conn, _ := acceptedSocket(t, client)
-	return listeningSocket(t, addr), conn
+	return c, listeningSocket(t, addr), conn
 }
 
 // TestBareWrapperSetsNothing compares every option of the kernel that is a number.

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/caddyserver/caddy/v2"
 )
 
 // expected is what is to be true of a row, stated once more and independently.
@@ -15,17 +17,48 @@ type expected struct {
 	kernel string // the kernel's name; none where the option is not the kernel's business
 	phases string // the initials of listen, accept, dial and route
 
-	// sample is a value that differs from what a socket has without the option.
+	// sample is a value that differs from what a socket has without the option,
+	// json the same value in JSON, first as it is printed.
 	sample string
+	json   []string
 }
 
 // expectations has a line for each row.
 var expectations = map[string]expected{
-	"nodelay":        {"TCP_NODELAY", "ADR", "off"},
-	"quickack":       {"TCP_QUICKACK", "AD", "off"},
-	"recv_buffer":    {"SO_RCVBUF", "LAD", "96KiB"},
-	"send_buffer":    {"SO_SNDBUF", "LADR", "192KiB"},
-	"on_unsupported": {"", "LADR", "warn"},
+	"nodelay":            {"TCP_NODELAY", "ADR", "off", []string{`false`}},
+	"quickack":           {"TCP_QUICKACK", "AD", "off", []string{`"off"`}},
+	"delayed_ack_max":    {"TCP_DELACK_MAX_US", "ADR", "40ms", []string{`40000000`, `"40ms"`, `"0.04s"`}},
+	"notsent_lowat":      {"TCP_NOTSENT_LOWAT", "ADR", "128KiB", []string{`131072`, `"128KiB"`, `"131072"`}},
+	"cork":               {"TCP_CORK", "R", "on", []string{`true`}},
+	"busy_poll":          {"SO_BUSY_POLL", "AD", "50us", []string{`50000`, `"50us"`, `"50µs"`}},
+	"recv_buffer":        {"SO_RCVBUF", "LAD", "96KiB", []string{`98304`, `"96KiB"`}},
+	"send_buffer":        {"SO_SNDBUF", "LADR", "192KiB", []string{`196608`, `"192KiB"`}},
+	"congestion":         {"TCP_CONGESTION", "LADR", "reno", []string{`"reno"`}},
+	"pacing_rate":        {"SO_MAX_PACING_RATE", "ADR", "10MiB", []string{`10485760`, `"10MiB"`}},
+	"window_clamp":       {"TCP_WINDOW_CLAMP", "ADR", "48KiB", []string{`49152`, `"48KiB"`}},
+	"max_segment":        {"TCP_MAXSEG", "L", "1200", []string{`1200`, `"1200"`, `"1.2kB"`}},
+	"thin_stream":        {"TCP_THIN_LINEAR_TIMEOUTS", "ADR", "on", []string{`true`}},
+	"keepalive":          {"SO_KEEPALIVE", "AD", "off", []string{`false`}},
+	"keepalive_idle":     {"TCP_KEEPIDLE", "AD", "2m", []string{`120000000000`, `"2m"`, `"120s"`}},
+	"keepalive_interval": {"TCP_KEEPINTVL", "AD", "7s", []string{`7000000000`, `"7s"`}},
+	"keepalive_count":    {"TCP_KEEPCNT", "AD", "5", []string{`5`, `"5"`, `"0x5"`}},
+	"user_timeout":       {"TCP_USER_TIMEOUT", "ADR", "30s", []string{`30000000000`, `"30s"`}},
+	"linger":             {"SO_LINGER", "A", "5s", []string{`5000000000`, `"5s"`}},
+	"fin_timeout":        {"TCP_LINGER2", "AD", "30s", []string{`30000000000`, `"30s"`}},
+	"rto_min":            {"TCP_RTO_MIN_US", "ADR", "60ms", []string{`60000000`, `"60ms"`}},
+	"rto_max":            {"TCP_RTO_MAX_MS", "ADR", "10s", []string{`10000000000`, `"10s"`}},
+	"dscp":               {"IP_TOS, IPV6_TCLASS", "ADR", "ef", []string{`"ef"`, `46`, `"46"`}},
+	"priority":           {"SO_PRIORITY", "ADR", "3", []string{`3`, `"3"`}},
+	"mark":               {"SO_MARK", "ADR", "0x2a", []string{`42`, `"0x2a"`, `"42"`}},
+	"ttl":                {"IP_TTL, IPV6_UNICAST_HOPS", "AD", "42", []string{`42`, `"42"`}},
+	"backlog":            {"listen(2)", "L", "7", []string{`7`, `"7"`}},
+	"defer_accept":       {"TCP_DEFER_ACCEPT", "L", "3s", []string{`3000000000`, `"3s"`}},
+	"fastopen":           {"TCP_FASTOPEN", "L", "16", []string{`16`, `"16"`}},
+	"raw": {"any", "LADR", "6 18 30000", []string{
+		`[{"level":6,"option":18,"value":30000}]`,
+		`[{"level":"6","option":"0x12","value":"30000"}]`,
+	}},
+	"on_unsupported": {"", "LADR", "warn", []string{`"warn"`}},
 }
 
 // expect returns what is to be true of r, and options with its sample.
@@ -34,7 +67,7 @@ func expect(t *testing.T, r row) (expected, *Options) {
 	want, ok := expectations[r.name]
 	require.True(t, ok, "%s needs a line in expectations", r.name)
 	o := new(Options)
-	require.NoError(t, r.parse(o, want.sample))
+	require.NoError(t, r.parse(o, strings.Fields(want.sample)))
 	return want, o
 }
 
@@ -51,7 +84,7 @@ func TestEveryFieldHasARow(t *testing.T) {
 	for field := range reflect.TypeFor[Options]().Fields() {
 		tag, rest, _ := strings.Cut(field.Tag.Get("json"), ",")
 		require.Equal(t, "omitempty", rest, "%s: an option that is not set must not be printed", field.Name)
-		require.Equal(t, reflect.Pointer, field.Type.Kind(), "%s: unset is not zero", field.Name)
+		require.Contains(t, []reflect.Kind{reflect.Pointer, reflect.Slice}, field.Type.Kind(), "%s: unset is not zero", field.Name)
 		tags = append(tags, tag)
 	}
 	for _, r := range rows {
@@ -70,20 +103,40 @@ func TestRows(t *testing.T) {
 			want, o := expect(t, r)
 			require.Equal(t, want.kernel, r.option.Name)
 			require.Equal(t, want.phases, initials(r.phases))
+			require.Equal(t, r.option.Name != "", r.since != "", "the version of Linux")
 			require.True(t, r.isSet(o))
-			require.NoError(t, r.check(o))
-			require.Equal(t, want.sample, r.text(o))
+			uses := r.uses(o, r.option)
+			require.Len(t, uses, 1)
+			require.NoError(t, uses[0].err)
+			require.Equal(t, want.sample, uses[0].text)
 			require.Equal(t, fmt.Sprintf("%s %s\n", r.name, want.sample), o.caddyfile())
 
 			text, err := json.Marshal(o)
 			require.NoError(t, err)
-			var fields map[string]any
-			require.NoError(t, json.Unmarshal(text, &fields))
-			require.Len(t, fields, 1)
-			require.Contains(t, fields, r.name, "the row of another field")
-
-			r.unset(o)
-			require.Equal(t, new(Options), o)
+			require.Equal(t, fmt.Sprintf(`{"%s":%s}`, r.name, want.json[0]), string(text))
+			for _, value := range want.json {
+				again := new(Options)
+				require.NoError(t, caddy.StrictUnmarshalJSON(fmt.Appendf(nil, `{"%s":%s}`, r.name, value), again))
+				require.Equal(t, o, again, value)
+			}
+			null := new(Options)
+			require.NoError(t, caddy.StrictUnmarshalJSON(fmt.Appendf(nil, `{"%s":null}`, r.name), null))
+			require.False(t, r.isSet(null), "null is unset")
 		})
 	}
+}
+
+// TestRawRepeats: the one option that may be named again.
+func TestRawRepeats(t *testing.T) {
+	w := new(ListenerWrapper)
+	lines := "raw 6 18 30000\nraw 1 12 3\nraw 6 18 -1\n"
+	require.NoError(t, unmarshal(w, "sockopt {\n"+lines+"}"))
+	require.Equal(t, lines, w.caddyfile())
+	text, err := json.Marshal(w)
+	require.NoError(t, err)
+	require.JSONEq(t, `{"raw":[
+		{"level":6,"option":18,"value":30000},
+		{"level":1,"option":12,"value":3},
+		{"level":6,"option":18,"value":-1}
+	]}`, string(text))
 }

@@ -11,35 +11,49 @@ import (
 // headers. Example: level 6 (TCP), option 18 (TCP_USER_TIMEOUT), value 30000.
 type RawOption struct {
 	// First number of setsockopt(2): 1 is SOL_SOCKET, 6 IPPROTO_TCP.
-	Level Number `json:"level"`
+	Level *Number `json:"level"`
 
 	// Second number of setsockopt(2).
-	Option Number `json:"option"`
+	Option *Number `json:"option"`
 
-	// The value, an int.
-	Value Number `json:"value"`
+	// The value, an int: what has all bits set is -1.
+	Value *Number `json:"value"`
 }
 
-const wantRaw = "level, option and value, three numbers such as 6 18 30000"
+const wantRaw = "level, option and value, such as 6 18 30000"
 
 func (r RawOption) check() error {
-	for _, n := range []Number{r.Level, r.Option} {
-		if n < 0 || n > math.MaxInt32 {
-			return fmt.Errorf("%d must be from 0 to %d", n, math.MaxInt32)
+	for _, part := range []struct {
+		name        string
+		number      *Number
+		least, most Number
+	}{
+		{"level", r.Level, 0, math.MaxInt32},
+		{"option", r.Option, 0, math.MaxInt32},
+		{"value", r.Value, math.MinInt32, math.MaxInt32},
+	} {
+		if part.number == nil {
+			return fmt.Errorf("%s is missing", part.name)
 		}
-	}
-	if r.Value < math.MinInt32 || r.Value > math.MaxUint32 {
-		return fmt.Errorf("value %d must fit 32 bits", r.Value)
+		if *part.number < part.least || *part.number > part.most {
+			return fmt.Errorf("%s %d is not from %d to %d", part.name, *part.number, part.least, part.most)
+		}
 	}
 	return nil
 }
 
-func (r RawOption) String() string { return fmt.Sprintf("%d %d %d", r.Level, r.Option, r.Value) }
-
-func (r RawOption) setting() socket.Setting {
-	return socket.Setting{
-		Option: socket.Raw(int(r.Level), int(r.Option)),
-		Value:  socket.Value{Number: int64(r.Value)},
+func (r RawOption) use() use {
+	if err := r.check(); err != nil {
+		return use{err: err}
+	}
+	prefix := fmt.Sprintf("%d %d ", *r.Level, *r.Option)
+	return use{
+		text:   prefix + fmt.Sprint(*r.Value),
+		prefix: prefix,
+		setting: socket.Setting{
+			Option: socket.Raw(int(*r.Level), int(*r.Option)),
+			Value:  socket.Value{Number: int64(*r.Value)},
+		},
 	}
 }
 
@@ -50,7 +64,6 @@ func (rawField) want() string               { return wantRaw }
 func (rawField) values() int                { return 3 }
 func (rawField) repeats() bool              { return true }
 func (rawField) isSet(o *Options) bool      { return len(o.Raw) > 0 }
-func (rawField) unset(o *Options)           { o.Raw = nil }
 func (rawField) show(v socket.Value) string { return fmt.Sprint(v.Number) }
 
 func (rawField) parse(o *Options, args []string) error {
@@ -61,7 +74,7 @@ func (rawField) parse(o *Options, args []string) error {
 			return err
 		}
 	}
-	r := RawOption{numbers[0], numbers[1], numbers[2]}
+	r := RawOption{&numbers[0], &numbers[1], &numbers[2]}
 	if err := r.check(); err != nil {
 		return err
 	}
@@ -70,9 +83,9 @@ func (rawField) parse(o *Options, args []string) error {
 }
 
 func (rawField) uses(o *Options, _ socket.Option) []use {
-	var uses []use
-	for _, r := range o.Raw {
-		uses = append(uses, use{text: r.String(), err: r.check(), setting: r.setting()})
+	uses := make([]use, len(o.Raw))
+	for i, r := range o.Raw {
+		uses[i] = r.use()
 	}
 	return uses
 }

@@ -103,7 +103,6 @@ func TestSizeJSON(t *testing.T) {
 func TestSizeJSONRefuses(t *testing.T) {
 	for _, test := range []struct{ name, value string }{
 		{"negative", `-1`},
-		{"negative zero", `-0`},
 		{"fraction", `1.5`},
 		{"whole fraction", `1.0`},
 		{"exponent", `1e3`},

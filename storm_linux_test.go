@@ -144,7 +144,7 @@ func TestStorm(t *testing.T) {
 		storm(t, addr, min(wave, stormConns-sent))
 	}
 	rest.await(t)
-	require.Zero(t, after.report(t).errors.Load())
+	require.Zero(t, after.report(t).errors())
 }
 
 // waveOf returns how many connections, with both sides in this process, its

@@ -1,7 +1,6 @@
 package sockopt
 
 import (
-	"errors"
 	"runtime"
 
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
@@ -9,23 +8,40 @@ import (
 
 // support is what is known of an option on this system.
 type support struct {
-	Name       string            `json:"name"`
-	Kernel     string            `json:"kernel"`
-	Value      string            `json:"value"`
-	Phases     []string          `json:"phases"`
-	Since      string            `json:"since_linux,omitempty"`
-	Supported  bool              `json:"supported"`
-	Default    string            `json:"default,omitempty"`
+	Name   string   `json:"name"`
+	Kernel string   `json:"kernel,omitempty"` // the kernel's name
+	Value  string   `json:"value"`            // what one looks like
+	Phases []string `json:"phases"`
+	Since  string   `json:"since_linux,omitempty"`
+
+	// Supported says whether the running kernel has the option, and Needs what
+	// it takes where it has not.
+	Supported bool   `json:"supported"`
+	Needs     string `json:"needs,omitempty"`
+
+	// Default is what connections have where the option is not named.
+	Default string `json:"default,omitempty"`
+
+	// Takes is the range of values that the kernel takes, Sysctl the value of
+	// the parameter that bounds it or is its default, and Capability what a
+	// process needs for some values.
 	Takes      string            `json:"takes,omitempty"`
-	Bounds     map[string]string `json:"bounds,omitempty"`
-	Capability string            `json:"capability,omitempty"`
-	Doc        string            `json:"doc"`
+	Sysctl     map[string]string `json:"sysctl,omitempty"`
+	Capability *capability       `json:"capability,omitempty"`
+
+	Doc string `json:"doc"`
+}
+
+// capability is a privilege of a process, and whether this process holds it.
+type capability struct {
+	Name string `json:"name"`
+	Held bool   `json:"held"`
 }
 
 // system is what this system offers.
 type system struct {
 	OS      string    `json:"os"`
-	Kernel  string    `json:"kernel,omitempty"`
+	Kernel  string    `json:"kernel,omitempty"` // its release
 	Options []support `json:"options"`
 }
 
@@ -40,33 +56,49 @@ func thisSystem() system {
 
 func (r row) support() support {
 	s := support{
-		Name:       r.name,
-		Kernel:     r.option.Name,
-		Value:      r.want(),
-		Since:      r.since,
-		Supported:  true,
-		Takes:      r.takes,
-		Capability: r.capability,
-		Doc:        r.doc,
+		Name:   r.name,
+		Kernel: r.option.Name,
+		Value:  r.want(),
+		Phases: r.phases.names(),
+		Since:  r.since,
+		Takes:  r.takes,
+		Doc:    r.doc,
 	}
-	for _, p := range each(r.phases) {
-		s.Phases = append(s.Phases, phaseNames[p])
+	if s.Default, s.Supported = r.here(); !s.Supported {
+		s.Needs = "Linux"
+		if runtime.GOOS == "linux" && r.since != "" {
+			s.Needs += " " + r.since
+		}
 	}
-	if r.bounds != "" {
-		s.Bounds = map[string]string{r.bounds: sysctl(r.bounds)}
+	if r.bounds != "" && runtime.GOOS == "linux" {
+		s.Sysctl = map[string]string{r.bounds: sysctl(r.bounds)}
 	}
-	if r.option.Name == "" || r.repeats() {
-		return s
+	if r.capability != "" {
+		s.Capability = &capability{r.capability, holds(r.capability)}
+	}
+	return s
+}
+
+// here returns the default of the option on this system, and whether there is
+// the option at all.
+func (r row) here() (byDefault string, supported bool) {
+	if r.option.Name == "" {
+		return r.without, true
+	}
+	if r.repeats() {
+		return "", socket.Raw(0, 1).Supported()
+	}
+	if !r.option.Supported() {
+		return "", false
 	}
 	value, err := socket.Default(r.phases == listen, r.option)
 	switch {
-	case err == nil:
-		if r.doubled {
-			value.Number /= 2
-		}
-		s.Default = r.show(value)
-	case errors.Is(err, errors.ErrUnsupported), isMissing(err):
-		s.Supported = r.option.Supported() && runtime.GOOS != "linux"
+	case isMissing(err):
+		return "", false
+	case r.without == "" && err == nil:
+		return r.show(value), true
+	case r.without == r.bounds:
+		return sysctl(r.bounds), true
 	}
-	return s
+	return r.without, true
 }

@@ -39,30 +39,31 @@ func BenchmarkKeepAlive(b *testing.B) {
 	}
 }
 
-// compare reports figures of stock and auto that were measured in pairs.
-func compare(b *testing.B, unit string, stock, auto []float64) {
+// compare reports figures of stock Caddy and of ours that were measured in pairs.
+func compare(b *testing.B, unit string, stock, ours []float64) {
 	b.Helper()
 	ratios := make([]float64, len(stock))
 	for i := range ratios {
-		ratios[i] = auto[i] / stock[i]
+		ratios[i] = ours[i] / stock[i]
 	}
 	b.ReportMetric(quantile(stock, 0.5), "stock-"+unit)
-	b.ReportMetric(quantile(auto, 0.5), "auto-"+unit)
+	b.ReportMetric(quantile(ours, 0.5), "ours-"+unit)
 	b.ReportMetric(quantile(ratios, 0.25), unit+"-ratio-q1")
 	b.ReportMetric(quantile(ratios, 0.5), unit+"-ratio-q2")
 	b.ReportMetric(quantile(ratios, 0.75), unit+"-ratio-q3")
 }
 
-// wrk asks over 16 connections for a second. It returns the requests a second
+// wrk asks over 16 connections at a time, for a second. It returns the requests a second
 // and Caddy's microseconds of CPU time for each.
-func wrk(b *testing.B, caddy *running, c contender) (rate, cost float64) {
+func wrk(b *testing.B, caddy *running, c contender, more ...string) (rate, cost float64) {
 	b.Helper()
 	scheme := "http"
 	if c.protocol == protocolTLS {
 		scheme = "https"
 	}
 	before := caddy.cpu()
-	output := play(b, nil, "wrk", "--threads=1", "--connections=16", "--duration=1s", scheme+"://"+c.addr+"/")
+	args := append([]string{"--threads=1", "--connections=16", "--duration=1s"}, more...)
+	output := play(b, nil, "wrk", append(args, scheme+"://"+c.addr+"/")...)
 	spent := caddy.cpu() - before
 	require.NotContains(b, output, "Non-2xx")
 	require.NotRegexp(b, `(connect|read|write) [1-9]`, output)

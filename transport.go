@@ -1,6 +1,7 @@
 package sockopt
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -26,7 +27,8 @@ import (
 // of a backend that has Nagle's algorithm on: quickack is auto.
 //
 // All that the http transport takes, it takes. Unix sockets are left untouched.
-// With HTTP/3, which runs over UDP, naming an option is an error.
+// With HTTP/3, which runs over UDP, naming an option is an error. Options are set
+// once a connection is open, so that its handshake goes without them.
 //
 // An option that the kernel refuses on one connection is counted and logged at a
 // bounded rate; the connection goes on without it.
@@ -51,24 +53,24 @@ func (*Transport) CaddyModule() caddy.ModuleInfo {
 
 // Provision sets up the http transport and tries the named options on this kernel.
 func (t *Transport) Provision(ctx caddy.Context) (err error) {
-	t.log = ctx.Logger()
 	if err := t.HTTPTransport.Provision(ctx); err != nil {
 		return err
 	}
 	if slices.Contains(t.Versions, "3") {
 		if !reflect.ValueOf(t.Socket).IsZero() {
-			return errors.New("socket: HTTP/3 runs over UDP, which has none of these options; leave the socket block out, or 3 out of versions")
+			return errors.New("socket: HTTP/3 runs over UDP, which has none of these options; leave socket out, or take 3 out of versions")
 		}
 		return nil
 	}
+	t.log = ctx.Logger()
 	t.settings, err = t.Socket.resolve(dial, t.log)
 	if err != nil {
 		return err
 	}
-	server := serverName(ctx)
-	counters := countersOf("transport of " + server + "\n" + t.Socket.caddyfile())
+	server, backends := serverName(ctx), backendsOf(ctx)
+	counters := countersOf("from " + server + " to " + backends)
 	t.report = newReport(counters, t.log)
-	activeTransports.add(t, server, "", t.settings, counters)
+	activeTransports.add(t, server, backends, t.settings, counters)
 	t.Transport.DialContext = t.dial(t.Transport.DialContext)
 	if t.Transport.DialTLSContext != nil {
 		t.Transport.DialTLSContext = t.dialTLS
@@ -95,6 +97,23 @@ func (t *Transport) dial(inner dialFunc) dialFunc {
 }
 
 type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
+
+// backendsOf returns the addresses of the backends of the reverse_proxy whose
+// transport is provisioned, as far as the configuration names them.
+func backendsOf(ctx caddy.Context) string {
+	var addresses []string
+	for _, module := range ctx.Modules() {
+		proxy, ok := module.(*reverseproxy.Handler)
+		if !ok {
+			continue
+		}
+		addresses = nil // of a proxy further out
+		for _, upstream := range proxy.Upstreams {
+			addresses = append(addresses, upstream.Dial)
+		}
+	}
+	return strings.Join(addresses, ", ")
+}
 
 // outfit sets the options on a connection.
 func (t *Transport) outfit(conn net.Conn) net.Conn {
@@ -124,7 +143,7 @@ func (t *Transport) dialTLS(ctx context.Context, network, address string) (net.C
 	if err != nil {
 		return nil, err
 	}
-	config := t.Transport.TLSClientConfig.Clone()
+	config := cmp.Or(t.Transport.TLSClientConfig.Clone(), new(tls.Config))
 	if repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok && strings.Contains(config.ServerName, "{") {
 		config.ServerName = repl.ReplaceAll(config.ServerName, "")
 	}
@@ -176,12 +195,11 @@ type timeoutConn struct {
 // NetConn returns the connection without the bounds.
 func (c *timeoutConn) NetConn() net.Conn { return c.Conn }
 
-// Read reads within the read timeout.
+// Read reads within the read timeout. Like the http transport it goes on where
+// the deadline cannot be set.
 func (c *timeoutConn) Read(p []byte) (int, error) {
 	if c.read > 0 {
-		if err := c.SetReadDeadline(time.Now().Add(c.read)); err != nil {
-			return 0, err
-		}
+		_ = c.SetReadDeadline(time.Now().Add(c.read))
 	}
 	return c.Conn.Read(p)
 }
@@ -189,9 +207,7 @@ func (c *timeoutConn) Read(p []byte) (int, error) {
 // Write writes within the write timeout.
 func (c *timeoutConn) Write(p []byte) (int, error) {
 	if c.write > 0 {
-		if err := c.SetWriteDeadline(time.Now().Add(c.write)); err != nil {
-			return 0, err
-		}
+		_ = c.SetWriteDeadline(time.Now().Add(c.write))
 	}
 	return c.Conn.Write(p)
 }

@@ -16,5 +16,11 @@ func KernelRelease() string {
 	return unix.ByteSliceToString(name.Release[:])
 }
 
-// errnoName returns the name of an error number in errno(3).
-func errnoName(errno syscall.Errno) string { return unix.ErrnoName(errno) }
+// errnoName returns the kernel's name of an error number. POSIX has a second one
+// for EOPNOTSUPP, which package unix prefers.
+func errnoName(errno syscall.Errno) string {
+	if errno == unix.EOPNOTSUPP {
+		return "EOPNOTSUPP"
+	}
+	return unix.ErrnoName(errno)
+}

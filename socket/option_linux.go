@@ -2,6 +2,7 @@ package socket
 
 import (
 	"errors"
+	"net/netip"
 	"os"
 	"strings"
 	"syscall"
@@ -16,7 +17,8 @@ type number struct {
 	form        form
 
 	// ipv6 is the option of the same meaning at level IPPROTO_IPV6. A
-	// dual-stack socket has both, an IPv4 socket only the first.
+	// dual-stack socket has both, an IPv4 socket only the first, and so has
+	// one that speaks MPTCP.
 	ipv6 int
 }
 
@@ -60,11 +62,11 @@ func (o Option) set(fd int, v Value) error {
 	case integer:
 		return os.NewSyscallError("setsockopt", o.setInt(fd, int(v.Number)))
 	case long:
-		return os.NewSyscallError("setsockopt", unix.SetsockoptUint64(fd, o.level, o.name, uint64(v.Number)))
+		return os.NewSyscallError("setsockopt", unix.SetsockoptUint64(fd, o.level, o.name, uint64(v.Number))) //nolint:gosec // the same bits
 	case text:
 		return os.NewSyscallError("setsockopt", unix.SetsockoptString(fd, o.level, o.name, v.Text))
 	case linger:
-		l := unix.Linger{Onoff: 1, Linger: int32(v.Number)}
+		l := unix.Linger{Onoff: 1, Linger: int32(v.Number)} //nolint:gosec // as SetsockoptInt does
 		return os.NewSyscallError("setsockopt", unix.SetsockoptLinger(fd, o.level, o.name, &l))
 	case backlog:
 		return os.NewSyscallError("listen", unix.Listen(fd, int(v.Number)))
@@ -78,10 +80,22 @@ func (o Option) setInt(fd, value int) error {
 		return err
 	}
 	err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, o.ipv6, value)
-	if err == unix.ENOPROTOOPT {
-		return nil // an IPv4 socket
+	switch err {
+	case unix.ENOPROTOOPT: // an IPv4 socket
+		return nil
+	case unix.EOPNOTSUPP: // MPTCP, of either family
+		if !speaksIPv6(fd) {
+			return nil
+		}
 	}
 	return err
+}
+
+// speaksIPv6 reports whether a socket sends IPv6 packets, as a dual-stack one may.
+func speaksIPv6(fd int) bool {
+	address, err := unix.Getsockname(fd)
+	v6, ok := address.(*unix.SockaddrInet6)
+	return err == nil && ok && !netip.AddrFrom16(v6.Addr).Is4In6()
 }
 
 func (o Option) get(fd int) (v Value, err error) {
@@ -96,7 +110,7 @@ func (o Option) get(fd int) (v Value, err error) {
 	case long:
 		var n uint64
 		n, err = unix.GetsockoptUint64(fd, o.level, o.name)
-		v.Number = int64(n)
+		v.Number = int64(n) //nolint:gosec // the same bits
 	case text:
 		v.Text, err = unix.GetsockoptString(fd, o.level, o.name)
 		v.Text = strings.TrimRight(v.Text, "\x00")

@@ -105,6 +105,145 @@ func TestAcceptedInheritsBuffers(t *testing.T) {
 	requireEffective(t, accepted, to(RecvBuffer, 192<<10), to(SendBuffer, 160<<10))
 }
 
+// place says what an option does on a kind of socket.
+type place uint8
+
+const (
+	refusesIt place = iota // or has no use for it; a later kernel may have
+	takesIt
+	handsItOn // takes it, and accepted connections inherit it
+)
+
+// TestWhereOptionsWork sets each option on listeners and on accepted connections,
+// of TCP and MPTCP, and holds the kernel to what it takes and what is inherited.
+func TestWhereOptionsWork(t *testing.T) {
+	cases := []struct {
+		setting, effective      Setting
+		listener, listenerMPTCP place
+		accepted, acceptedMPTCP place
+		capability              bool
+	}{
+		// Go switches Nagle's algorithm off on what it accepts.
+		{to(NoDelay, 0), to(NoDelay, 0), takesIt, takesIt, takesIt, takesIt, false},
+		{to(QuickAck, 0), to(QuickAck, 0), takesIt, refusesIt, takesIt, refusesIt, false},
+		{to(Cork, 1), to(Cork, 1), handsItOn, handsItOn, takesIt, takesIt, false},
+		{to(DeferAccept, 3), to(DeferAccept, 3), takesIt, takesIt, refusesIt, refusesIt, false},
+		{to(FastOpen, 16), to(FastOpen, 16), takesIt, takesIt, refusesIt, refusesIt, false},
+		{to(Backlog, 7), to(Backlog, 7), takesIt, takesIt, refusesIt, refusesIt, false},
+		{to(MaxSegment, 1200), to(MaxSegment, 1200), takesIt, takesIt, refusesIt, refusesIt, false},
+		{to(UserTimeout, 30_000), to(UserTimeout, 30_000), handsItOn, refusesIt, takesIt, refusesIt, false},
+		{to(FinTimeout, 30), to(FinTimeout, 30), handsItOn, refusesIt, takesIt, refusesIt, false},
+		{to(ThinStream, 1), to(ThinStream, 1), handsItOn, refusesIt, takesIt, refusesIt, false},
+		{to(RTOMin, 60_000), to(RTOMin, 60_000), handsItOn, refusesIt, takesIt, refusesIt, false},
+		{to(RTOMax, 10_000), to(RTOMax, 10_000), handsItOn, refusesIt, takesIt, refusesIt, false},
+		{to(DelayedAckMax, 40_000), to(DelayedAckMax, 40_000), handsItOn, refusesIt, takesIt, refusesIt, false},
+		{to(WindowClamp, 48<<10), to(WindowClamp, 48<<10), takesIt, refusesIt, takesIt, refusesIt, false},
+		{to(NotSentLowat, 128<<10), to(NotSentLowat, 128<<10), handsItOn, takesIt, takesIt, takesIt, false},
+		{to(RecvBuffer, 64<<10), to(RecvBuffer, 128<<10), handsItOn, handsItOn, takesIt, takesIt, false},
+		{to(SendBuffer, 64<<10), to(SendBuffer, 128<<10), handsItOn, handsItOn, takesIt, takesIt, false},
+		{to(BusyPoll, 50), to(BusyPoll, 50), handsItOn, takesIt, takesIt, takesIt, true},
+		{to(PacingRate, 10<<20), to(PacingRate, 10<<20), handsItOn, refusesIt, takesIt, refusesIt, false},
+		{to(Priority, 3), to(Priority, 3), takesIt, takesIt, takesIt, takesIt, false},
+		{to(Mark, 42), to(Mark, 42), handsItOn, handsItOn, takesIt, takesIt, true},
+		{to(TrafficClass, 0xb8), to(TrafficClass, 0xb8), handsItOn, handsItOn, takesIt, takesIt, false},
+		{to(TTL, 42), to(TTL, 42), handsItOn, refusesIt, takesIt, refusesIt, false},
+		{to(KeepAlive, 0), to(KeepAlive, 0), takesIt, takesIt, takesIt, takesIt, false},
+		{to(KeepAliveIdle, 120), to(KeepAliveIdle, 120), takesIt, takesIt, takesIt, takesIt, false},
+		{to(KeepAliveInterval, 7), to(KeepAliveInterval, 7), takesIt, takesIt, takesIt, takesIt, false},
+		{to(KeepAliveCount, 5), to(KeepAliveCount, 5), takesIt, takesIt, takesIt, takesIt, false},
+		{to(Linger, 5), to(Linger, 5), handsItOn, handsItOn, takesIt, takesIt, false},
+		{Setting{Congestion, Value{Text: "reno"}}, Setting{Congestion, Value{Text: "reno"}}, handsItOn, handsItOn, takesIt, takesIt, false},
+	}
+	for _, tc := range cases {
+		t.Run(tc.setting.Option.Name, func(t *testing.T) {
+			scratch, _ := pair(t)
+			if _, err := Get(scratch, tc.setting.Option); errors.Is(err, syscall.ENOPROTOOPT) {
+				t.Skip("this kernel has no such option")
+			}
+			// took reports whether the kernel did as promised.
+			took := func(t *testing.T, c syscall.Conn, promised place) bool {
+				t.Helper()
+				got := make(refused)
+				require.NoError(t, Set(c, []Setting{tc.setting}, got.failed))
+				switch err := got[tc.setting.Option.Name]; {
+				case tc.capability && errors.Is(err, syscall.EPERM):
+					t.Skip("this process may not set it")
+				case promised == refusesIt:
+					return false
+				default:
+					require.NoError(t, err)
+				}
+				requireEffective(t, c, tc.effective)
+				return true
+			}
+			for _, kind := range []struct {
+				name      string
+				multipath bool
+				promised  place
+			}{
+				{"listener", false, tc.listener},
+				{"MPTCP listener", true, tc.listenerMPTCP},
+			} {
+				t.Run(kind.name, func(t *testing.T) {
+					if kind.multipath {
+						mptcpPair(t) // skips where there is none
+					}
+					ln := listenWith(t, kind.multipath)
+					if took(t, ln, kind.promised) && kind.promised == handsItOn {
+						accepted, _ := connect(t, ln, net.Dialer{})
+						requireEffective(t, accepted, tc.effective)
+					}
+				})
+			}
+			t.Run("accepted", func(t *testing.T) {
+				accepted, _ := pair(t)
+				took(t, accepted, tc.accepted)
+			})
+			t.Run("accepted MPTCP", func(t *testing.T) {
+				accepted, _ := mptcpPair(t)
+				took(t, accepted, tc.acceptedMPTCP)
+			})
+		})
+	}
+}
+
+// TestMPTCPOfIPv6 has no traffic class of its own, which is an error there and not
+// on an MPTCP connection that speaks IPv4.
+func TestMPTCPOfIPv6(t *testing.T) {
+	mptcpPair(t) // skips where there is none
+	var config net.ListenConfig
+	config.SetMultipathTCP(true)
+	ln, err := config.Listen(t.Context(), "tcp", "[::]:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	_, port, err := net.SplitHostPort(ln.Addr().String())
+	require.NoError(t, err)
+	var dialer net.Dialer
+	dialer.SetMultipathTCP(true)
+	for _, tc := range []struct {
+		host string
+		want error
+	}{
+		{"127.0.0.1", nil},
+		{"::1", syscall.EOPNOTSUPP},
+	} {
+		t.Run(tc.host, func(t *testing.T) {
+			client, err := dialer.DialContext(t.Context(), "tcp", net.JoinHostPort(tc.host, port))
+			if err != nil {
+				t.Skip(err)
+			}
+			defer client.Close()
+			accepted, err := ln.Accept()
+			require.NoError(t, err)
+			defer accepted.Close()
+			got := make(refused)
+			require.NoError(t, Set(accepted.(*net.TCPConn), []Setting{to(TrafficClass, 0xb8)}, got.failed))
+			require.ErrorIs(t, got[TrafficClass.Name], tc.want)
+			requireEffective(t, accepted.(*net.TCPConn), to(TrafficClass, 0xb8))
+		})
+	}
+}
+
 func TestSetGoesOnAfterARefusal(t *testing.T) {
 	missing := Option{Name: "SO_ELSEWHERE"}
 	accepted, _ := pair(t)

@@ -2,15 +2,17 @@ package socket
 
 import (
 	"net"
+	"net/netip"
 	"os"
 
 	"golang.org/x/sys/unix"
 )
 
 // Try sets s on a scratch socket and returns the effective value. The socket is
-// of the kind that accepted and dialed connections are or, with listening, of the
-// kind that a listener is: Go listens with MPTCP where the system has it. It is
-// not connected, and bound, to a loopback address, only where it must be.
+// of the kind that accepted and dialed connections are, though not connected, or
+// with listening of the kind that a listener is: Go listens with MPTCP where the
+// system has it. Such a socket does listen, on a loopback address, because an MPTCP
+// socket checks some values no sooner.
 //
 // Errors: what the kernel answered, as an *os.SyscallError.
 func Try(listening bool, s Setting) (effective Value, err error) {
@@ -19,11 +21,6 @@ func Try(listening bool, s Setting) (effective Value, err error) {
 		return Value{}, err
 	}
 	defer unix.Close(fd)
-	if s.Option.form == backlog {
-		if err := bindLoopback(fd); err != nil {
-			return Value{}, err
-		}
-	}
 	if err := s.Option.set(fd, s.Value); err != nil {
 		return Value{}, err
 	}
@@ -43,6 +40,19 @@ func Default(listening bool, o Option) (Value, error) {
 }
 
 func scratch(listening bool) (fd int, err error) {
+	fd, err = open(listening)
+	if err != nil || !listening {
+		return fd, err
+	}
+	if err := listenOnLoopback(fd); err != nil {
+		_ = unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// open opens a socket as Go would.
+func open(listening bool) (fd int, err error) {
 	protocols := []int{unix.IPPROTO_TCP}
 	if listening && new(net.ListenConfig).MultipathTCP() {
 		protocols = []int{unix.IPPROTO_MPTCP, unix.IPPROTO_TCP}
@@ -58,16 +68,23 @@ func scratch(listening bool) (fd int, err error) {
 	return -1, os.NewSyscallError("socket", err)
 }
 
-// bindLoopback keeps a socket that will listen off the network: an unbound one
-// would listen on every address.
-func bindLoopback(fd int) error {
+// listenOnLoopback keeps off the network. Where a socket of IPv6 can be had, there
+// need not be an IPv6 address: it takes IPv4's, too.
+func listenOnLoopback(fd int) error {
+	loopback := [4]byte{127, 0, 0, 1}
 	family, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
 	if err != nil {
 		return os.NewSyscallError("getsockopt", err)
 	}
-	var loopback unix.Sockaddr = &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}
+	var address unix.Sockaddr = &unix.SockaddrInet4{Addr: loopback}
 	if family == unix.AF_INET6 {
-		loopback = &unix.SockaddrInet6{Addr: [16]byte{15: 1}}
+		address = &unix.SockaddrInet6{Addr: netip.AddrFrom4(loopback).As16()}
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0); err != nil {
+			return os.NewSyscallError("setsockopt", err)
+		}
 	}
-	return os.NewSyscallError("bind", unix.Bind(fd, loopback))
+	if err := unix.Bind(fd, address); err != nil {
+		return os.NewSyscallError("bind", err)
+	}
+	return os.NewSyscallError("listen", unix.Listen(fd, unix.SOMAXCONN))
 }

@@ -22,6 +22,9 @@ func TestTry(t *testing.T) {
 		{"connection: no such option", false, to(bogus, 1), 0, syscall.ENOPROTOOPT},
 		{"connection: not on this system", false, to(Option{Name: "SO_ELSEWHERE"}, 1), 0, errors.ErrUnsupported},
 		{"listener: buffer", true, to(SendBuffer, 64<<10), 128 << 10, nil},
+		{"listener: queue", true, to(Backlog, 7), 7, nil},
+		{"listener: segments", true, to(MaxSegment, 1200), 1200, nil},
+		{"listener: segments too small", true, to(MaxSegment, 87), 0, syscall.EINVAL},
 		{"listener: no such option", true, to(bogus, 1), 0, syscall.ENOPROTOOPT},
 	}
 	for _, tc := range cases {
@@ -37,9 +40,13 @@ func TestTry(t *testing.T) {
 
 // A scratch listener refuses what the listener that it stands for refuses.
 func TestTryMeetsTheKindOfListener(t *testing.T) {
-	setting := to(QuickAck, 1)
-	got := make(refused)
-	require.NoError(t, Set(listen(t), []Setting{setting}, got.failed))
-	_, err := Try(true, setting)
-	require.Equal(t, got[QuickAck.Name], err)
+	for _, setting := range []Setting{
+		to(QuickAck, 1), to(UserTimeout, 30_000), to(PacingRate, 1<<20), to(MaxSegment, 87), to(MaxSegment, 1<<16),
+		to(Backlog, 7), to(FastOpen, 16), to(DeferAccept, 3), to(RecvBuffer, 64<<10),
+	} {
+		got := make(refused)
+		require.NoError(t, Set(listen(t), []Setting{setting}, got.failed))
+		_, err := Try(true, setting)
+		require.Equal(t, got[setting.Option.Name], err, setting.Option.Name)
+	}
 }

@@ -1,0 +1,166 @@
+package sockopt
+
+import (
+	"encoding/json"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-sockopt/caddy-sockopt/socket"
+)
+
+// inEffect is an option that an example names, with the effective value, or none
+// where that is the kernel's business.
+type inEffect struct{ port, option, requested, effective string }
+
+// exampleOptions are all options that the examples name for a listener wrapper,
+// but quickack, which the kernel does not remember.
+var exampleOptions = map[string][]inEffect{
+	"bulk-downloads.Caddyfile": {
+		{":8080", "notsent_lowat", "256KiB", "256KiB"},
+		{":8080", "congestion", "bbr", "bbr"},
+		{":8080", "pacing_rate", "12500000", "12500000"},
+		{":8080", "user_timeout", "1m", "1m"},
+	},
+	"busy-edge.Caddyfile": {
+		{":8080", "user_timeout", "30s", "30s"},
+		{":8080", "backlog", "16384", ""}, // net.core.somaxconn
+		{":8080", "defer_accept", "5s", "7s"},
+		{":8080", "fastopen", "1024", ""}, // net.core.somaxconn
+	},
+	"dscp.Caddyfile": {
+		{":8080", "dscp", "ef", "ef"},
+		{":8081", "dscp", "cs1", "cs1"},
+	},
+	"low-latency.Caddyfile": {
+		{":8080", "notsent_lowat", "16KiB", "16KiB"},
+		{":8080", "thin_stream", "on", "on"},
+		{":8080", "user_timeout", "20s", "20s"},
+		{":8080", "rto_min", "50ms", ""}, // the kernel's clock
+	},
+	"mobile-clients.Caddyfile": {
+		{":8080", "keepalive", "on", "on"},
+		{":8080", "keepalive_idle", "30s", "30s"},
+		{":8080", "keepalive_interval", "10s", "10s"},
+		{":8080", "keepalive_count", "3", "3"},
+		{":8080", "user_timeout", "1m", "1m"},
+		{":8080", "fin_timeout", "15s", "15s"},
+		{":8080", "rto_max", "5s", "5s"},
+	},
+}
+
+// TestExamplesAreInEffect reads the options that an example names from the sockets
+// that have them, and from the admin API.
+func TestExamplesAreInEffect(t *testing.T) {
+	for name, options := range exampleOptions {
+		t.Run(name, func(t *testing.T) {
+			c, at := runExample(t, name, example(t, name))
+			for port, uses := range byPort(options) {
+				shown := c.status(t).listener(t, at[port])
+				var left []effect
+				for _, e := range shown.Options {
+					if e.Option != "quickack" {
+						left = append(left, e)
+					}
+				}
+				require.Len(t, left, len(uses), "the options that the example names")
+				ln, conn := socketsOf(t, at[port])
+				for i, want := range uses {
+					t.Run(want.option, func(t *testing.T) { want.require(t, left[i], ln, conn) })
+				}
+			}
+		})
+	}
+}
+
+// require compares what is wanted with what the admin API shows, and that with
+// what the kernel says.
+func (want inEffect) require(t *testing.T, shown effect, ln *net.TCPListener, conn *net.TCPConn) {
+	t.Helper()
+	require.Equal(t, want.option, shown.Option)
+	require.Equal(t, want.requested, shown.Requested)
+	r := rowOf(t, want.option)
+	if shown.LeftOut != "" {
+		require.False(t, kernelHas(r.since) && want.option != "congestion",
+			"this kernel is new enough for it: %s", shown.LeftOut)
+		t.Skip(shown.LeftOut)
+	}
+	if want.effective != "" {
+		require.Equal(t, want.effective, shown.Effective)
+	}
+	if r.phases&listen != 0 {
+		value, err := socket.Get(ln, r.option)
+		require.NoError(t, err)
+		require.Equal(t, shown.Effective, r.show(value), "on the listening socket")
+	}
+	if r.phases&accept != 0 {
+		value, err := socket.Get(conn, r.option)
+		require.NoError(t, err)
+		require.Equal(t, shown.Effective, r.show(value), "on the accepted connection")
+	}
+}
+
+// byPort sorts options by their ports.
+func byPort(options []inEffect) map[string][]inEffect {
+	sorted := make(map[string][]inEffect)
+	for _, o := range options {
+		sorted[o.port] = append(sorted[o.port], o)
+	}
+	return sorted
+}
+
+// rowOf returns the row of an option.
+func rowOf(t *testing.T, name string) row {
+	t.Helper()
+	i := slices.IndexFunc(rows, func(r row) bool { return r.name == name })
+	require.GreaterOrEqual(t, i, 0, "no row %s", name)
+	return rows[i]
+}
+
+// runExample serves the text of an example, with the observer behind every
+// sockopt, and returns what became of each port.
+func runExample(t *testing.T, name, text string) (c *running, at map[string]string) {
+	t.Helper()
+	here, at := moved(t, text)
+	adapted, err := adapt(here)
+	require.NoError(t, err)
+	const wrapper = `"wrapper":"sockopt"}`
+	require.Contains(t, string(adapted), wrapper, name)
+	observed := strings.ReplaceAll(string(adapted), wrapper, wrapper+`,{"wrapper":"`+observe+`"}`)
+	require.True(t, json.Valid([]byte(observed)))
+	require.NoError(t, caddy.Load([]byte(observed), true))
+	t.Cleanup(func() { require.NoError(t, caddy.Stop()) })
+	return &running{t: t, admin: "localhost" + at[":2019"]}, at
+}
+
+// socketsOf returns the listening socket of a port and a connection that it
+// accepted. A byte is sent over it: some wait for one.
+func socketsOf(t *testing.T, port string) (*net.TCPListener, *net.TCPConn) {
+	t.Helper()
+	client, err := net.Dial("tcp", "127.0.0.1"+port)
+	require.NoError(t, err)
+	t.Cleanup(func() { client.Close() })
+	_, err = client.Write([]byte("G"))
+	require.NoError(t, err)
+	conn, _ := acceptedSocket(t, client)
+	return listeningSocket(t, "127.0.0.1"+port), conn
+}
+
+// TestLowLatencyExampleCarriesWebSockets has messages pass through the example's
+// transport.
+func TestLowLatencyExampleCarriesWebSockets(t *testing.T) {
+	const name, backend = "low-latency.Caddyfile", "localhost:9000"
+	text := example(t, name)
+	require.Contains(t, text, backend)
+	c, at := runExample(t, name, strings.ReplaceAll(text, backend, echoBackend(t)))
+	upgradeAndEcho(t, "127.0.0.1"+at[":8080"])
+	transports := c.status(t).Transports
+	require.Len(t, transports, 1)
+	require.Equal(t, "auto", transports[0].QuickAck)
+	require.EqualValues(t, 1, transports[0].Counters.Connections)
+}

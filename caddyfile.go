@@ -96,10 +96,7 @@ func (e *EchoPayload) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			isSet: func() bool { return e.ContentType != "" },
 			parse: func(value string) error {
 				e.ContentType = value
-				if value == "" {
-					return fmt.Errorf("%q is not %s", value, wantContentType)
-				}
-				return nil
+				return checkContentType(value)
 			},
 		},
 		sizeLine("write_size", &e.WriteSize, checkWriteSize),
@@ -113,8 +110,6 @@ func (e *EchoPayload) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		},
 	})
 }
-
-const wantContentType = "a media type such as text/plain"
 
 func sizeLine(name string, place **Size, check func(Size) error) line {
 	return line{

@@ -143,10 +143,7 @@ func (e *EchoPayload) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			isSet:  func() bool { return e.ContentType != "" },
 			parse: func(values []string) error {
 				e.ContentType = values[0]
-				if e.ContentType == "" {
-					return fmt.Errorf("%q is not %s", e.ContentType, wantContentType)
-				}
-				return nil
+				return checkContentType(e.ContentType)
 			},
 		},
 		sizeLine("write_size", &e.WriteSize, checkWriteSize),
@@ -160,8 +157,6 @@ func (e *EchoPayload) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		},
 	})
 }
-
-const wantContentType = "a media type such as text/plain"
 
 func sizeLine(name string, place **Size, check func(Size) error) line {
 	return line{

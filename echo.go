@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"strconv"
 
@@ -46,6 +47,8 @@ const (
 	defaultEchoFill    = "*"
 	defaultContentType = "text/plain"
 
+	wantContentType = "a media type such as text/plain"
+
 	// maxEchoBlock bounds the memory that a payload takes, in bytes. A larger
 	// payload repeats its block.
 	maxEchoBlock = 64 << 10
@@ -83,6 +86,9 @@ func (e *EchoPayload) Provision(ctx caddy.Context) error {
 	}
 	e.contentType = defaultContentType
 	if e.ContentType != "" {
+		if err := checkContentType(e.ContentType); err != nil {
+			return fmt.Errorf("content_type: %w", err)
+		}
 		e.contentType = e.ContentType
 	}
 	e.block = bytes.Repeat([]byte(fill), int(min(e.size, e.piece, maxEchoBlock)))
@@ -93,6 +99,13 @@ func (e *EchoPayload) Provision(ctx caddy.Context) error {
 func checkFill(fill string) error {
 	if len(fill) != 1 || fill[0] >= 0x80 {
 		return fmt.Errorf("%q is not one ASCII character, such as *", fill)
+	}
+	return nil
+}
+
+func checkContentType(text string) error {
+	if _, _, err := mime.ParseMediaType(text); err != nil {
+		return fmt.Errorf("%q is not %s", text, wantContentType)
 	}
 	return nil
 }

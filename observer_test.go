@@ -49,7 +49,7 @@ type observedListener struct{ net.Listener }
 func (l observedListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
 	if err == nil {
-		accepted.Store(conn.RemoteAddr().String(), acceptance{conn, l.Listener})
+		accepted.Store(conn.RemoteAddr().String()+conn.LocalAddr().String(), acceptance{conn, l.Listener})
 	}
 	return conn, err
 }
@@ -78,7 +78,7 @@ func acceptedSocket(t testing.TB, client net.Conn) (socketOf *net.TCPConn, lates
 	t.Helper()
 	var a acceptance
 	require.Eventually(t, func() bool {
-		found, ok := accepted.Load(client.LocalAddr().String())
+		found, ok := accepted.Load(client.LocalAddr().String() + client.RemoteAddr().String())
 		if ok {
 			a = found.(acceptance)
 		}

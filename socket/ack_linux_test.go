@@ -110,24 +110,31 @@ func TestAcknowledgements(t *testing.T) {
 	}
 }
 
-// What leaves beside Write is not seen, and the acknowledgement that is then
-// asked for is one that the peer has already.
-func TestAcknowledgementThatWasSentIsNoSegment(t *testing.T) {
-	const payload = "12345"
+// Answers that do not go through Write: one that comes from a file counts as a
+// write, one of many buffers does not and has the next request acknowledged alone.
+func TestAnswersOutsideWrite(t *testing.T) {
+	const payload, requests = "12345", 500
 	cases := []struct {
-		name   string
-		answer func(t *testing.T, c *Conn)
+		name     string
+		answer   func(t *testing.T, c *Conn)
+		acks     uint64
+		segments float64 // a request
 	}{
-		{"ReadFrom", func(t *testing.T, c *Conn) {
+		{"ReadFrom a file", func(t *testing.T, c *Conn) {
 			n, err := c.ReadFrom(fileOf(t, []byte(payload)))
 			require.NoError(t, err)
 			require.EqualValues(t, len(payload), n)
-		}},
+		}, 0, 1},
+		{"ReadFrom a piece of a file", func(t *testing.T, c *Conn) {
+			n, err := c.ReadFrom(io.LimitReader(fileOf(t, []byte(payload+payload)), int64(len(payload))))
+			require.NoError(t, err)
+			require.EqualValues(t, len(payload), n)
+		}, 0, 1},
 		{"net.Buffers", func(t *testing.T, c *Conn) {
 			n, err := (&net.Buffers{[]byte(payload)}).WriteTo(c)
 			require.NoError(t, err)
 			require.EqualValues(t, len(payload), n)
-		}},
+		}, requests, 2},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
@@ -138,15 +145,17 @@ func TestAcknowledgementThatWasSentIsNoSegment(t *testing.T) {
 				receive(5)(t, w)
 				answer(5)(t, w)
 			}
-			receive(5)(t, w)
-			tc.answer(t, conn)
 			before, err := Info(conn)
 			require.NoError(t, err)
-			await(16)(t, w)
+			for range requests {
+				receive(5)(t, w)
+				tc.answer(t, conn)
+				await(16)(t, w)
+			}
 			after, err := Info(conn)
 			require.NoError(t, err)
-			require.EqualValues(t, 1, observer.acknowledged.Load())
-			require.Equal(t, before.Segs_out, after.Segs_out)
+			require.EqualValues(t, tc.acks, observer.acknowledged.Load())
+			require.InDelta(t, tc.segments, float64(after.Segs_out-before.Segs_out)/requests, 0.02)
 		})
 	}
 }

@@ -16,9 +16,10 @@ import (
 // to wait for it. All that a *net.TCPConn does, it does, with the same errors;
 // reads and writes allocate nothing.
 //
-// What leaves with ReadFrom or net.Buffers, which are those of the *net.TCPConn,
-// does not count as a write. The next read that parks then asks for an
-// acknowledgement that is already sent: a system call, and no segment.
+// What leaves with net.Buffers, or with ReadFrom from a reader that may wait, does
+// not count as a write. The next read that parks then asks for an acknowledgement
+// that is already sent: a system call, and the peer's next message is acknowledged
+// by itself.
 type Conn struct {
 	*net.TCPConn
 	raw      syscall.RawConn
@@ -98,8 +99,32 @@ func (c *Conn) Write(p []byte) (int, error) {
 // is the goroutine that reads, before it reads on.
 func (c *Conn) Settle() { c.owed.Store(false) }
 
+// ReadFrom sends what r holds, with sendfile(2) or splice(2) where
+// (*net.TCPConn).ReadFrom does so.
+func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
+	if isFile(r) { // it is at hand; what another reader holds may come much later
+		c.owed.Store(false)
+	}
+	return c.TCPConn.ReadFrom(r)
+}
+
+// isFile reports whether r is a file, or a piece of one as http.ServeContent sends it.
+func isFile(r io.Reader) bool {
+	for {
+		switch from := r.(type) {
+		case *os.File:
+			return true
+		case *io.LimitedReader:
+			r = from.R
+		default:
+			return false
+		}
+	}
+}
+
 // WriteTo moves to w what c receives, until the peer closes its side. Towards
-// another TCP connection the bytes move with splice(2).
+// another TCP connection the bytes move with splice(2). Towards a Unix socket,
+// which *net.TCPConn would splice to as well, they are copied.
 func (c *Conn) WriteTo(w io.Writer) (written int64, err error) {
 	switch dst := w.(type) {
 	case *Conn:

@@ -1,10 +1,6 @@
 package socket
 
-import (
-	"errors"
-	"net"
-	"syscall"
-)
+import "syscall"
 
 // Option is one socket option of the kernel. An Option that this system lacks
 // is still a value, so that it can be named: Supported tells.
@@ -48,17 +44,4 @@ func Set(c syscall.Conn, settings []Setting, failed func(Setting, error)) error 
 // this system lacks the option or cannot read it.
 func Get(c syscall.Conn, o Option) (Value, error) {
 	return get(c, o)
-}
-
-// control runs f on the descriptor of c.
-func control(c syscall.Conn, f func(fd int)) error {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return err
-	}
-	err = raw.Control(func(fd uintptr) { f(int(fd)) })
-	if opErr, ok := errors.AsType[*net.OpError](err); ok {
-		return opErr.Err
-	}
-	return err
 }

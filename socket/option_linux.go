@@ -2,6 +2,7 @@ package socket
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -131,4 +132,17 @@ func (o Option) get(fd int) (v Value, err error) {
 		}
 	}
 	return v, os.NewSyscallError("getsockopt", err)
+}
+
+// control runs f on the descriptor of c.
+func control(c syscall.Conn, f func(fd int)) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	err = raw.Control(func(fd uintptr) { f(int(fd)) })
+	if opErr, ok := errors.AsType[*net.OpError](err); ok {
+		return opErr.Err
+	}
+	return err
 }

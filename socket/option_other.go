@@ -17,10 +17,14 @@ type number struct {
 // Supported reports whether this system has the option.
 func (o Option) Supported() bool { return o.method != nil }
 
+// A listening socket is left as it is; the connections that it accepts are not.
 func set(c syscall.Conn, settings []Setting, failed func(Setting, error)) error {
 	tcp, ok := c.(*net.TCPConn)
+	if !ok {
+		return nil
+	}
 	for _, s := range settings {
-		if !ok || !s.Option.Supported() {
+		if !s.Option.Supported() {
 			failed(s, errors.ErrUnsupported)
 			continue
 		}

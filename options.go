@@ -208,14 +208,14 @@ var rows = []row{
 		doc:     "receive buffer; a fixed size switches the kernel's autotuning off",
 		without: "tuned by the kernel",
 		bounds:  "net.core.rmem_max", clampedBy: "net.core.rmem_max", doubled: true,
-		field: at(sizes(1, math.MaxInt32), func(o *Options) **Size { return &o.RecvBuffer }),
+		field: at(sizes(1, maxBuffer), func(o *Options) **Size { return &o.RecvBuffer }),
 	},
 	{
 		name: "send_buffer", option: socket.SendBuffer, phases: listen | accept | dial | route, since: "2.0",
 		doc:     "send buffer; a fixed size switches the kernel's autotuning off",
 		without: "tuned by the kernel",
 		bounds:  "net.core.wmem_max", clampedBy: "net.core.wmem_max", doubled: true,
-		field: at(sizes(1, math.MaxInt32), func(o *Options) **Size { return &o.SendBuffer }),
+		field: at(sizes(1, maxBuffer), func(o *Options) **Size { return &o.SendBuffer }),
 	},
 	{
 		name: "congestion", option: socket.Congestion, phases: listen | accept | dial | route, since: "2.6.13",
@@ -358,6 +358,9 @@ var rows = []row{
 		field:   at(reactions, func(o *Options) **Unsupported { return &o.OnUnsupported }),
 	},
 }
+
+// maxBuffer is the largest buffer that the kernel can double into an int, in bytes.
+const maxBuffer = math.MaxInt32 / 2
 
 // row is what is known of one option.
 type row struct {

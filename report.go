@@ -27,7 +27,7 @@ func newReport(c *counters, log *zap.Logger) *report {
 func (r *report) refusedBy(conn net.Conn, o socket.Option, err error) {
 	count := r.refuse(o, err)
 	r.often.Do(func() {
-		r.log.Error("option refused by a connection, which goes on without it",
+		r.log.Warn("option refused by a connection, which goes on without it",
 			zap.String("option", o.Name),
 			zap.Stringer("remote", conn.RemoteAddr()),
 			zap.Uint64("errors_so_far", count),
@@ -40,7 +40,7 @@ func (r *report) refusedBy(conn net.Conn, o socket.Option, err error) {
 func (r *report) unreachable(conn net.Conn, err error) {
 	count := r.counters.unreachable.Add(1)
 	r.often.Do(func() {
-		r.log.Error("cannot reach the socket of a connection; its options are not set",
+		r.log.Warn("cannot reach the socket of a connection; its options are not set",
 			zap.String("type", fmt.Sprintf("%T", conn)),
 			zap.Uint64("errors_so_far", count),
 			zap.Error(err))

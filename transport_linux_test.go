@@ -158,6 +158,8 @@ func (p backendPath) serve(t *testing.T) (c *running, addrs map[string]string, d
 	if p.wrapping.name == "" {
 		p.wrapping = wrapNagle
 	}
+	after := newCapture(t)
+	p.wrapping.lines += "\n" + after.directive
 	backend := l.add(t, p.wrapping, p.protocol, "header Proto {http.request.proto}\nheader Remote {remote_host}\n"+
 		"header Name \"{http.request.tls.server_name}\"\necho_payload")
 	_, port, err := net.SplitHostPort(backend.addr)
@@ -183,7 +185,9 @@ func (p backendPath) serve(t *testing.T) (c *running, addrs map[string]string, d
 		lines = strings.NewReplacer("BACKEND", backend.addr, "PORT", port, "CERT", l.cert, "HELPER", helper).Replace(lines)
 		addrs[transport] = l.add(t, wrapStock, protocolPlain, lines).addr
 	}
-	return l.run(t), addrs, dialed
+	c = l.run(t)
+	after.loaded()
+	return c, addrs, dialed
 }
 
 // ask fetches the payload and checks what the backend saw.
@@ -388,7 +392,7 @@ func TestTransportCounts(t *testing.T) {
 	}
 	ask := func(t *testing.T) {
 		for _, m := range measured {
-			m.conns = nil
+			m.forget()
 			client := http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}, Timeout: patience}
 			defer client.CloseIdleConnections()
 			for range requests {
@@ -494,6 +498,13 @@ func countBackend(t *testing.T, protocol string, payload int) *counted {
 	t.Cleanup(backend.Close)
 	m.addr = backend.Listener.Addr().String()
 	return m
+}
+
+// forget has the connections so far not counted.
+func (m *counted) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.conns = nil
 }
 
 // segments returns how many the backend's connections received and sent.
@@ -783,7 +794,10 @@ func TestBackendDisappears(t *testing.T) {
 	start := func() *http.Server {
 		ln, err := reusingPort.Listen(t.Context(), "tcp", addr)
 		require.NoError(t, err)
-		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(stars) })}
+		server := &http.Server{
+			Handler:           http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(stars) }),
+			ReadHeaderTimeout: patience,
+		}
 		go func() { _ = server.Serve(ln) }()
 		return server
 	}

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"sync"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 // activeUse is a place where options are in use, as the admin API shows it: a
@@ -16,6 +18,7 @@ type activeUse struct {
 	Counters countersNow `json:"counters"`
 
 	owner    any // the module
+	server   *caddyhttp.Server
 	counters *counters
 }
 
@@ -28,17 +31,30 @@ type activeUses struct {
 
 var activeListeners, activeTransports activeUses
 
-func (a *activeUses) add(owner any, server, address string, s settings, c *counters) {
+func (a *activeUses) add(owner any, server *caddyhttp.Server, address string, s settings, c *counters) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.uses = append(a.uses, &activeUse{
-		Server:   server,
+		Server:   serverName(server),
 		Address:  address,
 		QuickAck: string(s.ack),
 		Options:  s.effects,
 		owner:    owner,
+		server:   server,
 		counters: c,
 	})
+}
+
+// count returns how many uses a server of one configuration has for an address.
+func (a *activeUses) count(server *caddyhttp.Server, address string) (n int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, u := range a.uses {
+		if u.server == server && u.Address == address {
+			n++
+		}
+	}
+	return n
 }
 
 // remove removes all uses of a module.

@@ -1,9 +1,6 @@
 package sockopt
 
 import (
-	"fmt"
-	"strings"
-
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -41,20 +38,6 @@ func (o *Options) lines(phases phase) []line {
 	return lines
 }
 
-// caddyfile returns the named options as lines that parse to the same options.
-func (o Options) caddyfile() string {
-	var b strings.Builder
-	for _, r := range rows {
-		if !r.isSet(&o) {
-			continue
-		}
-		for _, u := range r.uses(&o, r.option) {
-			fmt.Fprintf(&b, "%s %s\n", r.name, u.text)
-		}
-	}
-	return b.String()
-}
-
 // UnmarshalCaddyfile sets the transport up like Caddy's http transport, and from
 // its options:
 //
@@ -67,7 +50,9 @@ func (o Options) caddyfile() string {
 func (t *Transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the transport's name
 	ours, theirs := false, []caddyfile.Token{d.Token()}
-	theirs = append(theirs, d.RemainingArgsAsTokens()...)
+	if d.NextArg() {
+		return d.Errf("transport sockopt takes no argument, but a block; %q is too many", d.Val())
+	}
 	opened := false
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		if !opened {

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
@@ -33,7 +34,7 @@ type ListenerWrapper struct {
 
 	settings settings
 	log      *zap.Logger
-	server   string
+	server   *caddyhttp.Server
 	tooLate  func()
 }
 
@@ -48,7 +49,7 @@ func (ListenerWrapper) CaddyModule() caddy.ModuleInfo {
 // Provision tries the named options on this kernel.
 func (w *ListenerWrapper) Provision(ctx caddy.Context) (err error) {
 	w.log = ctx.Logger()
-	w.server = serverName(ctx)
+	w.server = serverOf(ctx)
 	w.tooLate = sync.OnceFunc(func() {
 		w.log.Warn("quickack has no effect here: list sockopt first among the listener wrappers, and tls after it",
 			zap.String("quickack", string(w.settings.ack)))

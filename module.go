@@ -11,7 +11,7 @@
 //	kernel.go    the kernel's release and parameters
 //	counters.go  counters that survive a change of configuration
 //	report.go    counts what happens to connections and logs what they refuse
-//	active.go    the listeners of the running configuration
+//	active.go    the listeners and transports of the running configuration
 //	admin.go     the admin endpoint, admin.api.sockopt
 //	command.go   the command "caddy sockopt"
 //	listener.go  the listener wrapper, caddy.listeners.sockopt

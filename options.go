@@ -92,7 +92,8 @@ type Options struct {
 	KeepAliveIdle *Duration `json:"keepalive_idle,omitempty"`
 
 	// The time between two probes. Kernel: TCP_KEEPINTVL, whole seconds,
-	// rounded up; 1s to 32767s. Default: the server's keepalive_interval, 15s.
+	// rounded up; 1s to 32767s. Default: the server's keepalive_interval, 15s;
+	// to backends the http transport's, 30s.
 	KeepAliveInterval *Duration `json:"keepalive_interval,omitempty"`
 
 	// How many probes go unanswered before the connection is dropped. Kernel:
@@ -105,8 +106,10 @@ type Options struct {
 	UserTimeout *Duration `json:"user_timeout,omitempty"`
 
 	// What close does with unsent bytes: 0 drops them and resets the
-	// connection. Kernel: SO_LINGER, whole seconds, rounded up. Default: close
-	// returns and the kernel goes on sending.
+	// connection. More than 0 has close wait so long for a client that does not
+	// read, with a thread of the process for each, and Go ends a process with
+	// 10,000 threads. Kernel: SO_LINGER, whole seconds, rounded up. Default:
+	// close returns and the kernel goes on sending.
 	Linger *Duration `json:"linger,omitempty"`
 
 	// How long a closed connection waits for the peer's FIN. Kernel:
@@ -152,7 +155,7 @@ type Options struct {
 
 	// How many connections with data in the SYN may wait to be acknowledged
 	// (TCP Fast Open). Kernel: TCP_FASTOPEN, clamped at net.core.somaxconn;
-	// net.ipv4.tcp_fastopen must have bit 2. Default: 0.
+	// net.ipv4.tcp_fastopen must contain 2 (3 is usual). Default: 0.
 	FastOpen *Number `json:"fastopen,omitempty"`
 
 	// Options that have no name here.
@@ -256,13 +259,13 @@ var rows = []row{
 	{
 		name: "keepalive_idle", option: socket.KeepAliveIdle, phases: accept | dial, since: "2.4",
 		doc:     "idle time before the first probe",
-		without: "15s, dialed 30s",
+		without: "15s",
 		field:   at(durations(time.Second, time.Second, 32767*time.Second), func(o *Options) **Duration { return &o.KeepAliveIdle }),
 	},
 	{
 		name: "keepalive_interval", option: socket.KeepAliveInterval, phases: accept | dial, since: "2.4",
 		doc:     "time between two probes",
-		without: "15s",
+		without: "15s, dialed 30s",
 		field:   at(durations(time.Second, time.Second, 32767*time.Second), func(o *Options) **Duration { return &o.KeepAliveInterval }),
 	},
 	{

@@ -140,3 +140,17 @@ func TestRawRepeats(t *testing.T) {
 		{"level":6,"option":18,"value":-1}
 	]}`, string(text))
 }
+
+// caddyfile returns the named options as lines that parse to the same options.
+func (o Options) caddyfile() string {
+	var b strings.Builder
+	for _, r := range rows {
+		if !r.isSet(&o) {
+			continue
+		}
+		for _, u := range r.uses(&o, r.option) {
+			fmt.Fprintf(&b, "%s %s\n", r.name, u.text)
+		}
+	}
+	return b.String()
+}

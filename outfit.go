@@ -45,10 +45,15 @@ func (s settings) acking(conn *net.TCPConn, report *report) (*socket.Conn, bool)
 	return acking, true
 }
 
-// serverName returns the name of the HTTP server whose module is provisioned.
-func serverName(ctx caddy.Context) string {
-	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	if !ok {
+// serverOf returns the HTTP server whose module is provisioned, or nil where the
+// module is not part of one.
+func serverOf(ctx caddy.Context) *caddyhttp.Server {
+	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	return server
+}
+
+func serverName(server *caddyhttp.Server) string {
+	if server == nil {
 		return ""
 	}
 	return server.Name()

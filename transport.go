@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -67,8 +68,9 @@ func (t *Transport) Provision(ctx caddy.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	server, backends := serverName(ctx), backendsOf(ctx)
-	counters := countersOf("from " + server + " to " + backends)
+	server, backends := serverOf(ctx), backendsOf(ctx)
+	// Several transports to the same backends are told apart by their order.
+	counters := countersOf(fmt.Sprintf("from %s to %s, %d", serverName(server), backends, activeTransports.count(server, backends)))
 	t.report = newReport(counters, t.log)
 	activeTransports.add(t, server, backends, t.settings, counters)
 	t.Transport.DialContext = t.dial(t.Transport.DialContext)

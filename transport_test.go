@@ -291,6 +291,27 @@ func TestAdminShowsTransports(t *testing.T) {
 	require.Eventually(t, func() bool { return len(activeTransports.now()) == 0 }, patience, time.Millisecond)
 }
 
+// Two transports of a server to the same backend count apart, in every configuration.
+func TestTransportsCountApart(t *testing.T) {
+	backend, site := serveStars(t), address(t)
+	sites := fmt.Sprintf("http://%[1]s {\nreverse_proxy /on %[2]s {\ntransport sockopt\n}\n"+
+		"reverse_proxy /off %[2]s {\ntransport sockopt {\nsocket {\nquickack off\n}\n}\n}\n}", site, backend)
+	c := run(t, "", sites)
+	require.NoError(t, get(t.Context(), http.DefaultClient, "http://"+site+"/on"))
+	for range 2 {
+		shown := activeTransports.now()
+		require.Len(t, shown, 2)
+		dialed := make(map[string]uint64)
+		for _, transport := range shown {
+			dialed[transport.QuickAck] = transport.Counters.Connections
+		}
+		require.Equal(t, map[string]uint64{"auto": 1, "off": 0}, dialed)
+		status, answer := c.load("text/caddyfile", config(c.dir, c.admin, "", sites+"\n# again"))
+		require.Equal(t, http.StatusOK, status, answer)
+		require.Eventually(t, func() bool { return len(activeTransports.now()) == 2 }, patience, time.Millisecond)
+	}
+}
+
 // serveStars returns the address of a backend that serves the payload.
 func serveStars(t testing.TB) (addr string) {
 	t.Helper()

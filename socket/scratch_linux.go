@@ -1,6 +1,7 @@
 package socket
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -12,9 +13,10 @@ import (
 // of the kind that accepted and dialed connections are, though not connected, or
 // with listening of the kind that a listener is: Go listens with MPTCP where the
 // system has it. Such a socket does listen, on a loopback address, because an MPTCP
-// socket checks some values no sooner.
+// socket checks some values no sooner. Of an option that can be set and not read,
+// such as SO_RCVBUFFORCE, it returns the value as it is.
 //
-// Errors: what the kernel answered, as an *os.SyscallError.
+// Errors: what the kernel answered to setting it, as an *os.SyscallError.
 func Try(listening bool, s Setting) (effective Value, err error) {
 	fd, err := scratch(listening)
 	if err != nil {
@@ -24,7 +26,11 @@ func Try(listening bool, s Setting) (effective Value, err error) {
 	if err := s.Option.set(fd, s.Value); err != nil {
 		return Value{}, err
 	}
-	return s.Option.get(fd)
+	effective, err = s.Option.get(fd)
+	if errors.Is(err, unix.ENOPROTOOPT) {
+		return s.Value, nil
+	}
+	return effective, err
 }
 
 // Default returns the value that the option has when nobody sets it.

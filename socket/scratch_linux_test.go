@@ -2,20 +2,23 @@ package socket
 
 import (
 	"errors"
+	"os"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 func TestTry(t *testing.T) {
-	cases := []struct {
+	type try struct {
 		name      string
 		listening bool
 		setting   Setting
 		want      int64
 		err       error
-	}{
+	}
+	cases := []try{
 		{"connection: switch", false, to(NoDelay, 1), 1, nil},
 		{"connection: buffer", false, to(RecvBuffer, 64<<10), 128 << 10, nil},
 		{"connection: acknowledgements", false, to(QuickAck, 1), 1, nil},
@@ -26,6 +29,10 @@ func TestTry(t *testing.T) {
 		{"listener: segments", true, to(MaxSegment, 1200), 1200, nil},
 		{"listener: segments too small", true, to(MaxSegment, 87), 0, syscall.EINVAL},
 		{"listener: no such option", true, to(bogus, 1), 0, syscall.ENOPROTOOPT},
+	}
+	if os.Geteuid() == 0 {
+		forced := Raw(unix.SOL_SOCKET, unix.SO_RCVBUFFORCE) // it needs CAP_NET_ADMIN and cannot be read
+		cases = append(cases, try{"connection: set only", false, to(forced, 64<<10), 64 << 10, nil})
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {

@@ -441,9 +441,10 @@ type fault struct {
 	lines  string // of the transport
 	method string // default GET
 
-	// act has the backend misbehave on a connection whose request has been read.
-	// arrived returns when the client has what was sent before.
-	act func(conn *net.TCPConn, arrived func())
+	// act has the backend misbehave on a connection whose request has been read,
+	// unless it is deaf. arrived returns when the client has what was sent before.
+	act  func(conn *net.TCPConn, arrived func())
+	deaf bool
 
 	status int
 	body   string
@@ -464,6 +465,17 @@ func resetTCP(conn *net.TCPConn) {
 
 var faults = []fault{
 	{name: "is never told a name for TLS", lines: "tls\nversions 1.1\nproxy_protocol v1", act: func(*net.TCPConn, func()) {}, status: 502},
+	{name: "stalls in the handshake", lines: "tls\ntls_timeout 100ms\ntls_server_name {http.request.host}", deaf: true, act: func(c *net.TCPConn, _ func()) {
+		_, _ = io.Copy(io.Discard, c)
+	}, status: 504},
+	{name: "sends garbage in the handshake", lines: "tls\ntls_server_name {http.request.host}", deaf: true, act: func(c *net.TCPConn, _ func()) {
+		send(c, "this is not TLS\r\n\r\n")
+		_, _ = io.Copy(io.Discard, c)
+	}, status: 502},
+	{name: "resets in the handshake", lines: "tls\ntls_server_name {http.request.host}", deaf: true, act: func(c *net.TCPConn, _ func()) {
+		_, _ = c.Read(make([]byte, 1))
+		resetTCP(c)
+	}, status: 502},
 	{name: "resets", act: func(c *net.TCPConn, _ func()) { resetTCP(c) }, status: 502},
 	{name: "resets a POST", method: http.MethodPost, act: func(c *net.TCPConn, _ func()) { resetTCP(c) }, status: 502},
 	{name: "closes", act: func(*net.TCPConn, func()) {}, status: 502},
@@ -523,23 +535,32 @@ var faults = []fault{
 }
 
 // TestFaultsOfBackends has backends misbehave towards both transports: clients
-// see the same.
+// see the same, and the connection is closed.
 func TestFaultsOfBackends(t *testing.T) {
 	for _, f := range faults {
 		t.Run(f.name, func(t *testing.T) {
 			arrived := make(chan struct{}, len(transports))
+			var open atomic.Int64
 			backend := serveTCP(t, func(conn *net.TCPConn) {
-				if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
-					f.act(conn, func() {
-						select {
-						case <-arrived:
-						case <-t.Context().Done():
-						}
-					})
+				open.Add(1)
+				defer open.Add(-1)
+				if !f.deaf {
+					if _, err := http.ReadRequest(bufio.NewReader(conn)); err != nil {
+						return
+					}
 				}
+				f.act(conn, func() {
+					select {
+					case <-arrived:
+					case <-t.Context().Done():
+					}
+				})
 			})
 			_, addrs := forward(t, backend, f.lines, "flush_interval -1")
-			forEach(t, addrs, func(t *testing.T, addr string) { f.meet(t, addr, arrived) })
+			forEach(t, addrs, func(t *testing.T, addr string) {
+				f.meet(t, addr, arrived)
+				require.Eventually(t, func() bool { return open.Load() == 0 }, patience, time.Millisecond)
+			})
 		})
 	}
 }

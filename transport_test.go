@@ -325,7 +325,7 @@ func serveHTTP(t testing.TB, handler http.HandlerFunc) (addr string) {
 	return server.Listener.Addr().String()
 }
 
-// each runs a test for each of the transports.
+// forEach runs a test for each of the transports.
 func forEach(t *testing.T, addrs map[string]string, test func(t *testing.T, addr string)) {
 	t.Helper()
 	for _, transport := range transports {

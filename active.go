@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
@@ -80,4 +81,18 @@ func (a *activeUses) now() []activeUse {
 		return cmp.Or(cmp.Compare(a.Server, b.Server), cmp.Compare(a.Address, b.Address))
 	})
 	return now
+}
+
+// serverOf returns the HTTP server whose module is provisioned, or nil where the
+// module is not part of one.
+func serverOf(ctx caddy.Context) *caddyhttp.Server {
+	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	return server
+}
+
+func serverName(server *caddyhttp.Server) string {
+	if server == nil {
+		return ""
+	}
+	return server.Name()
 }

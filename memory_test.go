@@ -29,7 +29,7 @@ func TestMemoryOfIdleConnections(t *testing.T) {
 			t.Logf("%.0f bytes for each idle connection", held[w])
 		})
 	}
-	require.LessOrEqual(t, held[wrapAuto]-held[wrapStock], 512.0)
+	require.LessOrEqual(t, held[wrapAuto]-held[wrapStock], 256.0)
 }
 
 // heap returns the bytes of what lives on the heap of Caddy.

@@ -4,9 +4,6 @@ import (
 	"errors"
 	"net"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
@@ -43,20 +40,6 @@ func (s settings) acking(conn *net.TCPConn, report *report) (*socket.Conn, bool)
 		return nil, false
 	}
 	return acking, true
-}
-
-// serverOf returns the HTTP server whose module is provisioned, or nil where the
-// module is not part of one.
-func serverOf(ctx caddy.Context) *caddyhttp.Server {
-	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	return server
-}
-
-func serverName(server *caddyhttp.Server) string {
-	if server == nil {
-		return ""
-	}
-	return server.Name()
 }
 
 var errNotTCP = errors.New("no TCP connection is found in it")

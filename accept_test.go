@@ -26,7 +26,7 @@ func TestAcceptAllocatesNothingPerOption(t *testing.T) {
 		w := new(ListenerWrapper)
 		require.NoError(t, unmarshal(w, "sockopt"+block(append([]string{"on_unsupported warn"}, lines...)...)))
 		w, logs := provisioned(t, w.Options)
-		r := newReport(countersOf("an address of its own"), w.log)
+		r := newReport(countersOf(origin{address: "of its own"}), w.log)
 		require.Len(t, w.settings.of[accept], len(lines))
 		allocs := testing.AllocsPerRun(1000, func() { w.outfit(conn, r) })
 		require.Zero(t, logs.Len())

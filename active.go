@@ -10,11 +10,11 @@ import (
 )
 
 // activeUse is a place where options are in use, as the admin API shows it: a
-// listening address, or the transport to backends of a server.
+// listening address, the transport to backends of a server, or its routes.
 type activeUse struct {
 	Server   string      `json:"server"`
-	Address  string      `json:"address,omitempty"` // of the listener, or of the backends
-	QuickAck string      `json:"quickack"`
+	Address  string      `json:"address,omitempty"`  // of the listener, or of the backends
+	QuickAck string      `json:"quickack,omitempty"` // not of a route
 	Options  []effect    `json:"options"`
 	Counters countersNow `json:"counters"`
 
@@ -30,7 +30,7 @@ type activeUses struct {
 	uses []*activeUse
 }
 
-var activeListeners, activeTransports activeUses
+var activeListeners, activeTransports, activeRoutes activeUses
 
 func (a *activeUses) add(owner any, server *caddyhttp.Server, address string, s settings, c *counters) {
 	a.mu.Lock()

@@ -33,6 +33,7 @@ func (AdminAPI) Routes() []caddy.AdminRoute {
 type status struct {
 	Listeners  []activeUse `json:"listeners"`
 	Transports []activeUse `json:"transports"`
+	Routes     []activeUse `json:"routes"`
 	system
 }
 
@@ -51,5 +52,5 @@ func serveStatus(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	w.Header().Set("Content-Type", "application/json")
-	return writeJSON(w, status{activeListeners.now(), activeTransports.now(), thisSystem()})
+	return writeJSON(w, status{activeListeners.now(), activeTransports.now(), activeRoutes.now(), thisSystem()})
 }

@@ -14,11 +14,16 @@ import (
 //
 // Errors name the file, the line, the option, and what would have been right.
 func (w *ListenerWrapper) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next() // consume the wrapper's name
+	return parseOptions(d, w.lines(listen|accept))
+}
+
+// parseOptions reads the options after a name.
+func parseOptions(d *caddyfile.Dispenser, lines []line) error {
+	d.Next() // consume the name
 	if d.NextArg() {
 		return d.Errf("sockopt takes no argument, but options in a block, one a line; %q is too many", d.Val())
 	}
-	return parseBlock(d, w.lines(listen|accept))
+	return parseBlock(d, lines)
 }
 
 // lines are the options of phases as lines of a block.
@@ -80,6 +85,37 @@ func (t *Transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		theirs = append(theirs, d.Token()) // the closing brace
 	}
 	return t.HTTPTransport.UnmarshalCaddyfile(caddyfile.NewDispenser(theirs))
+}
+
+// parseHandler sets the handler up from its directive:
+//
+//	sockopt [<matcher>] {
+//		<option> <value>
+//	}
+func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	handler := new(Handler)
+	return handler, handler.UnmarshalCaddyfile(h.Dispenser)
+}
+
+// UnmarshalCaddyfile sets the handler up from its options, each at most once.
+func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	return parseOptions(d, h.lines(route))
+}
+
+// parseTCPInfo sets the handler up from its directive, which is one word and
+// perhaps a matcher.
+func parseTCPInfo(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	info := new(TCPInfo)
+	return info, info.UnmarshalCaddyfile(h.Dispenser)
+}
+
+// UnmarshalCaddyfile takes the directive's name alone.
+func (*TCPInfo) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume the directive's name
+	if d.NextArg() || d.NextBlock(0) {
+		return d.Errf("tcp_info takes nothing but a matcher; %q is too many", d.Val())
+	}
+	return nil
 }
 
 // parseEchoPayload sets the handler up from its directive.

@@ -14,9 +14,11 @@ import (
 
 // settings are what Options come to on this system.
 type settings struct {
-	of      map[phase][]socket.Setting
-	ack     socket.AckMode
-	effects []effect
+	of        map[phase][]socket.Setting
+	ack       socket.AckMode
+	metrics   bool
+	overrides []override // of the route phase
+	effects   []effect
 }
 
 // effect is what the kernel made of one value that was named.
@@ -54,6 +56,9 @@ func (o Options) resolve(phases phase, log *zap.Logger) (settings, error) {
 	if o.QuickAck == nil && socket.QuickAck.Supported() {
 		s.ack = socket.AckAuto
 	}
+	if s.metrics = o.Metrics != nil && *o.Metrics; s.metrics && !socket.QuickAck.Supported() {
+		return s, fmt.Errorf("metrics reads TCP_INFO, which is not available on %s; leave it out", runtime.GOOS)
+	}
 	for _, r := range rows {
 		if !r.isSet(&o) || r.option.Name == "" {
 			continue
@@ -75,6 +80,9 @@ func (o Options) resolve(phases phase, log *zap.Logger) (settings, error) {
 			if u.upkeep {
 				s.ack = *o.QuickAck
 				continue
+			}
+			if taken&route != 0 {
+				s.overrides = append(s.overrides, override{u.setting, socket.Saved{Value: effective, Fixed: true}})
 			}
 			for _, p := range each(taken) {
 				s.of[p] = append(s.of[p], u.setting)

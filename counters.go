@@ -9,13 +9,13 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-// counters count what the connections of one listening address, or those to
-// backends, did. They live as long as the process, so that they survive a change
+// counters count what the connections of one origin did. They live as long as the process, so that they survive a change
 // of configuration.
 type counters struct {
 	connections  atomic.Uint64 // accepted or dialed
 	acknowledged atomic.Uint64
 	unreachable  atomic.Uint64
+	stalled      atomic.Uint64
 
 	mu      sync.Mutex
 	refused map[refusalKey]uint64
@@ -23,21 +23,38 @@ type counters struct {
 
 type refusalKey struct{ option, errno string }
 
-// allCounters are the counters by listening address: as many as there are
-// addresses in the configurations that this process has run.
+// origin is where connections come from.
+type origin struct {
+	direction direction
+	server    string // whose backends or routes they are
+	address   string // of the listener, or of the backends
+	nth       int    // of those that are the same in all this
+}
+
+// direction is how connections come about, as metrics name it.
+type direction string
+
+const (
+	directionAccepted direction = "accepted"
+	directionDialed   direction = "dialed"
+	directionRoute    direction = "route" // accepted ones, while a route is served
+)
+
+// allCounters are the counters by origin: as many as there are in the
+// configurations that this process has run.
 var allCounters = struct {
 	sync.Mutex
-	of map[string]*counters
-}{of: make(map[string]*counters)}
+	of map[origin]*counters
+}{of: make(map[origin]*counters)}
 
-// countersOf returns the counters of an address.
-func countersOf(address string) *counters {
+// countersOf returns the counters of an origin.
+func countersOf(o origin) *counters {
 	allCounters.Lock()
 	defer allCounters.Unlock()
-	c, ok := allCounters.of[address]
+	c, ok := allCounters.of[o]
 	if !ok {
 		c = &counters{refused: make(map[refusalKey]uint64)}
-		allCounters.of[address] = c
+		allCounters.of[o] = c
 	}
 	return c
 }
@@ -63,6 +80,9 @@ type countersNow struct {
 	// Connections in which no TCP socket was found.
 	Unreachable uint64 `json:"unreachable"`
 
+	// Waits that look like those of a delayed acknowledgement.
+	Stalled uint64 `json:"suspected_stalls"`
+
 	// Options that connections refused.
 	Refused []refusal `json:"refused"`
 }
@@ -80,6 +100,7 @@ func (c *counters) now() countersNow {
 		Connections:  c.connections.Load(),
 		Acknowledged: c.acknowledged.Load(),
 		Unreachable:  c.unreachable.Load(),
+		Stalled:      c.stalled.Load(),
 		Refused:      []refusal{},
 	}
 	c.mu.Lock()

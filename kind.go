@@ -236,6 +236,21 @@ type use struct {
 // at is the field of an option of kind k that place finds in Options.
 func at[T any](k kind[T], place func(*Options) **T) field { return fieldOf[T]{k, place} }
 
+// mention is the field of an option that has no value: it is named, or it is not.
+type mention struct{ place func(*Options) **bool }
+
+func (mention) want() string                       { return "" }
+func (mention) values() int                        { return 0 }
+func (mention) repeats() bool                      { return false }
+func (f mention) isSet(o *Options) bool            { return *f.place(o) != nil }
+func (mention) uses(*Options, socket.Option) []use { return []use{{}} }
+func (mention) show(socket.Value) string           { return "" }
+
+func (f mention) parse(o *Options, _ []string) error {
+	*f.place(o) = new(true)
+	return nil
+}
+
 type fieldOf[T any] struct {
 	kind  kind[T]
 	place func(*Options) **T

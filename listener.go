@@ -21,7 +21,8 @@ import (
 // It must be placed before the "tls" wrapper, which has to be listed for that:
 // where it is not, Caddy puts it first. It must also be placed before
 // "proxy_protocol" and "http_redirect". Behind one of them the options are set
-// all the same, but quickack auto and on have no effect, which is logged. Unix
+// all the same, but quickack auto and on and metrics have no effect, which is
+// logged. Unix
 // sockets are left untouched. HTTP/3 runs over UDP and never meets a listener
 // wrapper.
 //
@@ -51,11 +52,14 @@ func (w *ListenerWrapper) Provision(ctx caddy.Context) (err error) {
 	w.log = ctx.Logger()
 	w.server = serverOf(ctx)
 	w.tooLate = sync.OnceFunc(func() {
-		w.log.Warn("quickack has no effect here: list sockopt first among the listener wrappers, and tls after it",
-			zap.String("quickack", string(w.settings.ack)))
+		w.log.Warn("quickack and metrics have no effect here: list sockopt first among the listener wrappers, and tls after it",
+			zap.String("quickack", string(w.settings.ack)), zap.Bool("metrics", w.settings.metrics))
 	})
 	w.settings, err = w.resolve(listen|accept, w.log)
-	return err
+	if err != nil {
+		return err
+	}
+	return registerMetrics(ctx)
 }
 
 // WrapListener sets the options of the listen phase on the socket of ln and
@@ -66,12 +70,17 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 	}
 	w.prepare(ln)
 	address := ln.Addr().String()
-	counters := countersOf(address)
+	from := origin{direction: directionAccepted, address: address}
+	counters := countersOf(from)
 	activeListeners.add(w, w.server, address, w.settings, counters)
-	if reflect.TypeOf(ln) == tlsListener && w.settings.ack != socket.AckOff {
+	if reflect.TypeOf(ln) == tlsListener && w.settings.needConn() {
 		w.tooLate()
 	}
-	return &listener{ln, w, newReport(counters, w.log)}
+	report := newReport(counters, w.log)
+	if w.settings.metrics {
+		report.atClose = metricsAtClose(from)
+	}
+	return &listener{ln, w, report}
 }
 
 // Cleanup takes the wrapper's listeners out of what the admin API shows.
@@ -129,11 +138,13 @@ func (l *listener) Accept() (net.Conn, error) {
 // needs the *tls.Conn that it knows.
 func (w *ListenerWrapper) outfit(conn net.Conn, report *report) net.Conn {
 	tcp, ok := w.settings.set(conn, accept, report)
-	if !ok || w.settings.ack == socket.AckOff {
+	if !ok {
 		return conn
 	}
 	if conn != net.Conn(tcp) {
-		w.tooLate()
+		if w.settings.needConn() {
+			w.tooLate()
+		}
 		return conn
 	}
 	if acking, ok := w.settings.acking(tcp, report); ok {

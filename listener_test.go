@@ -105,7 +105,7 @@ func newCapture(t testing.TB) *capture {
 func forget(ln net.Listener) {
 	allCounters.Lock()
 	defer allCounters.Unlock()
-	delete(allCounters.of, ln.Addr().String())
+	delete(allCounters.of, origin{direction: directionAccepted, address: ln.Addr().String()})
 }
 
 func (c *capture) add(ln net.Listener, conn net.Conn) {
@@ -310,7 +310,9 @@ func TestRefusedOptionLeavesConnectionAlone(t *testing.T) {
 	inner.conns <- accepted
 	conn, err := ln.Accept()
 	require.NoError(t, err)
-	require.Same(t, accepted, conn)
+	tcp, ok := socket.TCPConn(conn)
+	require.True(t, ok)
+	require.Same(t, accepted, tcp)
 	require.EqualValues(t, 1, ln.(*listener).report.errors())
 
 	_, err = conn.Write([]byte("ping"))

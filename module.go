@@ -11,12 +11,16 @@
 //	kernel.go    the kernel's release and parameters
 //	counters.go  counters that survive a change of configuration
 //	report.go    counts what happens to connections and logs what they refuse
-//	active.go    the listeners and transports of the running configuration
+//	active.go    the listeners, transports and routes of the running configuration
 //	admin.go     the admin endpoint, admin.api.sockopt
 //	command.go   the command "caddy sockopt"
 //	listener.go  the listener wrapper, caddy.listeners.sockopt
 //	transport.go the transport to backends, http.reverse_proxy.transport.sockopt
 //	outfit.go    sets options on a connection, for both
+//	handler.go   options for a route's requests, http.handlers.sockopt
+//	served.go    the connection of a request, and what its handlers change on it
+//	tcpinfo.go   placeholders for what the kernel measures, http.handlers.tcp_info
+//	metrics.go   the counters, and TCP_INFO at close, for Prometheus
 //	echo.go      the handler http.handlers.echo_payload
 //	size.go, duration.go, number.go, dscp.go, raw.go, json.go
 //	             values as a person writes them
@@ -40,9 +44,17 @@ import (
 func init() {
 	caddy.RegisterModule(ListenerWrapper{})
 	caddy.RegisterModule(new(Transport))
+	caddy.RegisterModule(Handler{})
+	caddy.RegisterModule(TCPInfo{})
 	caddy.RegisterModule(EchoPayload{})
 	caddy.RegisterModule(AdminAPI{})
 	caddycmd.RegisterCommand(command)
+	// In this order before all others: the placeholders are there for the matcher
+	// of sockopt, whose options hold for what the others send.
+	httpcaddyfile.RegisterHandlerDirective("tcp_info", parseTCPInfo)
+	httpcaddyfile.RegisterDirectiveOrder("tcp_info", httpcaddyfile.Before, "tracing")
+	httpcaddyfile.RegisterHandlerDirective("sockopt", parseHandler)
+	httpcaddyfile.RegisterDirectiveOrder("sockopt", httpcaddyfile.Before, "tracing")
 	httpcaddyfile.RegisterHandlerDirective("echo_payload", parseEchoPayload)
 	httpcaddyfile.RegisterDirectiveOrder("echo_payload", httpcaddyfile.After, "respond")
 }
@@ -65,6 +77,17 @@ var (
 	_ reverseproxy.HealthCheckSchemeOverriderTransport = (*Transport)(nil)
 	_ reverseproxy.ProxyProtocolTransport              = (*Transport)(nil)
 	_ reverseproxy.RequestHeaderOpsTransport           = (*Transport)(nil)
+
+	_ caddy.Module                = Handler{}
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.CleanerUpper          = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+	_ caddyfile.Unmarshaler       = (*Handler)(nil)
+
+	_ caddy.Module                = TCPInfo{}
+	_ caddy.Provisioner           = TCPInfo{}
+	_ caddyhttp.MiddlewareHandler = TCPInfo{}
+	_ caddyfile.Unmarshaler       = (*TCPInfo)(nil)
 
 	_ caddy.AdminRouter = AdminAPI{}
 

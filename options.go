@@ -161,6 +161,10 @@ type Options struct {
 	// Options that have no name here.
 	Raw []RawOption `json:"raw,omitempty"`
 
+	// Add what the kernel counted of a connection (TCP_INFO) to Caddy's metrics
+	// when it is closed. Default: false. Linux only.
+	Metrics *bool `json:"metrics,omitempty"`
+
 	// What to do at load with an option that this system or kernel refuses:
 	// "fail" refuses the configuration, "warn" logs it and leaves the option
 	// out. Default: "fail".
@@ -353,6 +357,12 @@ var rows = []row{
 		name: "raw", option: socket.Option{Name: "any"}, phases: listen | accept | dial | route, since: "2.0",
 		doc:   "any other option, by numbers; may repeat",
 		field: rawField{},
+	},
+	{
+		name: "metrics", phases: accept | dial,
+		doc:     "add TCP_INFO to Caddy's metrics when the connection closes",
+		without: "off",
+		field:   mention{func(o *Options) **bool { return &o.Metrics }},
 	},
 	{
 		name: "on_unsupported", phases: listen | accept | dial | route,

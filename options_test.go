@@ -58,6 +58,7 @@ var expectations = map[string]expected{
 		`[{"level":6,"option":18,"value":30000}]`,
 		`[{"level":"6","option":"0x12","value":"30000"}]`,
 	}},
+	"metrics":        {"", "AD", "", []string{`true`}},
 	"on_unsupported": {"", "LADR", "warn", []string{`"warn"`}},
 }
 
@@ -109,7 +110,7 @@ func TestRows(t *testing.T) {
 			require.Len(t, uses, 1)
 			require.NoError(t, uses[0].err)
 			require.Equal(t, want.sample, uses[0].text)
-			require.Equal(t, fmt.Sprintf("%s %s\n", r.name, want.sample), o.caddyfile())
+			require.Equal(t, strings.TrimSpace(r.name+" "+want.sample)+"\n", o.caddyfile())
 
 			text, err := json.Marshal(o)
 			require.NoError(t, err)
@@ -149,7 +150,7 @@ func (o Options) caddyfile() string {
 			continue
 		}
 		for _, u := range r.uses(&o, r.option) {
-			fmt.Fprintf(&b, "%s %s\n", r.name, u.text)
+			b.WriteString(strings.TrimSpace(r.name+" "+u.text) + "\n")
 		}
 	}
 	return b.String()

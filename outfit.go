@@ -13,7 +13,7 @@ import (
 // be reached, which it reports, it returns false.
 func (s settings) set(conn net.Conn, p phase, report *report) (*net.TCPConn, bool) {
 	named := s.of[p]
-	if len(named) == 0 && s.ack == socket.AckOff {
+	if len(named) == 0 && !s.needConn() {
 		return nil, false
 	}
 	tcp, ok := socket.TCPConn(conn)
@@ -31,9 +31,17 @@ func (s settings) set(conn net.Conn, p phase, report *report) (*net.TCPConn, boo
 	return tcp, true
 }
 
-// acking returns conn with acknowledgements as the settings say, or reports that
-// it cannot be reached.
+// needConn reports whether the settings need a connection of our own: a
+// connection without one only goes without the count of its stalls.
+func (s settings) needConn() bool { return s.ack != socket.AckOff || s.metrics }
+
+// acking returns conn with acknowledgements as the settings say. There is none
+// where this system has no such connection, and where conn cannot be reached,
+// which it reports.
 func (s settings) acking(conn *net.TCPConn, report *report) (*socket.Conn, bool) {
+	if !socket.QuickAck.Supported() {
+		return nil, false
+	}
 	acking, err := socket.NewConn(conn, s.ack, report)
 	if err != nil {
 		report.unreachable(conn, err)

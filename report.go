@@ -11,22 +11,27 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-// report counts the options that connections refused and the connections that
-// could not be reached, and logs the first of them in each interval.
+// report counts what connections do and refuse, and logs the first of each in
+// every interval.
 type report struct {
 	*counters
-	log   *zap.Logger
-	often rate.Sometimes
+	log             *zap.Logger
+	refusals, waits rate.Sometimes
+	atClose         *closeMetrics // nil where metrics is not named
 }
 
 func newReport(c *counters, log *zap.Logger) *report {
-	return &report{counters: c, log: log, often: rate.Sometimes{First: 1, Interval: 10 * time.Second}}
+	r := &report{counters: c, log: log}
+	for _, often := range []*rate.Sometimes{&r.refusals, &r.waits} {
+		often.First, often.Interval = 1, 10*time.Second
+	}
+	return r
 }
 
 // refusedBy counts an option that one connection refused.
 func (r *report) refusedBy(conn net.Conn, o socket.Option, err error) {
 	count := r.refuse(o, err)
-	r.often.Do(func() {
+	r.refusals.Do(func() {
 		r.log.Warn("option refused by a connection, which goes on without it",
 			zap.String("option", o.Name),
 			zap.Stringer("remote", conn.RemoteAddr()),
@@ -39,7 +44,7 @@ func (r *report) refusedBy(conn net.Conn, o socket.Option, err error) {
 // type alone: a method of conn may wait for the client.
 func (r *report) unreachable(conn net.Conn, err error) {
 	count := r.counters.unreachable.Add(1)
-	r.often.Do(func() {
+	r.refusals.Do(func() {
 		r.log.Warn("cannot reach the socket of a connection; its options are not set",
 			zap.String("type", fmt.Sprintf("%T", conn)),
 			zap.Uint64("errors_so_far", count),
@@ -53,4 +58,25 @@ func (r *report) Acknowledged() { r.acknowledged.Add(1) }
 // AcknowledgeFailed implements socket.Observer.
 func (r *report) AcknowledgeFailed(c *socket.Conn, err error) {
 	r.refusedBy(c.TCPConn, socket.QuickAck, err)
+}
+
+// Stalled implements socket.Observer.
+func (r *report) Stalled(c *socket.Conn, wait time.Duration) {
+	count := r.stalled.Add(1)
+	r.waits.Do(func() {
+		r.log.Debug("suspected stall: the peer's next bytes came after the time of a delayed acknowledgement",
+			zap.Stringer("remote", c.RemoteAddr()),
+			zap.Duration("wait", wait),
+			zap.Uint64("stalls_so_far", count))
+	})
+}
+
+// Closing implements socket.Observer.
+func (r *report) Closing(c *socket.Conn) {
+	if r.atClose == nil {
+		return
+	}
+	if info, err := socket.Info(c.TCPConn); err == nil {
+		r.atClose.add(info)
+	}
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -70,14 +69,18 @@ func (t *Transport) Provision(ctx caddy.Context) (err error) {
 	}
 	server, backends := serverOf(ctx), backendsOf(ctx)
 	// Several transports to the same backends are told apart by their order.
-	counters := countersOf(fmt.Sprintf("from %s to %s, %d", serverName(server), backends, activeTransports.count(server, backends)))
+	from := origin{directionDialed, serverName(server), backends, activeTransports.count(server, backends)}
+	counters := countersOf(from)
 	t.report = newReport(counters, t.log)
+	if t.settings.metrics {
+		t.report.atClose = metricsAtClose(from)
+	}
 	activeTransports.add(t, server, backends, t.settings, counters)
 	t.Transport.DialContext = t.dial(t.Transport.DialContext)
 	if t.Transport.DialTLSContext != nil {
 		t.Transport.DialTLSContext = t.dialTLS
 	}
-	return nil
+	return registerMetrics(ctx)
 }
 
 // Cleanup closes idle connections and takes the transport out of what the admin
@@ -124,7 +127,7 @@ func (t *Transport) outfit(conn net.Conn) net.Conn {
 	}
 	t.report.connections.Add(1)
 	tcp, ok := t.settings.set(conn, dial, t.report)
-	if !ok || t.settings.ack == socket.AckOff {
+	if !ok {
 		return conn
 	}
 	acking, ok := t.settings.acking(tcp, t.report)

@@ -1,5 +1,7 @@
 package socket
 
+import "time"
+
 // AckMode says when a connection acknowledges what it received.
 type AckMode string
 
@@ -27,4 +29,14 @@ type Observer interface {
 	// refuses TCP_QUICKACK: one that speaks MPTCP (ENOPROTOOPT). The
 	// connection goes on with the kernel's own timing.
 	AcknowledgeFailed(c *Conn, err error)
+
+	// Stalled is called after a read that waited like one that a delayed
+	// acknowledgement held up: bytes were read, no reply was written, and the
+	// peer's next ones came only after the time of such a timer. wait is how
+	// long it took, less the round trip.
+	Stalled(c *Conn, wait time.Duration)
+
+	// Closing is called once, by the goroutine that closes the connection,
+	// before its socket is closed.
+	Closing(c *Conn)
 }

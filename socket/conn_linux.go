@@ -8,12 +8,13 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // Conn is a *net.TCPConn that acknowledges what it received before the peer has
-// to wait for it. All that a *net.TCPConn does, it does, with the same errors;
+// to wait for it, or sees the peer wait where it is not to acknowledge. All that a *net.TCPConn does, it does, with the same errors;
 // reads and writes allocate nothing.
 //
 // What leaves with net.Buffers, or with ReadFrom from a reader that may wait, does
@@ -25,6 +26,7 @@ type Conn struct {
 	raw      syscall.RawConn
 	observer Observer
 	always   bool // AckOn
+	never    bool // AckOff
 
 	// owed says that bytes were read since the last write, so that the kernel
 	// may be holding their acknowledgement back for a reply to carry.
@@ -33,11 +35,20 @@ type Conn struct {
 	// refused says that the kernel refuses TCP_QUICKACK on this socket.
 	refused bool
 
+	// parked is when a read parked of which a stall may come: bytes are owed an
+	// acknowledgement that nobody asks for.
+	parked time.Time
+
+	// sending says that ReadFrom sends what it does not see.
+	sending atomic.Bool
+
+	closing atomic.Bool
+
 	// unfilled is how many bytes of its buffer the last read left empty.
 	unfilled int
 
-	// One read at a time holds reading; it guards refused, unfilled, and the
-	// arguments and results of a step.
+	// One read at a time holds reading; it guards refused, parked, unfilled, and
+	// the arguments and results of a step.
 	reading sync.Mutex
 	buf     []byte
 	n       int
@@ -47,8 +58,8 @@ type Conn struct {
 	step func(fd uintptr) bool
 }
 
-// NewConn returns c with acknowledgements as mode says, which is AckAuto or
-// AckOn: AckOff needs no Conn. The caller goes on with the returned Conn alone.
+// NewConn returns c with acknowledgements as mode says. With AckOff it only tells
+// observer of stalls. The caller goes on with the returned Conn alone.
 //
 // Errors: those of c.SyscallConn.
 func NewConn(c *net.TCPConn, mode AckMode, observer Observer) (*Conn, error) {
@@ -56,7 +67,7 @@ func NewConn(c *net.TCPConn, mode AckMode, observer Observer) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn := &Conn{TCPConn: c, raw: raw, observer: observer, always: mode == AckOn}
+	conn := &Conn{TCPConn: c, raw: raw, observer: observer, always: mode == AckOn, never: mode == AckOff}
 	conn.step = conn.readStep
 	return conn, nil
 }
@@ -104,8 +115,19 @@ func (c *Conn) Settle() { c.owed.Store(false) }
 func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
 	if isFile(r) { // it is at hand; what another reader holds may come much later
 		c.owed.Store(false)
+	} else {
+		c.sending.Store(true)
+		defer c.sending.Store(false)
 	}
 	return c.TCPConn.ReadFrom(r)
+}
+
+// Close closes the connection like (*net.TCPConn).Close.
+func (c *Conn) Close() error {
+	if !c.closing.Swap(true) {
+		c.observer.Closing(c)
+	}
+	return c.TCPConn.Close()
 }
 
 // isFile reports whether r is a file, or a piece of one as http.ServeContent sends it.
@@ -166,7 +188,7 @@ func (c *Conn) spliceTo(dst *Conn) (written int64, err error) {
 func (c *Conn) wait(step func(fd uintptr) bool, buf []byte) (int, error) {
 	c.reading.Lock()
 	defer c.reading.Unlock()
-	c.buf = buf
+	c.buf, c.parked = buf, time.Time{}
 	err := c.raw.Read(step)
 	if err == nil {
 		err = c.err
@@ -194,6 +216,7 @@ func (c *Conn) readStep(fd uintptr) (done bool) {
 		c.n = n
 		c.unfilled = len(c.buf) - n
 		if n > 0 {
+			c.resume(int(fd))
 			c.owed.Store(true)
 			if c.always {
 				c.acknowledge(int(fd))
@@ -211,6 +234,9 @@ func (c *Conn) peekStep(fd uintptr) (done bool) {
 		switch errno {
 		case 0:
 			c.n = int(n)
+			if n > 0 {
+				c.resume(int(fd))
+			}
 			return true
 		case unix.EINTR:
 		case unix.EAGAIN:
@@ -234,17 +260,52 @@ func (c *Conn) park(fd int) {
 	if len(c.buf) == 1 && c.unfilled != 1 && !c.always {
 		return
 	}
-	if c.owed.Load() {
+	switch {
+	case !c.owed.Load():
+	case !c.never && !c.refused:
 		c.acknowledge(fd)
+	case !c.sending.Load():
+		c.parked = time.Now()
 	}
 }
 
+// resume tells of a stall where the read that parked has waited like one. What a
+// path's round trip takes is no timer's wait; of its estimates tcpi_min_rtt is the
+// one in which the peer's own delayed acknowledgements are not.
+func (c *Conn) resume(fd int) {
+	if c.parked.IsZero() {
+		return
+	}
+	wait := time.Since(c.parked)
+	c.parked = time.Time{}
+	if wait < stallLeast || !c.owed.Load() { // a reply was written meanwhile
+		return
+	}
+	var info TCPInfo
+	if err := info.read(fd); err == nil {
+		if rtt, known := info.Value(MinRTT); known {
+			wait -= time.Duration(rtt) * time.Microsecond
+		}
+	}
+	if wait >= stallLeast && wait <= stallMost {
+		c.observer.Stalled(c, wait)
+	}
+}
+
+// A delayed acknowledgement comes after 40 to 200 ms (TCP_DELACK_MIN and
+// TCP_DELACK_MAX in the kernel's include/net/tcp.h), on other systems after up to
+// 200, and the scheduler adds to it.
+const (
+	stallLeast = 30 * time.Millisecond
+	stallMost  = 300 * time.Millisecond
+)
+
 // acknowledge has the kernel send the acknowledgement that it holds back, if any.
 func (c *Conn) acknowledge(fd int) {
-	c.owed.Store(false)
 	if c.refused {
 		return
 	}
+	c.owed.Store(false)
 	value := Value{Number: ackOnce}
 	if c.always {
 		value.Number = ackAtOnce

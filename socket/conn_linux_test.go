@@ -20,10 +20,16 @@ import (
 type acks struct {
 	acknowledged atomic.Int64
 	failed       atomic.Int64
+	stalled      atomic.Int64
+	closed       atomic.Int64
 	err          atomic.Pointer[error] // of the last failure
 }
 
 func (a *acks) Acknowledged() { a.acknowledged.Add(1) }
+
+func (a *acks) Stalled(*Conn, time.Duration) { a.stalled.Add(1) }
+
+func (a *acks) Closing(*Conn) { a.closed.Add(1) }
 
 func (a *acks) AcknowledgeFailed(_ *Conn, err error) {
 	a.failed.Add(1)

@@ -22,8 +22,8 @@ var (
 	NotSentLowat      = Option{"TCP_NOTSENT_LOWAT", number{level: unix.IPPROTO_TCP, name: unix.TCP_NOTSENT_LOWAT}}
 	Cork              = Option{"TCP_CORK", number{level: unix.IPPROTO_TCP, name: unix.TCP_CORK}}
 	BusyPoll          = Option{"SO_BUSY_POLL", number{level: unix.SOL_SOCKET, name: unix.SO_BUSY_POLL}}
-	RecvBuffer        = Option{"SO_RCVBUF", number{level: unix.SOL_SOCKET, name: unix.SO_RCVBUF}}
-	SendBuffer        = Option{"SO_SNDBUF", number{level: unix.SOL_SOCKET, name: unix.SO_SNDBUF}}
+	RecvBuffer        = Option{"SO_RCVBUF", number{level: unix.SOL_SOCKET, name: unix.SO_RCVBUF, lock: recvLock}}
+	SendBuffer        = Option{"SO_SNDBUF", number{level: unix.SOL_SOCKET, name: unix.SO_SNDBUF, lock: sendLock}}
 	Congestion        = Option{"TCP_CONGESTION", number{level: unix.IPPROTO_TCP, name: unix.TCP_CONGESTION, form: text}}
 	PacingRate        = Option{"SO_MAX_PACING_RATE", number{level: unix.SOL_SOCKET, name: unix.SO_MAX_PACING_RATE, form: long}}
 	WindowClamp       = Option{"TCP_WINDOW_CLAMP", number{level: unix.IPPROTO_TCP, name: unix.TCP_WINDOW_CLAMP}}

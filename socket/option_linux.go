@@ -21,6 +21,9 @@ type number struct {
 	// dual-stack socket has both, an IPv4 socket only the first, and so has
 	// one that speaks MPTCP.
 	ipv6 int
+
+	// lock is the bit of SO_BUF_LOCK that says that a buffer's size was set.
+	lock int
 }
 
 // form is how a value is passed to the kernel.

@@ -1,21 +1,30 @@
 package socket
 
 import (
+	"math"
 	"os"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// Info reads what the kernel counts and measures about c: TCP_INFO, in the words
-// of tcp_info in the kernel's include/uapi/linux/tcp.h. A kernel older than a
-// field leaves it 0.
+// TCPInfo is what the kernel counts and measures about a connection, in the words
+// of tcp_info in the kernel's include/uapi/linux/tcp.h.
+type TCPInfo struct {
+	unix.TCPInfo
+
+	// length is how many bytes of it this kernel knows.
+	length uint32
+}
+
+// Info reads what the kernel counts and measures about c: TCP_INFO.
 //
 // Errors: net.ErrClosed, or an *os.SyscallError.
-func Info(c syscall.Conn) (info *unix.TCPInfo, err error) {
-	ctlErr := control(c, func(fd int) {
-		info, err = unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
-	})
+func Info(c syscall.Conn) (*TCPInfo, error) {
+	info := new(TCPInfo)
+	var err error
+	ctlErr := control(c, func(fd int) { err = info.read(fd) })
 	switch {
 	case ctlErr != nil:
 		return nil, ctlErr
@@ -23,4 +32,59 @@ func Info(c syscall.Conn) (info *unix.TCPInfo, err error) {
 		return nil, os.NewSyscallError("getsockopt", err)
 	}
 	return info, nil
+}
+
+// read fills i from a descriptor. unix.GetsockoptTCPInfo does not tell the length.
+func (i *TCPInfo) read(fd int) error {
+	i.length = uint32(unsafe.Sizeof(i.TCPInfo))
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.IPPROTO_TCP, unix.TCP_INFO,
+		uintptr(unsafe.Pointer(&i.TCPInfo)), uintptr(unsafe.Pointer(&i.length)), 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// slot is where a figure is in tcp_info.
+type slot struct{ offset, size uintptr }
+
+// layout is for the offsets of its fields alone.
+var layout unix.TCPInfo
+
+// The figures, by the names of their fields without tcpi_.
+var (
+	RTT           = Figure{"rtt", Microseconds, slot{unsafe.Offsetof(layout.Rtt), 4}}
+	RTTVar        = Figure{"rttvar", Microseconds, slot{unsafe.Offsetof(layout.Rttvar), 4}}
+	MinRTT        = Figure{"min_rtt", Microseconds, slot{unsafe.Offsetof(layout.Min_rtt), 4}}
+	SndCwnd       = Figure{"snd_cwnd", Count, slot{unsafe.Offsetof(layout.Snd_cwnd), 4}}
+	SndSsthresh   = Figure{"snd_ssthresh", Count, slot{unsafe.Offsetof(layout.Snd_ssthresh), 4}}
+	RcvSpace      = Figure{"rcv_space", Bytes, slot{unsafe.Offsetof(layout.Rcv_space), 4}}
+	Unacked       = Figure{"unacked", Count, slot{unsafe.Offsetof(layout.Unacked), 4}}
+	Lost          = Figure{"lost", Count, slot{unsafe.Offsetof(layout.Lost), 4}}
+	Retrans       = Figure{"retrans", Count, slot{unsafe.Offsetof(layout.Retrans), 4}}
+	TotalRetrans  = Figure{"total_retrans", Count, slot{unsafe.Offsetof(layout.Total_retrans), 4}}
+	Reordering    = Figure{"reordering", Count, slot{unsafe.Offsetof(layout.Reordering), 4}}
+	DeliveryRate  = Figure{"delivery_rate", BytesPerSecond, slot{unsafe.Offsetof(layout.Delivery_rate), 8}}
+	PacingRateNow = Figure{"pacing_rate", BytesPerSecond, slot{unsafe.Offsetof(layout.Pacing_rate), 8}}
+	BytesAcked    = Figure{"bytes_acked", Bytes, slot{unsafe.Offsetof(layout.Bytes_acked), 8}}
+	BytesReceived = Figure{"bytes_received", Bytes, slot{unsafe.Offsetof(layout.Bytes_received), 8}}
+	NotSentBytes  = Figure{"notsent_bytes", Bytes, slot{unsafe.Offsetof(layout.Notsent_bytes), 4}}
+	BusyTime      = Figure{"busy_time", Microseconds, slot{unsafe.Offsetof(layout.Busy_time), 8}}
+	RwndLimited   = Figure{"rwnd_limited", Microseconds, slot{unsafe.Offsetof(layout.Rwnd_limited), 8}}
+	SndbufLimited = Figure{"sndbuf_limited", Microseconds, slot{unsafe.Offsetof(layout.Sndbuf_limited), 8}}
+)
+
+func (i *TCPInfo) value(f Figure) (value int64, known bool) {
+	if f.offset+f.size > uintptr(i.length) {
+		return 0, false
+	}
+	field := unsafe.Add(unsafe.Pointer(&i.TCPInfo), f.offset)
+	if f.size == 4 {
+		// All ones is "not measured yet" in tcpi_min_rtt.
+		n := *(*uint32)(field)
+		return int64(n), n != math.MaxUint32
+	}
+	// All ones is "no limit" in tcpi_pacing_rate.
+	n := *(*uint64)(field)
+	return int64(n), n <= math.MaxInt64 //nolint:gosec // checked beside it
 }

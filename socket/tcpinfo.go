@@ -1,0 +1,32 @@
+package socket
+
+// Figure is one thing that the kernel measures or counts about a connection, a
+// field of the struct that getsockopt(2) returns for TCP_INFO.
+type Figure struct {
+	Name string
+	Unit Unit
+
+	slot
+}
+
+// Unit is what a Figure counts in.
+type Unit uint8
+
+// The units of figures.
+const (
+	Count Unit = iota // segments, for the most part
+	Bytes
+	BytesPerSecond
+	Microseconds
+)
+
+// Figures are all figures by which a connection can be asked for.
+var Figures = []Figure{
+	RTT, RTTVar, MinRTT, SndCwnd, SndSsthresh, RcvSpace, Unacked, Lost, Retrans, TotalRetrans, Reordering,
+	DeliveryRate, PacingRateNow, BytesAcked, BytesReceived, NotSentBytes, BusyTime, RwndLimited, SndbufLimited,
+}
+
+// Value returns a figure in its unit, and whether the kernel has returned it: one
+// older than the field does not, and some fields are without a value until
+// something has been measured.
+func (i *TCPInfo) Value(f Figure) (value int64, known bool) { return i.value(f) }

@@ -1,0 +1,137 @@
+package sockopt
+
+import (
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-sockopt/caddy-sockopt/socket"
+)
+
+// TCPInfo makes placeholders of what the kernel measures of the client's
+// connection, as getsockopt(2) returns it for TCP_INFO. They are of use from this
+// handler on: in logs, headers, and matchers.
+//
+// Placeholder | Meaning
+// ------------|---------------
+// `{http.tcp_info.rtt}` | Smoothed round-trip time, in seconds
+// `{http.tcp_info.rttvar}` | Its mean deviation, in seconds
+// `{http.tcp_info.min_rtt}` | Smallest round-trip time of late, in seconds
+// `{http.tcp_info.snd_cwnd}` | Congestion window, in segments
+// `{http.tcp_info.snd_ssthresh}` | Slow-start threshold, in segments; 2147483647 before the first loss
+// `{http.tcp_info.rcv_space}` | What the receive buffer is tuned to, in bytes
+// `{http.tcp_info.unacked}` | Segments sent and not yet acknowledged
+// `{http.tcp_info.lost}` | Segments that are presumed lost
+// `{http.tcp_info.retrans}` | Segments sent again and not yet acknowledged
+// `{http.tcp_info.total_retrans}` | Segments sent again since the connection began
+// `{http.tcp_info.reordering}` | Segments that may arrive out of order before one is presumed lost
+// `{http.tcp_info.delivery_rate}` | Latest rate at which bytes arrived, in bytes a second
+// `{http.tcp_info.pacing_rate}` | Rate at which bytes are sent, in bytes a second
+// `{http.tcp_info.bytes_acked}` | Bytes that the client has acknowledged
+// `{http.tcp_info.bytes_received}` | Bytes that the client has sent
+// `{http.tcp_info.notsent_bytes}` | Bytes that wait to be sent
+// `{http.tcp_info.busy_time}` | Time with something to send, in seconds
+// `{http.tcp_info.rwnd_limited}` | Of it, time that the client's receive window held it up, in seconds
+// `{http.tcp_info.sndbuf_limited}` | Of it, time that the send buffer held it up, in seconds
+// `{http.tcp_info.congestion}` | Congestion control algorithm (TCP_CONGESTION)
+//
+// The kernel is asked once for a request, when the first of them is used, and not
+// at all where none is; congestion takes a getsockopt(2) of its own. A field that
+// this kernel does not return, or has not measured yet, is empty. So are all of
+// them over HTTP/3 and Unix sockets.
+type TCPInfo struct{}
+
+// CaddyModule returns the Caddy module information.
+func (TCPInfo) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.tcp_info",
+		New: func() caddy.Module { return new(TCPInfo) },
+	}
+}
+
+// Provision makes the server give its requests their connection.
+func (TCPInfo) Provision(ctx caddy.Context) error {
+	showConnections(serverOf(ctx))
+	return nil
+}
+
+// ServeHTTP has the next handler serve the request with the placeholders.
+func (TCPInfo) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		asked := new(askedInfo)
+		if conn, ok := servedBy(r); ok {
+			asked.tcp = conn.tcp
+		}
+		repl.Map(asked.placeholder)
+	}
+	return next.ServeHTTP(w, r)
+}
+
+// askedInfo is what the kernel says of a request's connection, once it is asked.
+type askedInfo struct {
+	tcp *net.TCPConn // nil where there is none
+
+	info       sync.Once
+	figures    *socket.TCPInfo
+	name       sync.Once
+	congestion string
+}
+
+// infoPrefix is what the placeholders begin with.
+const infoPrefix = "http.tcp_info."
+
+// placeholder is a caddy.ReplacerFunc. Its numbers are numbers, so that an
+// expression can compare them.
+func (a *askedInfo) placeholder(key string) (any, bool) {
+	name, ok := strings.CutPrefix(key, infoPrefix)
+	if !ok {
+		return nil, false
+	}
+	if name == "congestion" {
+		return a.algorithm(), true
+	}
+	for _, f := range socket.Figures {
+		if f.Name == name {
+			return a.figure(f), true
+		}
+	}
+	return nil, false
+}
+
+func (a *askedInfo) algorithm() string {
+	a.name.Do(func() {
+		if a.tcp == nil {
+			return
+		}
+		if value, err := socket.Get(a.tcp, socket.Congestion); err == nil {
+			a.congestion = value.Text
+		}
+	})
+	return a.congestion
+}
+
+func (a *askedInfo) figure(f socket.Figure) any {
+	a.info.Do(func() {
+		if a.tcp == nil {
+			return
+		}
+		if figures, err := socket.Info(a.tcp); err == nil {
+			a.figures = figures
+		}
+	})
+	if a.figures == nil {
+		return ""
+	}
+	value, known := a.figures.Value(f)
+	switch {
+	case !known:
+		return ""
+	case f.Unit == socket.Microseconds:
+		return float64(value) / 1e6
+	}
+	return value
+}

@@ -89,7 +89,7 @@ func TestStatusIsReadable(t *testing.T) {
 		"address": %q,
 		"quickack": %q,
 		"options": [{"option": "nodelay", "requested": "off", "effective": "off"}],
-		"counters": {"connections": 1, "acknowledged": 0, "unreachable": 0, "refused": []}
+		"counters": {"connections": 1, "acknowledged": 0, "unreachable": 0, "suspected_stalls": 0, "refused": []}
 	}]`, c.use(t).Address, quickack), string(listeners.Listeners))
 	require.Contains(t, answer, "\n\t\"listeners\": [\n", "people read it as well")
 }

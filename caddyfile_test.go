@@ -238,7 +238,7 @@ const (
 	listenerNames = "nodelay, quickack, delayed_ack_max, notsent_lowat, busy_poll, recv_buffer, send_buffer, congestion, " +
 		"pacing_rate, window_clamp, max_segment, thin_stream, keepalive, keepalive_idle, keepalive_interval, " +
 		"keepalive_count, user_timeout, linger, fin_timeout, rto_min, rto_max, dscp, priority, mark, ttl, " +
-		"backlog, defer_accept, fastopen, raw or on_unsupported"
+		"backlog, defer_accept, fastopen, raw, metrics or on_unsupported"
 	echoNames = "size, fill, content_type, write_size or flush_headers"
 )
 
@@ -372,6 +372,12 @@ func TestEveryOptionRefuses(t *testing.T) {
 				t.Helper()
 				require.ErrorContains(t, unmarshal(new(ListenerWrapper), "sockopt"+block(lines...)),
 					fmt.Sprintf("%s, at Caddyfile:%d", want, len(lines)+1), "%q", lines)
+			}
+			if r.values() == 0 {
+				refused(r.name+` takes no value; "on" is too many`, r.name+" on")
+				refused(r.name+" is set twice; leave one of them out", r.name, r.name)
+				require.ErrorContains(t, unmarshal(new(ListenerWrapper), "sockopt"+block(r.name+" {", "}")), r.name+" takes no block")
+				return
 			}
 			count, more := "one value", "one value, "
 			if r.values() == 3 {

@@ -344,6 +344,6 @@ func TestSecondWrapper(t *testing.T) {
 
 	warnings := c.warnings()
 	require.Len(t, warnings, 1)
-	require.Contains(t, warnings[0].Message, "quickack has no effect here")
+	require.Contains(t, warnings[0].Message, "quickack and metrics have no effect here")
 	require.Equal(t, "auto", warnings[0].QuickAck)
 }

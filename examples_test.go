@@ -24,7 +24,10 @@ var examples = map[string]map[string]int64{
 	"busy-edge.Caddyfile":      {":8080": 10_000},
 	"dscp.Caddyfile":           {":8080": 10_000, ":8081": 1_000_000},
 	"low-latency.Caddyfile":    {":8080": 200},
+	"metrics.Caddyfile":        {":8080": 10_000},
 	"mobile-clients.Caddyfile": {":8080": 10_000},
+	"per-route.Caddyfile":      {":8080": 10_000},
+	"tcp-info.Caddyfile":       {":8080": 10_000},
 }
 
 func TestExamples(t *testing.T) {

@@ -318,7 +318,7 @@ func TestRouteCannotBe(t *testing.T) {
 		{"metrics", "metrics", "metrics cannot be set here"},
 		{"unreadable", "raw 1 32 65536", "cannot be read, so that it could not be put back"},
 		{"bad value", "priority -1", "-1 is not from 0"},
-		{"unknown", "nagle off", `unknown option "nagle"`},
+		{"unknown", "nagle off", `unknown option \"nagle\"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c, client := serve(t, "sockopt")

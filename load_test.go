@@ -171,15 +171,16 @@ var badJSON = []struct {
 
 // notJSON are values that an option cannot have in JSON, by what it wants.
 var notJSON = map[string][]string{
-	onOff.want:     {`"on"`, `1`, `[true]`, `{}`},
-	ackModes.want:  {`true`, `1`, `["on"]`, `{}`, `"AUTO"`, `"on\ufffd"`, "\"on\xff\""},
-	reactions.want: {`true`, `0`, `["warn"]`, `{}`, `"WARN"`, "\"warn\xff\""},
-	wantSize:       {`true`, `[1]`, `{}`, `1.5`, `1e3`, `-1`, `9223372036854775808`, `"-1"`, `""`, `"1XB"`, "\"1\xffMB\""},
-	wantDuration:   {`true`, `[1]`, `{}`, `1.5`, `1e9`, `-1`, `9223372036854775808`, `"-1s"`, `""`, `"30"`, "\"1\xffs\""},
-	wantNumber:     {`true`, `[1]`, `{}`, `1.5`, `1e3`, `9223372036854775808`, `"1.5"`, `""`, `"0x"`, "\"1\xff\""},
-	wantDSCP:       {`true`, `[1]`, `{}`, `1.5`, `1e1`, `-1`, `64`, `"64"`, `"EF"`, `""`, "\"ef\xff\""},
-	names.want:     {`true`, `1`, `["bbr"]`, `{}`, `""`, `"two words"`, "\"bbr\xff\""},
-	wantRaw:        {`true`, `1`, `"6 18 1"`, `{}`, `[1]`, `[[]]`, `[{}]`, `[{"level":6}]`, `[{"level":6,"option":18,"value":null}]`},
+	onOff.want:       {`"on"`, `1`, `[true]`, `{}`},
+	mention{}.want(): {`"on"`, `""`, `1`, `[true]`, `{}`},
+	ackModes.want:    {`true`, `1`, `["on"]`, `{}`, `"AUTO"`, `"on\ufffd"`, "\"on\xff\""},
+	reactions.want:   {`true`, `0`, `["warn"]`, `{}`, `"WARN"`, "\"warn\xff\""},
+	wantSize:         {`true`, `[1]`, `{}`, `1.5`, `1e3`, `-1`, `9223372036854775808`, `"-1"`, `""`, `"1XB"`, "\"1\xffMB\""},
+	wantDuration:     {`true`, `[1]`, `{}`, `1.5`, `1e9`, `-1`, `9223372036854775808`, `"-1s"`, `""`, `"30"`, "\"1\xffs\""},
+	wantNumber:       {`true`, `[1]`, `{}`, `1.5`, `1e3`, `9223372036854775808`, `"1.5"`, `""`, `"0x"`, "\"1\xff\""},
+	wantDSCP:         {`true`, `[1]`, `{}`, `1.5`, `1e1`, `-1`, `64`, `"64"`, `"EF"`, `""`, "\"ef\xff\""},
+	names.want:       {`true`, `1`, `["bbr"]`, `{}`, `""`, `"two words"`, "\"bbr\xff\""},
+	wantRaw:          {`true`, `1`, `"6 18 1"`, `{}`, `[1]`, `[[]]`, `[{}]`, `[{"level":6}]`, `[{"level":6,"option":18,"value":null}]`},
 }
 
 // TestEveryOptionRefusesJSON: an error names the option, whichever it is.

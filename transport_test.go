@@ -144,7 +144,7 @@ func TestTransportTakesTheScheme(t *testing.T) {
 
 const dialNames = "nodelay, quickack, delayed_ack_max, notsent_lowat, busy_poll, recv_buffer, send_buffer, congestion, " +
 	"pacing_rate, window_clamp, thin_stream, keepalive, keepalive_idle, keepalive_interval, keepalive_count, user_timeout, " +
-	"fin_timeout, rto_min, rto_max, dscp, priority, mark, ttl, raw or on_unsupported"
+	"fin_timeout, rto_min, rto_max, dscp, priority, mark, ttl, raw, metrics or on_unsupported"
 
 var badTransports = []struct {
 	name    string

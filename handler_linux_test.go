@@ -4,18 +4,21 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
@@ -52,7 +55,7 @@ func (g *gate) routes(t *testing.T, protocols, lines string) (c *running, addr s
 	return c, addr
 }
 
-// client is an HTTP client with one connection, and that connection.
+// singleClient is an HTTP client with one connection, and that connection.
 func singleClient(t *testing.T, h2c bool) (client *http.Client, conn func() net.Conn) {
 	t.Helper()
 	var mu sync.Mutex
@@ -82,13 +85,7 @@ func singleClient(t *testing.T, h2c bool) (client *http.Client, conn func() net.
 
 func getStars(t *testing.T, client *http.Client, url string) {
 	t.Helper()
-	resp, err := client.Get(url)
-	require.NoError(t, err)
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	require.NoError(t, err)
-	require.Equal(t, http.StatusOK, resp.StatusCode)
-	require.Equal(t, string(stars), string(body))
+	require.NoError(t, get(t.Context(), client, url))
 }
 
 // TestRouteRows has each option of the route phase on a connection while a request
@@ -117,17 +114,14 @@ func TestRouteRows(t *testing.T) {
 				require.NotEqual(t, override.effective, base)
 
 				for range 2 {
-					answered := make(chan struct{})
-					go func() {
-						defer close(answered)
-						getStars(t, client, "http://"+addr+"/held")
-					}()
+					answered := make(chan error, 1)
+					go func() { answered <- get(t.Context(), client, "http://"+addr+"/held") }()
 					<-g.entered["/held"]
 					during, err := socket.Save(served, option)
 					require.NoError(t, err)
 					require.Equal(t, override.effective, during)
 					g.leave["/held"] <- struct{}{}
-					<-answered
+					require.NoError(t, <-answered)
 					// net/http says that a connection is idle after the client has the response.
 					require.Eventually(t, func() bool {
 						after, err := socket.Save(served, option)
@@ -180,17 +174,14 @@ func TestRouteOverlap(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, want, got.Number)
 			}
-			answered := map[string]chan struct{}{"/a": make(chan struct{}), "/b": make(chan struct{})}
+			answered := map[string]chan error{"/a": make(chan error, 1), "/b": make(chan error, 1)}
 			enter := func(path string) {
-				go func() {
-					defer close(answered[path])
-					getStars(t, client, "http://"+addr+path)
-				}()
+				go func() { answered[path] <- get(t.Context(), client, "http://"+addr+path) }()
 				<-g.entered[path]
 			}
 			leave := func(path string, then int64) {
 				g.leave[path] <- struct{}{}
-				<-answered[path]
+				require.NoError(t, <-answered[path])
 				// The last frame may reach the client before the handler returns.
 				require.Eventually(t, func() bool {
 					got, err := socket.Get(served, socket.Priority)
@@ -231,11 +222,13 @@ func TestRouteManyStreams(t *testing.T) {
 		base[i], err = socket.Save(served, o)
 		require.NoError(t, err)
 	}
+	paths := []string{"/", "/a/", "/x/b", "/a/b"}
+	var next atomic.Int64
 	var wg sync.WaitGroup
 	for range 16 {
 		wg.Go(func() {
 			for range 25 {
-				path := []string{"/", "/a/", "/x/b", "/a/b"}[rand.IntN(4)]
+				path := paths[next.Add(1)%int64(len(paths))]
 				resp, err := client.Get("http://" + addr + path)
 				if err != nil {
 					t.Error(err)
@@ -291,6 +284,36 @@ func TestRouteCounts(t *testing.T) {
 	require.Equal(t, count("setsockopt", stock), count("setsockopt", there))
 	require.Equal(t, count("setsockopt", stock), count("setsockopt", elsewhere))
 	require.Equal(t, count("getsockopt", stock), count("getsockopt", elsewhere))
+}
+
+// TestObservingAllocatesLittle counts the allocations of a request: of tcp_info
+// with a placeholder that is used, and of two options that change.
+func TestObservingAllocatesLittle(t *testing.T) {
+	accepted, _ := tcpPair(t)
+	conn := &served{conn: accepted, tcp: accepted}
+	o := Options{Priority: new(Number(3)), UserTimeout: new(Duration(30 * time.Second))}
+	s, err := o.resolve(route, zap.NewNop())
+	require.NoError(t, err)
+	handler := &Handler{settings: s, report: newReport(countersOf(origin{address: "of its own"}), zap.NewNop())}
+	repl := caddy.NewReplacer()
+	ctx := context.WithValue(t.Context(), servedKey{}, conn)
+	ctx = context.WithValue(ctx, caddy.ReplacerCtxKey, repl)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/", nil)
+	require.NoError(t, err)
+	nothing := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
+
+	options := testing.AllocsPerRun(1000, func() {
+		_ = handler.ServeHTTP(nil, r, nothing)
+		held.Delete(conn.conn)
+		conn.releaseAll()
+	})
+	info := testing.AllocsPerRun(1000, func() {
+		asked := askedInfo{tcp: conn.tcp}
+		_, _ = asked.placeholder(infoPrefix + "rtt")
+	})
+	t.Logf("%v allocations for two options, %v for a placeholder", options, info)
+	require.LessOrEqual(t, options, 20.0)
+	require.LessOrEqual(t, info, 7.0)
 }
 
 // TestRouteOverUnixSocket passes requests through, and says so once.

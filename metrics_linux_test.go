@@ -131,7 +131,7 @@ func TestMetricsCountRefusals(t *testing.T) {
 		for _, m := range family.GetMetric() {
 			if strings.Contains(m.String(), o.address) {
 				require.Contains(t, m.String(), `value:"nodelay"`)
-				require.EqualValues(t, 1, m.GetCounter().GetValue())
+				require.InDelta(t, 1, m.GetCounter().GetValue(), 0)
 				return
 			}
 		}
@@ -261,8 +261,12 @@ func TestStallsAreCounted(t *testing.T) {
 			after, _ := c.metric("suspected_stalls_total", labels)
 			t.Logf("%v stalls in %d requests", after-before, requests)
 			if !test.stalls {
-				require.Zero(t, after)
-				require.NotContains(t, c.log(), "suspected stall")
+				require.Zero(t, after-before)
+				// Over TLS the first request does stall: Nagle's algorithm holds it
+				// back until the end of the handshake is acknowledged.
+				if test.wrapping != off || test.protocol != protocolTLS {
+					require.NotContains(t, c.log(), "suspected stall")
+				}
 				return
 			}
 			// A busy machine makes some wait for longer than a timer.

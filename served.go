@@ -116,7 +116,7 @@ func (s *served) acquire(h *hold) {
 	// What is saved is the base only as long as nobody has changed it.
 	for _, c := range h.overrides {
 		s.save(c.setting.Option, h.report)
-		if c.setting.Option == socket.TrafficClass {
+		if c.setting.Option.Is(socket.TrafficClass) {
 			s.save(socket.Priority, h.report)
 		}
 	}
@@ -170,7 +170,7 @@ func (s *served) save(o socket.Option, report *report) {
 }
 
 func (s *served) find(o socket.Option) int {
-	return slices.IndexFunc(s.touched, func(c touched) bool { return c.option == o })
+	return slices.IndexFunc(s.touched, func(c touched) bool { return c.option.Is(o) })
 }
 
 // isHeld reports whether a request holds the option.
@@ -183,7 +183,7 @@ func (s *served) isHeld(o socket.Option) bool {
 func (s *served) latest(o socket.Option) (override, bool) {
 	for _, h := range slices.Backward(s.holds) {
 		for _, c := range slices.Backward(h.overrides) {
-			if c.setting.Option == o {
+			if c.setting.Option.Is(o) {
 				return c, true
 			}
 		}
@@ -218,7 +218,7 @@ func (s *served) update(o socket.Option, report *report) {
 		report.refusedBy(s.tcp, o, err)
 	}
 	c.now = want
-	if o == socket.TrafficClass {
+	if o.Is(socket.TrafficClass) {
 		s.derivePriority(report)
 	}
 }

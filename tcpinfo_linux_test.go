@@ -52,14 +52,14 @@ func TestTCPInfoPlaceholders(t *testing.T) {
 			require.Less(t, number, 60.0, "%s is in seconds", f.Name)
 		}
 	}
-	rtt, err := time.ParseDuration(resp.Header.Get("rtt") + "s")
+	rtt, err := time.ParseDuration(resp.Header.Get("Rtt") + "s")
 	require.NoError(t, err)
 	require.Positive(t, rtt)
-	sent, err := strconv.Atoi(resp.Header.Get("bytes_acked"))
+	sent, err := strconv.Atoi(resp.Header.Get("Bytes_acked"))
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, sent, 2*len(stars))
-	require.Equal(t, "reno", resp.Header.Get("congestion"))
-	require.Equal(t, "{http.tcp_info.unknown}", resp.Header.Get("unknown"))
+	require.Equal(t, "reno", resp.Header.Get("Congestion"))
+	require.Equal(t, "{http.tcp_info.unknown}", resp.Header.Get("Unknown"))
 }
 
 // TestTCPInfoInExpressions compares numbers, over TLS as well.

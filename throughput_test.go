@@ -39,6 +39,40 @@ func BenchmarkKeepAlive(b *testing.B) {
 	}
 }
 
+// BenchmarkObserved is BenchmarkKeepAlive for what is named in a route: what it
+// costs to observe a request, and to change two options for it.
+//
+//	go test -run '^$' -bench Observed -benchtime 20x .
+func BenchmarkObserved(b *testing.B) {
+	for _, ours := range []struct {
+		name, lines string
+		wrapping
+	}{
+		{"tcp_info and metrics", "tcp_info\nheader X-RTT {http.tcp_info.rtt}", wrapping{"metrics", "sockopt {\nmetrics\n}"}},
+		{"two options", "sockopt {\npriority 3\nuser_timeout 30s\n}", wrapAuto},
+	} {
+		b.Run(ours.name, func(b *testing.B) {
+			var l lineup
+			stock := l.add(b, wrapStock, protocolPlain, "header X-RTT 0.000012\necho_payload")
+			order := []contender{stock, l.add(b, ours.wrapping, protocolPlain, ours.lines+"\necho_payload")}
+			observed := order[1]
+			caddy := l.spawn(b)
+			rates, costs := make(map[contender][]float64), make(map[contender][]float64)
+			for b.Loop() {
+				for _, c := range order {
+					rate, cost := wrk(b, caddy, c)
+					rates[c] = append(rates[c], rate)
+					costs[c] = append(costs[c], cost)
+				}
+				slices.Reverse(order)
+			}
+			b.ReportMetric(0, "ns/op")
+			compare(b, "req/s", rates[stock], rates[observed])
+			compare(b, "cpu-µs/req", costs[stock], costs[observed])
+		})
+	}
+}
+
 // compare reports figures of stock Caddy and of ours that were measured in pairs.
 func compare(b *testing.B, unit string, stock, ours []float64) {
 	b.Helper()

@@ -11,6 +11,9 @@ type Option struct {
 	number
 }
 
+// Is reports whether o and other are the same option: the kernel has one of a name.
+func (o Option) Is(other Option) bool { return o.Name == other.Name }
+
 // Value is what an option is set to, in the kernel's unit: 0 or 1 for a switch,
 // bytes for a buffer, and whatever socket(7), tcp(7) and ip(7) say of the rest.
 type Value struct {

@@ -6,7 +6,7 @@ type Figure struct {
 	Name string
 	Unit Unit
 
-	slot
+	slot //nolint:unused // where Linux has it
 }
 
 // Unit is what a Figure counts in.

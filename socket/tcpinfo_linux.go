@@ -38,7 +38,7 @@ func Info(c syscall.Conn) (*TCPInfo, error) {
 func (i *TCPInfo) read(fd int) error {
 	i.length = uint32(unsafe.Sizeof(i.TCPInfo))
 	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.IPPROTO_TCP, unix.TCP_INFO,
-		uintptr(unsafe.Pointer(&i.TCPInfo)), uintptr(unsafe.Pointer(&i.length)), 0)
+		uintptr(unsafe.Pointer(&i.TCPInfo)), uintptr(unsafe.Pointer(&i.length)), 0) //nolint:gosec // the kernel writes to both
 	if errno != 0 {
 		return errno
 	}
@@ -78,7 +78,7 @@ func (i *TCPInfo) value(f Figure) (value int64, known bool) {
 	if f.offset+f.size > uintptr(i.length) {
 		return 0, false
 	}
-	field := unsafe.Add(unsafe.Pointer(&i.TCPInfo), f.offset)
+	field := unsafe.Add(unsafe.Pointer(&i.TCPInfo), f.offset) //nolint:gosec // within length, which is checked
 	if f.size == 4 {
 		// All ones is "not measured yet" in tcpi_min_rtt.
 		n := *(*uint32)(field)

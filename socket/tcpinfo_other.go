@@ -13,7 +13,7 @@ type TCPInfo struct{}
 // Info always fails with errors.ErrUnsupported.
 func Info(syscall.Conn) (*TCPInfo, error) { return nil, errors.ErrUnsupported }
 
-type slot struct{}
+type slot struct{} //nolint:unused // Linux has them
 
 // The figures, by the names of Linux.
 var (

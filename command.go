@@ -15,14 +15,14 @@ import (
 // command is "caddy sockopt".
 var command = caddycmd.Command{
 	Name:  "sockopt",
-	Short: "Socket options: what this kernel supports",
+	Short: "Socket options: what this kernel supports, and whether a server stalls",
 	Long: `Says what this system makes of socket options. A running Caddy shows what it
 does with them at GET /sockopt/ of its admin API.`,
 	CobraFunc: func(cmd *cobra.Command) {
 		cmd.Use = "sockopt"
 		cmd.Args = cobra.NoArgs
 		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-		cmd.AddCommand(optionsCommand())
+		cmd.AddCommand(optionsCommand(), probeCommand())
 	},
 }
 

@@ -3,6 +3,7 @@ package sockopt
 import (
 	"encoding/json"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -163,4 +164,18 @@ func TestLowLatencyExampleCarriesWebSockets(t *testing.T) {
 	require.Len(t, transports, 1)
 	require.Equal(t, "auto", transports[0].QuickAck)
 	require.EqualValues(t, 1, transports[0].Counters.Connections)
+}
+
+// TestTCPInfoExample reads the header that it sets from a placeholder.
+func TestTCPInfoExample(t *testing.T) {
+	here, at := moved(t, example(t, "tcp-info.Caddyfile"))
+	adapted, err := adapt(here)
+	require.NoError(t, err)
+	require.NoError(t, caddy.Load(adapted, true))
+	t.Cleanup(func() { require.NoError(t, caddy.Stop()) })
+	resp, err := http.Get("http://localhost" + at[":8080"])
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	require.Regexp(t, `^0\.\d+$`, resp.Header.Get("X-Round-Trip"))
+	require.EqualValues(t, len(stars), resp.ContentLength, "the client is not far")
 }

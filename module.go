@@ -13,7 +13,9 @@
 //	report.go    counts what happens to connections and logs what they refuse
 //	active.go    the listeners, transports and routes of the running configuration
 //	admin.go     the admin endpoint, admin.api.sockopt
-//	command.go   the command "caddy sockopt"
+//	command.go   the command "caddy sockopt options"
+//	command_probe.go
+//	             the command "caddy sockopt probe"
 //	listener.go  the listener wrapper, caddy.listeners.sockopt
 //	transport.go the transport to backends, http.reverse_proxy.transport.sockopt
 //	outfit.go    sets options on a connection, for both
@@ -26,7 +28,7 @@
 //	             values as a person writes them
 //	caddyfile.go the grammar of every directive
 //
-// The kernel's side is in the package socket.
+// The kernel's side is in the package socket, the stall probe in the package probe.
 package sockopt
 
 import (

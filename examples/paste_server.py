@@ -12,6 +12,7 @@ Paste is in Debian's package python3-paste.
 """
 
 import argparse
+import time
 
 from paste import httpserver
 
@@ -30,13 +31,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("port", type=int)
     parser.add_argument("--nodelay", action="store_true", help="turn Nagle's algorithm off")
+    parser.add_argument("--delay", type=float, default=0, help="seconds before each response")
     args = parser.parse_args()
+
+    def delayed(environ, start_response):
+        time.sleep(args.delay)
+        return application(environ, start_response)
 
     class Handler(httpserver.WSGIHandler):
         disable_nagle_algorithm = args.nodelay
 
     httpserver.serve(
-        application,
+        delayed if args.delay else application,
         host="127.0.0.1",
         port=args.port,
         handler=Handler,

@@ -181,15 +181,14 @@ func (c *client) runPipelined(ctx context.Context, r *Result) error {
 		}
 	}
 	conn.within(c.Timeout)
-	sent := make(chan error, 1)
+	sent := make(chan struct{})
 	go func() {
-		_, err := conn.Write(bytes.Repeat(c.whole, c.Requests))
-		sent <- err
+		defer close(sent)
+		_, _ = conn.Write(bytes.Repeat(c.whole, c.Requests)) // the responses tell
 	}()
-	// The connection's deadline ends the writer as well.
 	defer func() {
-		conn.close()
-		_ = <-sent // what came of it, the responses say
+		conn.close() // which ends the writer as well
+		<-sent
 	}()
 	before := time.Now()
 	for range c.Requests {

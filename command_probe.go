@@ -21,6 +21,9 @@ import (
 // exitStall is the exit status of a probe that found a stall; 0 is none, 1 an error.
 const exitStall = 2
 
+// clearLine has a terminal begin its line again.
+const clearLine = "\r\x1b[K"
+
 func probeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "probe URL",
@@ -77,19 +80,18 @@ func runProbe(flags caddycmd.Flags) (int, error) {
 		return 1, err
 	}
 	fmt.Fprintf(os.Stderr, "Sending at most %d requests to %s, one connection at a time and %d in all.\n", plan.Requests, o.URL, plan.Connections)
-	if term.IsTerminal(int(os.Stderr.Fd())) {
-		const clearLine = "\r\x1b[K"
+	onTerminal := term.IsTerminal(int(os.Stderr.Fd()))
+	if onTerminal {
 		o.Progress = func(e probe.Experiment) { fmt.Fprintf(os.Stderr, "%sexperiment %d: %s", clearLine, e.Number, e.Name) }
-		defer fmt.Fprint(os.Stderr, clearLine)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	report, err := probe.Run(ctx, o)
+	if onTerminal {
+		fmt.Fprint(os.Stderr, clearLine)
+	}
 	if err != nil {
 		return 1, err
-	}
-	if o.Progress != nil {
-		fmt.Fprint(os.Stderr, "\r")
 	}
 	if flags.Bool("json") {
 		err = writeJSON(os.Stdout, report)

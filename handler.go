@@ -1,7 +1,6 @@
 package sockopt
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -101,8 +100,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if err := next.ServeHTTP(w, r); err != nil {
 		return err // whoever handles it has not yet written the response
 	}
-	if err := http.NewResponseController(w).Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return err
-	}
+	_ = http.NewResponseController(w).Flush() // net/http tells whoever writes again
 	return nil
 }

@@ -278,6 +278,10 @@ func (c *conn) ask(e Experiment) (closes bool, err error) {
 	}
 	for _, piece := range pieces {
 		if _, err := c.Write(piece); err != nil {
+			// A server may answer before it has the whole request, and close.
+			if closes, receiveErr := c.receive(); receiveErr == nil {
+				return closes, nil
+			}
 			return false, err
 		}
 	}

@@ -127,6 +127,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	}
 	r := &Report{URL: o.URL, Method: o.Method}
 	c := newClient(o, target)
+	closes := false // so that what it does to a request in pieces is not an error
 	for _, e := range experiments {
 		if o.Progress != nil {
 			o.Progress(e)
@@ -135,7 +136,9 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		switch {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
-		case result.err == nil, errors.Is(result.err, errCloses), errors.Is(result.err, errors.ErrUnsupported), e.mayFail:
+		case errors.Is(result.err, errCloses):
+			closes = true
+		case result.err == nil, errors.Is(result.err, errors.ErrUnsupported), e.mayFail, closes:
 		default:
 			return nil, fmt.Errorf("experiment %d, %s: %w", e.Number, e.Name, result.err)
 		}

@@ -298,25 +298,3 @@ func TestSettingsShareOneTrip(t *testing.T) {
 	t.Logf("%v allocations", allocs(four))
 	require.InDelta(t, allocs(one), allocs(four), 0)
 }
-
-func TestInfo(t *testing.T) {
-	const messages = 3
-	accepted, peer := pair(t)
-	for range messages {
-		send(t, accepted, "12345")
-	}
-	got := make([]byte, 5*messages)
-	for n := 0; n < len(got); {
-		more, err := peer.Read(got[n:])
-		require.NoError(t, err)
-		n += more
-	}
-	info, err := Info(accepted)
-	require.NoError(t, err)
-	require.EqualValues(t, unix.BPF_TCP_ESTABLISHED, info.State)
-	require.EqualValues(t, messages, info.Data_segs_out)
-	require.Positive(t, info.Rcv_space)
-	theirs, err := Info(peer)
-	require.NoError(t, err)
-	require.EqualValues(t, messages, theirs.Data_segs_in)
-}

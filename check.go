@@ -53,7 +53,10 @@ func (o Options) resolve(phases phase, log *zap.Logger) (settings, error) {
 	if err := o.check(phases); err != nil {
 		return s, err
 	}
-	if o.QuickAck == nil && socket.QuickAck.Supported() {
+	switch {
+	case phases&(accept|dial) == 0:
+		s.ack = "" // a route leaves it alone
+	case o.QuickAck == nil && socket.QuickAck.Supported():
 		s.ack = socket.AckAuto
 	}
 	if s.metrics = o.Metrics != nil && *o.Metrics; s.metrics && !socket.QuickAck.Supported() {

@@ -2,6 +2,7 @@ package sockopt
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"reflect"
@@ -20,6 +21,7 @@ type served struct {
 	tcp  *net.TCPConn // the kernel's
 
 	mu      sync.Mutex
+	options *socket.Options // nil until a request changes one
 	touched []touched
 	holds   []*hold // in the order in which they began
 }
@@ -113,6 +115,14 @@ func canBeKey(conn net.Conn) bool { return reflect.TypeOf(conn).Comparable() }
 func (s *served) acquire(h *hold) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.options == nil {
+		options, err := socket.NewOptions(s.tcp)
+		if err != nil {
+			h.report.unreachable(s.tcp, err)
+			return
+		}
+		s.options = options
+	}
 	// What is saved is the base only as long as nobody has changed it.
 	for _, c := range h.overrides {
 		s.save(c.setting.Option, h.report)
@@ -130,6 +140,9 @@ func (s *served) acquire(h *hold) {
 func (s *served) release(h *hold) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.options == nil {
+		return
+	}
 	s.holds = slices.DeleteFunc(s.holds, func(other *hold) bool { return other == h })
 	for _, c := range h.overrides {
 		s.update(c.setting.Option, h.report)
@@ -160,7 +173,7 @@ func (s *served) save(o socket.Option, report *report) {
 	case !o.Tuned() || s.touched[i].broken || s.isHeld(o):
 		return
 	}
-	base, err := socket.Save(s.tcp, o)
+	base, err := s.options.Save(o)
 	if err != nil {
 		s.touched[i].broken = true
 		report.refusedBy(s.tcp, o, err)
@@ -205,15 +218,16 @@ func (s *served) update(o socket.Option, report *report) {
 	if c.now == want {
 		return
 	}
+	var err error
 	if isHeld {
-		err := socket.Set(s.tcp, []socket.Setting{target.setting}, func(refused socket.Setting, err error) {
-			c.broken = true
-			report.refusedBy(s.tcp, refused.Option, err)
-		})
-		if err != nil {
-			return // the connection is closed
-		}
-	} else if err := socket.Restore(s.tcp, o, c.base); err != nil {
+		err = s.options.Set(target.setting)
+	} else {
+		err = s.options.Restore(o, c.base)
+	}
+	switch {
+	case errors.Is(err, net.ErrClosed):
+		return
+	case err != nil:
 		c.broken = true
 		report.refusedBy(s.tcp, o, err)
 	}
@@ -231,7 +245,7 @@ func (s *served) derivePriority(report *report) {
 	if s.touched[i].broken {
 		return
 	}
-	now, err := socket.Save(s.tcp, socket.Priority)
+	now, err := s.options.Save(socket.Priority)
 	if err != nil {
 		return
 	}

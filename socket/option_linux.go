@@ -143,7 +143,12 @@ func control(c syscall.Conn, f func(fd int)) error {
 	if err != nil {
 		return err
 	}
-	err = raw.Control(func(fd uintptr) { f(int(fd)) })
+	return controlRaw(raw, func(fd uintptr) { f(int(fd)) })
+}
+
+// controlRaw is control for who has the raw connection.
+func controlRaw(raw syscall.RawConn, f func(fd uintptr)) error {
+	err := raw.Control(f)
 	if opErr, ok := errors.AsType[*net.OpError](err); ok {
 		return opErr.Err
 	}

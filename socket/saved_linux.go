@@ -7,37 +7,87 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Tuned reports whether the kernel may change the value by itself.
-func (o Option) Tuned() bool { return o.lock != 0 || o.number == WindowClamp.number }
+// Options changes the options of one socket and puts them back. Its methods
+// allocate nothing. One goroutine at a time may call them.
+//
+// Their errors are net.ErrClosed, an *os.SyscallError, or errors.ErrUnsupported
+// where this system lacks the option.
+type Options struct {
+	raw  syscall.RawConn
+	step func(fd uintptr) // do as a value: made for each call it would be an allocation
 
-func save(c syscall.Conn, o Option) (s Saved, err error) {
-	ctlErr := control(c, func(fd int) {
-		s.Value, err = o.get(fd)
-		s.Fixed = o.lock == 0 || locked(fd)&o.lock != 0
-	})
-	if ctlErr != nil {
-		return s, ctlErr
-	}
-	return s, err
+	// The arguments and results of a step.
+	task   task
+	option Option
+	saved  Saved
+	err    error
 }
 
-func restore(c syscall.Conn, o Option, s Saved) (err error) {
-	ctlErr := control(c, func(fd int) {
-		value := s.Value
-		if o.lock != 0 {
+type task uint8
+
+const (
+	saving task = iota
+	setting
+	restoring
+)
+
+// NewOptions returns the options of the socket of c.
+//
+// Errors: those of c.SyscallConn.
+func NewOptions(c syscall.Conn) (*Options, error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	o := &Options{raw: raw}
+	o.step = o.do
+	return o, nil
+}
+
+// Save reads what the socket has of an option.
+func (o *Options) Save(option Option) (Saved, error) {
+	err := o.run(saving, option, Saved{})
+	return o.saved, err
+}
+
+// Set sets an option.
+func (o *Options) Set(s Setting) error { return o.run(setting, s.Option, Saved{Value: s.Value}) }
+
+// Restore gives the socket what was saved of an option. The kernel tunes again what
+// it tuned before.
+func (o *Options) Restore(option Option, saved Saved) error { return o.run(restoring, option, saved) }
+
+func (o *Options) run(t task, option Option, saved Saved) error {
+	o.task, o.option, o.saved, o.err = t, option, saved, nil
+	if err := controlRaw(o.raw, o.step); err != nil {
+		return err
+	}
+	return o.err
+}
+
+func (o *Options) do(descriptor uintptr) {
+	fd, lock := int(descriptor), o.option.lock
+	switch o.task {
+	case saving:
+		o.saved.Value, o.err = o.option.get(fd)
+		o.saved.Fixed = lock == 0 || locked(fd)&lock != 0
+	case setting:
+		o.err = o.option.set(fd, o.saved.Value)
+	case restoring:
+		value := o.saved.Value
+		if lock != 0 {
 			value.Number /= 2 // the kernel doubles it again
 		}
-		if err = o.set(fd, value); err != nil || o.lock == 0 || s.Fixed {
+		if o.err = o.option.set(fd, value); o.err != nil || lock == 0 || o.saved.Fixed {
 			return
 		}
-		err = os.NewSyscallError("setsockopt",
-			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BUF_LOCK, locked(fd)&^o.lock))
-	})
-	if ctlErr != nil {
-		return ctlErr
+		o.err = os.NewSyscallError("setsockopt",
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BUF_LOCK, locked(fd)&^lock))
 	}
-	return err
 }
+
+// Tuned reports whether the kernel may change the value by itself.
+func (o Option) Tuned() bool { return o.lock != 0 || o.number == WindowClamp.number }
 
 // Bits of SO_BUF_LOCK, from the kernel's include/uapi/linux/socket.h.
 const (

@@ -58,21 +58,3 @@ func TestInfo(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, messages, theirs.Data_segs_in)
 }
-
-// TestRestoreLetsTheKernelTune: a buffer whose size was put back is the kernel's again.
-func TestRestoreLetsTheKernelTune(t *testing.T) {
-	accepted, _ := pair(t)
-	for _, o := range []Option{SendBuffer, RecvBuffer} {
-		base, err := Save(accepted, o)
-		require.NoError(t, err)
-		require.False(t, base.Fixed, o.Name)
-		require.NoError(t, Set(accepted, []Setting{{o, Value{Number: 100_000}}}, func(_ Setting, err error) { t.Error(err) }))
-		changed, err := Save(accepted, o)
-		require.NoError(t, err)
-		require.Equal(t, Saved{Value{Number: 200_000}, true}, changed)
-		require.NoError(t, Restore(accepted, o, base))
-		again, err := Save(accepted, o)
-		require.NoError(t, err)
-		require.Equal(t, base, again)
-	}
-}

@@ -34,7 +34,7 @@ func TestTCPInfoPlaceholders(t *testing.T) {
 	}
 	resp, err := client.Get("http://" + addr)
 	require.NoError(t, err)
-	resp.Body.Close()
+	defer resp.Body.Close() // after the socket was read, which unread bytes would have closed
 	served, _ := acceptedSocket(t, conn())
 	info, err := socket.Info(served)
 	require.NoError(t, err)

@@ -28,7 +28,7 @@ func TestAcceptAllocatesNothingPerOption(t *testing.T) {
 		w, logs := provisioned(t, w.Options)
 		r := newReport(countersOf(origin{address: "of its own"}), w.log)
 		require.Len(t, w.settings.of[accept], len(lines))
-		allocs := testing.AllocsPerRun(1000, func() { w.outfit(conn, r) })
+		allocs := testing.AllocsPerRun(1000, func() { w.outfit(conn, w.settings.of[accept], r) })
 		require.Zero(t, logs.Len())
 		return allocs
 	}

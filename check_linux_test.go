@@ -106,7 +106,7 @@ func TestRoundingIsSaid(t *testing.T) {
 		{"delayed_ack_max", "41.0001ms", "", ""},
 	} {
 		t.Run(test.option, func(t *testing.T) {
-			r := rowOf(t, test.option)
+			r := rowNamed(t, test.option)
 			needKernel(t, r)
 			c, _ := serve(t, "sockopt"+block(test.option+" "+test.requested))
 			require.Empty(t, c.warnings())
@@ -169,7 +169,7 @@ func TestKernelRefuses(t *testing.T) {
 	} {
 		t.Run(test.line, func(t *testing.T) {
 			name, _, _ := strings.Cut(test.line, " ")
-			needKernel(t, rowOf(t, name))
+			needKernel(t, rowNamed(t, name))
 			if test.change != nil {
 				change(t, name, test.change)
 			}

@@ -105,21 +105,11 @@ func (c *counters) now() countersNow {
 	}
 	c.mu.Lock()
 	for key, count := range c.refused {
-		now.Refused = append(now.Refused, refusal{configName(key.option), key.option, key.errno, count})
+		now.Refused = append(now.Refused, refusal{rowOf(socket.Option{Name: key.option}).name, key.option, key.errno, count})
 	}
 	c.mu.Unlock()
 	slices.SortFunc(now.Refused, func(a, b refusal) int {
 		return cmp.Or(cmp.Compare(a.Kernel, b.Kernel), cmp.Compare(a.Errno, b.Errno))
 	})
 	return now
-}
-
-// configName returns the configuration name of an option of the kernel's.
-func configName(kernel string) string {
-	for _, r := range rows {
-		if r.option.Name == kernel {
-			return r.name
-		}
-	}
-	return "raw"
 }

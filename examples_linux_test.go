@@ -85,7 +85,7 @@ func (want inEffect) require(t *testing.T, shown effect, ln *net.TCPListener, co
 	t.Helper()
 	require.Equal(t, want.option, shown.Option)
 	require.Equal(t, want.requested, shown.Requested)
-	r := rowOf(t, want.option)
+	r := rowNamed(t, want.option)
 	if shown.LeftOut != "" {
 		require.False(t, kernelHas(r.since) && want.option != "congestion",
 			"this kernel is new enough for it: %s", shown.LeftOut)
@@ -116,7 +116,7 @@ func byPort(options []inEffect) map[string][]inEffect {
 }
 
 // rowOf returns the row of an option.
-func rowOf(t *testing.T, name string) row {
+func rowNamed(t *testing.T, name string) row {
 	t.Helper()
 	i := slices.IndexFunc(rows, func(r row) bool { return r.name == name })
 	require.GreaterOrEqual(t, i, 0, "no row %s", name)

@@ -68,7 +68,7 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 	if caddy.IsUnixNetwork(ln.Addr().Network()) {
 		return ln
 	}
-	w.prepare(ln)
+	handed := w.prepare(ln)
 	address := ln.Addr().String()
 	from := origin{direction: directionAccepted, address: address}
 	counters := countersOf(from)
@@ -80,7 +80,7 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 	if w.settings.metrics {
 		report.atClose = metricsAtClose(from)
 	}
-	return &listener{ln, w, report}
+	return &listener{ln, w, handed, report}
 }
 
 // Cleanup takes the wrapper's listeners out of what the admin API shows.
@@ -92,21 +92,26 @@ func (w *ListenerWrapper) Cleanup() error {
 // tlsListener is the type of what Caddy puts before the wrappers listed after "tls".
 var tlsListener = reflect.TypeOf(tls.NewListener(nil, nil))
 
-// prepare sets the options of the listen phase. A buffer belongs there as well
-// as on the accepted connections: it raises the first window that is offered,
+// prepare sets the options of the listen phase, and returns those of the accept
+// phase. A buffer belongs to both: it raises the first window that is offered,
 // which the handshake fixes.
-func (w *ListenerWrapper) prepare(ln net.Listener) {
+func (w *ListenerWrapper) prepare(ln net.Listener) *handed {
+	atAccept := &handed{all: w.settings.of[accept]}
 	named := w.settings.of[listen]
-	if len(named) == 0 {
-		return
+	if len(named)+len(atAccept.all) == 0 {
+		return atAccept
 	}
 	tcp, ok := socket.TCPListener(ln)
 	if !ok {
-		w.log.Error("cannot reach the listening socket; its options are not set",
-			zap.Stringer("address", ln.Addr()))
-		return
+		if len(named) > 0 {
+			w.log.Error("cannot reach the listening socket; its options are not set",
+				zap.Stringer("address", ln.Addr()))
+		}
+		return atAccept
 	}
+	refused := false
 	err := socket.Set(tcp, named, func(s socket.Setting, err error) {
+		refused = true
 		w.log.Error("option refused by the listening socket",
 			zap.String("option", s.Option.Name), zap.Stringer("address", ln.Addr()), zap.Error(err))
 	})
@@ -114,12 +119,17 @@ func (w *ListenerWrapper) prepare(ln net.Listener) {
 		w.log.Error("setting options on the listening socket",
 			zap.Stringer("address", ln.Addr()), zap.Error(err))
 	}
+	if refused || err != nil {
+		return atAccept
+	}
+	return w.hand(tcp)
 }
 
 // listener is a listener whose connections have the wrapper's options.
 type listener struct {
 	net.Listener
 	wrapper *ListenerWrapper
+	handed  *handed
 	report  *report
 }
 
@@ -130,14 +140,14 @@ func (l *listener) Accept() (net.Conn, error) {
 		return conn, err
 	}
 	l.report.connections.Add(1)
-	return l.wrapper.outfit(conn, l.report), nil
+	return l.wrapper.outfit(conn, l.handed.settings(conn), l.report), nil
 }
 
-// outfit sets the options on a connection. It returns conn itself where nothing
+// outfit sets what is named on a connection. It returns conn itself where nothing
 // needs a wrapped connection, or where others have wrapped it already: HTTP/2
 // needs the *tls.Conn that it knows.
-func (w *ListenerWrapper) outfit(conn net.Conn, report *report) net.Conn {
-	tcp, ok := w.settings.set(conn, accept, report)
+func (w *ListenerWrapper) outfit(conn net.Conn, named []socket.Setting, report *report) net.Conn {
+	tcp, ok := w.settings.set(conn, named, report)
 	if !ok {
 		return conn
 	}

@@ -2,6 +2,7 @@ package sockopt
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
@@ -175,7 +176,7 @@ type Options struct {
 // known of an option is in its row.
 var rows = []row{
 	{
-		name: "nodelay", option: socket.NoDelay, phases: accept | dial | route, since: "2.0",
+		name: "nodelay", option: socket.NoDelay, phases: accept | dial | route, given: byGo, since: "2.0",
 		doc:     "send small segments at once: Nagle's algorithm off",
 		without: "on",
 		field:   at(onOff, func(o *Options) **bool { return &o.NoDelay }),
@@ -187,13 +188,13 @@ var rows = []row{
 		field:   at(ackModes, func(o *Options) **socket.AckMode { return &o.QuickAck }),
 	},
 	{
-		name: "delayed_ack_max", option: socket.DelayedAckMax, phases: accept | dial | route, since: "6.15",
+		name: "delayed_ack_max", option: socket.DelayedAckMax, phases: accept | dial | route, given: byListener, since: "6.15",
 		doc:   "longest delay of an acknowledgement",
 		takes: "two clock ticks (8ms at 250 Hz) to 200ms",
 		field: at(durations(time.Microsecond, 0, math.MaxInt32*time.Microsecond), func(o *Options) **Duration { return &o.DelayedAckMax }),
 	},
 	{
-		name: "notsent_lowat", option: socket.NotSentLowat, phases: accept | dial | route, since: "3.12",
+		name: "notsent_lowat", option: socket.NotSentLowat, phases: accept | dial | route, given: byListener, since: "3.12",
 		doc:     "most unsent bytes before the socket stops being writable",
 		without: "unlimited, dialed the sysctl",
 		bounds:  "net.ipv4.tcp_notsent_lowat",
@@ -205,20 +206,20 @@ var rows = []row{
 		field: at(onOff, func(o *Options) **bool { return &o.Cork }),
 	},
 	{
-		name: "busy_poll", option: socket.BusyPoll, phases: accept | dial, since: "3.11",
+		name: "busy_poll", option: socket.BusyPoll, phases: accept | dial, given: byListener, since: "3.11",
 		doc:    "poll the network device while reading, instead of sleeping",
 		bounds: "net.core.busy_read", capability: "CAP_NET_ADMIN",
 		field: at(durations(time.Microsecond, 0, math.MaxInt32*time.Microsecond), func(o *Options) **Duration { return &o.BusyPoll }),
 	},
 	{
-		name: "recv_buffer", option: socket.RecvBuffer, phases: listen | accept | dial, since: "2.0",
+		name: "recv_buffer", option: socket.RecvBuffer, phases: listen | accept | dial, given: byListener, since: "2.0",
 		doc:     "receive buffer; a fixed size switches the kernel's autotuning off",
 		without: "tuned by the kernel",
 		bounds:  "net.core.rmem_max", clampedBy: "net.core.rmem_max", doubled: true,
 		field: at(sizes(1, maxBuffer), func(o *Options) **Size { return &o.RecvBuffer }),
 	},
 	{
-		name: "send_buffer", option: socket.SendBuffer, phases: listen | accept | dial | route, since: "2.0",
+		name: "send_buffer", option: socket.SendBuffer, phases: listen | accept | dial | route, given: byListener, since: "2.0",
 		doc:     "send buffer; a fixed size switches the kernel's autotuning off",
 		without: "tuned by the kernel",
 		bounds:  "net.core.wmem_max", clampedBy: "net.core.wmem_max", doubled: true,
@@ -231,7 +232,7 @@ var rows = []row{
 		field: at(names, func(o *Options) **string { return &o.Congestion }),
 	},
 	{
-		name: "pacing_rate", option: socket.PacingRate, phases: accept | dial | route, since: "3.13",
+		name: "pacing_rate", option: socket.PacingRate, phases: accept | dial | route, given: byListener, since: "3.13",
 		doc:     "most bytes sent in a second",
 		without: "unlimited",
 		field:   at(sizes(1, math.MaxInt64), func(o *Options) **Size { return &o.PacingRate }),
@@ -250,61 +251,61 @@ var rows = []row{
 		field:   at(sizes(1, math.MaxInt32), func(o *Options) **Size { return &o.MaxSegment }),
 	},
 	{
-		name: "thin_stream", option: socket.ThinStream, phases: accept | dial | route, since: "2.6.34",
+		name: "thin_stream", option: socket.ThinStream, phases: accept | dial | route, given: byListener, since: "2.6.34",
 		doc:   "retransmit at constant intervals when little is in flight",
 		field: at(onOff, func(o *Options) **bool { return &o.ThinStream }),
 	},
 	{
-		name: "keepalive", option: socket.KeepAlive, phases: accept | dial, since: "2.0",
+		name: "keepalive", option: socket.KeepAlive, phases: accept | dial, given: byGo, since: "2.0",
 		doc:     "probe idle connections",
 		without: "on",
 		field:   at(onOff, func(o *Options) **bool { return &o.KeepAlive }),
 	},
 	{
-		name: "keepalive_idle", option: socket.KeepAliveIdle, phases: accept | dial, since: "2.4",
+		name: "keepalive_idle", option: socket.KeepAliveIdle, phases: accept | dial, given: byGo, since: "2.4",
 		doc:     "idle time before the first probe",
 		without: "15s",
 		field:   at(durations(time.Second, time.Second, 32767*time.Second), func(o *Options) **Duration { return &o.KeepAliveIdle }),
 	},
 	{
-		name: "keepalive_interval", option: socket.KeepAliveInterval, phases: accept | dial, since: "2.4",
+		name: "keepalive_interval", option: socket.KeepAliveInterval, phases: accept | dial, given: byGo, since: "2.4",
 		doc:     "time between two probes",
 		without: "15s, dialed 30s",
 		field:   at(durations(time.Second, time.Second, 32767*time.Second), func(o *Options) **Duration { return &o.KeepAliveInterval }),
 	},
 	{
-		name: "keepalive_count", option: socket.KeepAliveCount, phases: accept | dial, since: "2.4",
+		name: "keepalive_count", option: socket.KeepAliveCount, phases: accept | dial, given: byGo, since: "2.4",
 		doc:     "unanswered probes before the connection is dropped",
 		without: "9",
 		field:   at(counts(1, 127), func(o *Options) **Number { return &o.KeepAliveCount }),
 	},
 	{
-		name: "user_timeout", option: socket.UserTimeout, phases: accept | dial | route, since: "2.6.37",
+		name: "user_timeout", option: socket.UserTimeout, phases: accept | dial | route, given: byListener, since: "2.6.37",
 		doc:     "how long sent bytes may stay unacknowledged",
 		without: "until net.ipv4.tcp_retries2",
 		bounds:  "net.ipv4.tcp_retries2",
 		field:   at(durations(time.Millisecond, 0, math.MaxInt32*time.Millisecond), func(o *Options) **Duration { return &o.UserTimeout }),
 	},
 	{
-		name: "linger", option: socket.Linger, phases: accept, since: "2.0",
+		name: "linger", option: socket.Linger, phases: accept, given: byListener, since: "2.0",
 		doc:     "how long close waits for unsent bytes; 0s resets the connection",
 		without: "off",
 		field:   at(durations(time.Second, 0, 32767*time.Second), func(o *Options) **Duration { return &o.Linger }),
 	},
 	{
-		name: "fin_timeout", option: socket.FinTimeout, phases: accept | dial, since: "2.4",
+		name: "fin_timeout", option: socket.FinTimeout, phases: accept | dial, given: byListener, since: "2.4",
 		doc:    "how long a closed connection waits for the peer's FIN",
 		bounds: "net.ipv4.tcp_fin_timeout", clampedBy: "the kernel",
 		field: at(durations(time.Second, time.Second, math.MaxInt32*time.Second), func(o *Options) **Duration { return &o.FinTimeout }),
 	},
 	{
-		name: "rto_min", option: socket.RTOMin, phases: accept | dial | route, since: "6.15",
+		name: "rto_min", option: socket.RTOMin, phases: accept | dial | route, given: byListener, since: "6.15",
 		doc:   "shortest time before a retransmission",
 		takes: "two clock ticks (8ms at 250 Hz) to 200ms",
 		field: at(durations(time.Microsecond, 0, math.MaxInt32*time.Microsecond), func(o *Options) **Duration { return &o.RTOMin }),
 	},
 	{
-		name: "rto_max", option: socket.RTOMax, phases: accept | dial | route, since: "6.15",
+		name: "rto_max", option: socket.RTOMax, phases: accept | dial | route, given: byListener, since: "6.15",
 		doc:   "longest time between retransmissions",
 		takes: "1s to 120s",
 		field: at(durations(time.Millisecond, 0, math.MaxInt32*time.Millisecond), func(o *Options) **Duration { return &o.RTOMax }),
@@ -328,7 +329,7 @@ var rows = []row{
 		field:      at(marks, func(o *Options) **Number { return &o.Mark }),
 	},
 	{
-		name: "ttl", option: socket.TTL, phases: accept | dial, since: "2.0",
+		name: "ttl", option: socket.TTL, phases: accept | dial, given: byListener, since: "2.0",
 		doc:    "time to live, or hop limit",
 		bounds: "net.ipv4.ip_default_ttl",
 		field:  at(counts(1, 255), func(o *Options) **Number { return &o.TTL }),
@@ -389,6 +390,9 @@ type row struct {
 	// bounds, that sysctl's value is meant.
 	without string
 
+	// given is who gives accepted connections the option's value.
+	given giver
+
 	// takes is what values the kernel takes, where Options alone cannot tell;
 	// bounds is the sysctl with the kernel's limit or default. Where the kernel
 	// quietly takes a smaller value instead of one beyond its limit, clampedBy is
@@ -446,3 +450,13 @@ const (
 	unsupportedFail Unsupported = "fail"
 	unsupportedWarn Unsupported = "warn"
 )
+
+// rowOf returns the row of an option of the kernel's: of one that no other row
+// has, raw's.
+func rowOf(o socket.Option) row {
+	i := slices.IndexFunc(rows, func(r row) bool { return r.option.Is(o) })
+	if i < 0 {
+		i = slices.IndexFunc(rows, row.repeats)
+	}
+	return rows[i]
+}

@@ -7,12 +7,11 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-// set finds the TCP connection in conn and sets on it what the phase says. It
+// set finds the TCP connection in conn and sets on it what is named. It
 // calls no method of conn that may wait for the client, as those of a PROXY
 // protocol connection do. Where nothing is to be done, or the connection cannot
 // be reached, which it reports, it returns false.
-func (s settings) set(conn net.Conn, p phase, report *report) (*net.TCPConn, bool) {
-	named := s.of[p]
+func (s settings) set(conn net.Conn, named []socket.Setting, report *report) (*net.TCPConn, bool) {
 	if len(named) == 0 && !s.needConn() {
 		return nil, false
 	}

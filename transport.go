@@ -126,7 +126,7 @@ func (t *Transport) outfit(conn net.Conn) net.Conn {
 		return conn
 	}
 	t.report.connections.Add(1)
-	tcp, ok := t.settings.set(conn, dial, t.report)
+	tcp, ok := t.settings.set(conn, t.settings.of[dial], t.report)
 	if !ok {
 		return conn
 	}

@@ -137,6 +137,39 @@ func (o Option) get(fd int) (v Value, err error) {
 	return v, os.NewSyscallError("getsockopt", err)
 }
 
+func lacking(c syscall.Conn, settings []Setting) (lacking []Setting, err error) {
+	err = control(c, func(fd int) {
+		for _, s := range settings {
+			if !s.Option.holds(fd, s.Value) {
+				lacking = append(lacking, s)
+			}
+		}
+	})
+	return lacking, err
+}
+
+// holds sets the option, and reports whether that changed nothing.
+func (o Option) holds(fd int, v Value) bool {
+	before, err := o.read(fd)
+	if err != nil || o.set(fd, v) != nil {
+		return false
+	}
+	after, err := o.read(fd)
+	return err == nil && before == after
+}
+
+// read returns the values of both levels. A socket without the second has 0.
+func (o Option) read(fd int) (values [2]Value, err error) {
+	values[0], err = o.get(fd)
+	if err == nil && o.ipv6 != 0 {
+		n, err6 := unix.GetsockoptInt(fd, unix.IPPROTO_IPV6, o.ipv6)
+		if err6 == nil {
+			values[1].Number = int64(n)
+		}
+	}
+	return values, err
+}
+
 // control runs f on the descriptor of c.
 func control(c syscall.Conn, f func(fd int)) error {
 	raw, err := c.SyscallConn()

@@ -36,3 +36,5 @@ func set(c syscall.Conn, settings []Setting, failed func(Setting, error)) error 
 }
 
 func get(syscall.Conn, Option) (Value, error) { return Value{}, errors.ErrUnsupported }
+
+func lacking(_ syscall.Conn, settings []Setting) ([]Setting, error) { return settings, nil }

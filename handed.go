@@ -1,0 +1,116 @@
+package sockopt
+
+import (
+	"net"
+	"slices"
+	"sync/atomic"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-sockopt/caddy-sockopt/socket"
+)
+
+// giver is who sets an option on accepted connections before the wrapper does,
+// and to one value on all that a listener accepts.
+type giver uint8
+
+const (
+	nobody     giver = iota // or routes, sysctls and clients have a say in it
+	byGo                    // as the server configures its listeners
+	byListener              // the kernel, which copies it from the listening socket
+)
+
+// handed are the settings of the accept phase for one listener. It learns from
+// a connection which of them connections come with, and leaves those out: a
+// system call less for each.
+type handed struct {
+	all  []socket.Setting
+	left atomic.Pointer[[]socket.Setting] // nil while not learned
+
+	given []socket.Setting // those of all that connections may come with
+	early atomic.Int64     // connections to come that may be older than what the listening socket is set to
+	tries atomic.Int64     // connections to come that it may learn from
+}
+
+const (
+	// inTheMaking is how many connections the kernel may be making from a
+	// listening socket at one moment: one on each processor.
+	inTheMaking = 256
+
+	// triesToLearn bounds the search for a connection to learn from.
+	triesToLearn = 64
+)
+
+// hand sets the listening socket to the settings of the accept phase that
+// accepted connections copy from it, and returns what is left to be set on them.
+//
+// It leaves an MPTCP socket as it is, because those connections that turn out to
+// be plain TCP, as most do, copy from a socket below it; and one that is shared
+// with another configuration, or whose connections may come from another socket's
+// queue. Of these nothing but what Go sets can be left out, and of an MPTCP socket
+// the options of its own listen phase.
+func (w *ListenerWrapper) hand(tcp *net.TCPListener) *handed {
+	h := &handed{all: w.settings.of[accept]}
+	h.tries.Store(triesToLearn)
+	shared := w.sharesListeners() || !slices.Contains([]string{"", "0"}, sysctl("net.ipv4.tcp_migrate_req"))
+	var copied []socket.Setting
+	for _, s := range h.all {
+		switch r := rowOf(s.Option); {
+		case r.given == byGo:
+			h.given = append(h.given, s)
+		case r.given != byListener || shared:
+		case r.phases&listen != 0:
+			h.given = append(h.given, s)
+		case !socket.SpeaksMPTCP(tcp):
+			copied = append(copied, s)
+		}
+	}
+	// What it refuses, its connections turn out not to have.
+	err := socket.Set(tcp, copied, func(socket.Setting, error) {})
+	queued, infoErr := socket.Queued(tcp)
+	if err != nil || infoErr != nil {
+		return &handed{all: h.all}
+	}
+	h.given = append(h.given, copied...)
+	h.early.Store(int64(queued) + inTheMaking)
+	return h
+}
+
+// sharesListeners reports whether the server has a socket that it inherited, and
+// that the next configuration will have as well.
+func (w *ListenerWrapper) sharesListeners() bool {
+	return w.server != nil && slices.ContainsFunc(w.server.Listen, func(address string) bool {
+		parsed, err := caddy.ParseNetworkAddressWithDefaults(address, "tcp", caddyhttp.DefaultHTTPPort)
+		return err != nil || parsed.IsFdNetwork()
+	})
+}
+
+// settings returns what is to be set on conn, which has just been accepted.
+func (h *handed) settings(conn net.Conn) []socket.Setting {
+	if left := h.left.Load(); left != nil {
+		return *left
+	}
+	if len(h.given) == 0 || h.early.Add(-1) >= 0 || h.tries.Add(-1) < 0 {
+		return h.all
+	}
+	h.learn(conn)
+	return h.all
+}
+
+// learn learns from a plain TCP connection what later ones come with. A
+// connection that speaks MPTCP refuses some of it, and tells less.
+func (h *handed) learn(conn net.Conn) {
+	tcp, ok := socket.TCPConn(conn)
+	if !ok || socket.SpeaksMPTCP(tcp) {
+		return
+	}
+	lacking, err := socket.Lacking(tcp, h.given)
+	if err != nil {
+		return
+	}
+	left := slices.DeleteFunc(slices.Clone(h.all), func(s socket.Setting) bool {
+		return slices.Contains(h.given, s) && !slices.Contains(lacking, s)
+	})
+	h.left.Store(&left)
+}

@@ -26,13 +26,13 @@ func TestStatusShowsWhatTheKernelMakesOfValues(t *testing.T) {
 	require.Contains(t, leftOut, `congestion "none_of_these": this kernel offers `)
 	require.Equal(t, []effect{
 		{Option: "congestion", Requested: "none_of_these", LeftOut: leftOut},
-		{Option: "keepalive_idle", Requested: "1.5s", Effective: "2s", GetSockOpt: 2},
-		{Option: "user_timeout", Requested: "20s", Effective: "20s", GetSockOpt: 20_000},
+		{Option: "keepalive_idle", Requested: "1.5s", Effective: "2s", GetSockOpt: new(int64(2))},
+		{Option: "user_timeout", Requested: "20s", Effective: "20s", GetSockOpt: new(int64(20_000))},
 		{
 			Option: "backlog", Requested: "2147483647", Effective: fmt.Sprint(backlog),
-			GetSockOpt: backlog, ClampedBy: "net.core.somaxconn",
+			GetSockOpt: new(backlog), ClampedBy: "net.core.somaxconn",
 		},
-		{Option: "raw", Requested: "6 18 30000", Effective: "6 18 30000", GetSockOpt: 30_000},
+		{Option: "raw", Requested: "6 18 30000", Effective: "6 18 30000", GetSockOpt: new(int64(30_000))},
 	}, options)
 }
 

@@ -31,11 +31,14 @@ type effect struct {
 	Effective string `json:"effective,omitempty"`
 
 	// GetSockOpt is what getsockopt(2) reads, where that is a number.
-	GetSockOpt int64 `json:"getsockopt,omitempty"`
+	GetSockOpt *int64 `json:"getsockopt,omitempty"`
 
 	// ClampedBy is what made the effective value smaller than the requested
 	// one: the name of a sysctl, or "the kernel".
 	ClampedBy string `json:"clamped_by,omitempty"`
+
+	// NoEffect is why the value does nothing on this system, if so.
+	NoEffect string `json:"no_effect,omitempty"`
 
 	// LeftOut is why the option is not set, where on_unsupported is warn.
 	LeftOut string `json:"left_out,omitempty"`
@@ -146,6 +149,11 @@ func (r row) try(u use, phases phase) (taken phase, effective socket.Value, err 
 			taken, effective = taken|p, read
 			continue
 		}
+		if p == listen && isMissing(tryErr) {
+			if _, plainErr := socket.Try(false, u.setting); plainErr == nil {
+				tryErr = errors.Join(errOnlyMPTCP, tryErr)
+			}
+		}
 		err = tryErr
 	}
 	if err != nil && (taken == 0 || !r.repeats()) {
@@ -167,11 +175,17 @@ func (r row) refusal(u use, err error) error {
 		return fmt.Errorf("%s %s: needs %s", r.name, u.text, r.capability)
 	case errors.Is(err, syscall.EINVAL) && r.takes != "":
 		return fmt.Errorf("%s %s: the kernel takes %s", r.name, u.text, r.takes)
+	case errors.Is(err, errOnlyMPTCP):
+		return fmt.Errorf("%s %s: on this kernel listening sockets that speak MPTCP refuse %s; start Caddy with GODEBUG=multipathtcp=0",
+			r.name, u.text, option)
 	case isMissing(err) && r.since != "" && !kernelHas(r.since):
 		return fmt.Errorf("%s %s: needs Linux %s, this is %s", r.name, u.text, r.since, socket.KernelRelease())
 	}
 	return fmt.Errorf("%s %s: this kernel refuses %s: %w", r.name, u.text, option, err)
 }
+
+// errOnlyMPTCP marks what the kernel refuses on MPTCP sockets, and on no others.
+var errOnlyMPTCP = errors.New("MPTCP sockets refuse it")
 
 // isMissing reports whether the kernel has no such option.
 func isMissing(err error) bool {
@@ -180,10 +194,16 @@ func isMissing(err error) bool {
 
 // effect compares the effective value with the requested one.
 func (r row) effect(u use, effective socket.Value) effect {
-	e := effect{Option: r.name, Requested: u.text, Effective: u.text, GetSockOpt: effective.Number}
+	e := effect{Option: r.name, Requested: u.text, Effective: u.text}
 	if u.upkeep {
-		e.GetSockOpt = 0 // what a Conn keeps up, the kernel does not remember
-		return e
+		return e // what a Conn keeps up, the kernel does not remember
+	}
+	if effective.Text == "" && runtime.GOOS == "linux" {
+		number := effective.Number
+		e.GetSockOpt = &number
+	}
+	if r.inert != nil {
+		e.NoEffect = r.inert(effective)
 	}
 	if r.doubled {
 		effective.Number /= 2
@@ -201,7 +221,10 @@ func (e effect) log(log *zap.Logger) {
 		zap.String("option", e.Option),
 		zap.String("requested", e.Requested),
 		zap.String("effective", e.Effective),
-		zap.Int64("getsockopt", e.GetSockOpt),
+		zap.Int64p("getsockopt", e.GetSockOpt),
+	}
+	if e.NoEffect != "" {
+		log.Warn(e.Option+" has no effect", append(fields, zap.String("reason", e.NoEffect))...)
 	}
 	switch {
 	case e.ClampedBy != "":

@@ -1,6 +1,7 @@
 package sockopt
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -38,7 +39,10 @@ func TestClampedValueIsAWarning(t *testing.T) {
 		t.Run(test.option, func(t *testing.T) {
 			limit, more := test.limit(t), test.more(t)
 			c, _ := serve(t, "sockopt"+block(test.option+" "+limit))
-			require.Empty(t, c.warnings(), "the limit itself is not clamped")
+			clamps := func() []entry {
+				return slices.DeleteFunc(c.warnings(), func(e entry) bool { return strings.HasSuffix(e.Message, " has no effect") })
+			}
+			require.Empty(t, clamps(), "the limit itself is not clamped")
 
 			status, answer := c.load("text/caddyfile", c.with("sockopt"+block(test.option+" "+more)))
 			require.Equal(t, http.StatusOK, status, answer)
@@ -47,7 +51,7 @@ func TestClampedValueIsAWarning(t *testing.T) {
 				Option:    test.option,
 				Requested: more,
 				Effective: limit,
-			}}, c.warnings())
+			}}, clamps())
 			require.Equal(t, test.clampedBy, latestEffect(t).ClampedBy)
 		})
 	}
@@ -120,7 +124,7 @@ func TestRoundingIsSaid(t *testing.T) {
 				require.LessOrEqual(t, effective, requested+Duration(10*time.Millisecond))
 			} else {
 				require.Equal(t, test.effective, e.Effective)
-				require.Equal(t, test.getsockopt, fmt.Sprint(e.GetSockOpt))
+				require.Equal(t, test.getsockopt, fmt.Sprint(*e.GetSockOpt))
 			}
 			require.Equal(t, test.requested, e.Requested)
 			require.Empty(t, e.ClampedBy)
@@ -198,8 +202,8 @@ func TestKernelRefuses(t *testing.T) {
 func TestCapabilities(t *testing.T) {
 	for _, test := range []struct{ line, want string }{
 		{"priority 6", ""},
-		{"priority 7", "priority 7: needs CAP_NET_ADMIN"},
-		{"mark 0x2a", "mark 0x2a: needs CAP_NET_ADMIN"},
+		{"priority 7", "priority 7: needs CAP_NET_ADMIN or CAP_NET_RAW"},
+		{"mark 0x2a", "mark 0x2a: needs CAP_NET_ADMIN or CAP_NET_RAW"},
 		{"congestion " + restricted(), "congestion " + restricted() + ": needs CAP_NET_ADMIN"},
 	} {
 		t.Run(test.line, func(t *testing.T) {
@@ -276,7 +280,7 @@ func TestRefusedOption(t *testing.T) {
 	require.NoError(t, syscall.Close(fd))
 	c, client := serve(t, "sockopt\n"+observe)
 	change(t, "nodelay", func(r *row) { r.option, r.phases = socket.QuickAck, listen|accept })
-	const refusal = "nodelay on: this kernel refuses TCP_QUICKACK: setsockopt: protocol not available"
+	const refusal = "nodelay on: on this kernel listening sockets that speak MPTCP refuse TCP_QUICKACK; start Caddy with GODEBUG=multipathtcp=0"
 
 	status, answer := c.load("text/caddyfile", c.with("sockopt"+block("nodelay on", "recv_buffer 64KiB")+"\n"+observe))
 	require.Equal(t, http.StatusBadRequest, status)
@@ -346,4 +350,36 @@ func TestSecondWrapper(t *testing.T) {
 	require.Len(t, warnings, 1)
 	require.Contains(t, warnings[0].Message, "quickack and metrics have no effect here")
 	require.Equal(t, "auto", warnings[0].QuickAck)
+}
+
+// TestFastOpenWithoutTheSysctl: the kernel takes TCP_FASTOPEN whatever the sysctl
+// says, and does nothing with it unless the server's bit is there.
+func TestFastOpenWithoutTheSysctl(t *testing.T) {
+	const serverBit = 2
+	bits := kernelLimit(t, "net.ipv4.tcp_fastopen")
+	for _, test := range []struct {
+		queue string
+		inert bool
+	}{{"16", bits&serverBit == 0}, {"0", false}} {
+		c, _ := serve(t, "sockopt"+block("fastopen "+test.queue))
+		e := latestEffect(t)
+		require.EqualValues(t, test.queue, fmt.Sprint(*e.GetSockOpt))
+		if !test.inert {
+			require.Empty(t, e.NoEffect)
+			require.Empty(t, c.warnings())
+			continue
+		}
+		require.Equal(t, fmt.Sprintf("net.ipv4.tcp_fastopen is %d: set it to %d", bits, bits|serverBit), e.NoEffect)
+		require.Len(t, c.warnings(), 1)
+		require.Equal(t, "fastopen has no effect", c.warnings()[0].Message)
+	}
+}
+
+// TestRefusedByMPTCPOnly: the mend is to listen without MPTCP, and not a later
+// kernel.
+func TestRefusedByMPTCPOnly(t *testing.T) {
+	r := rowNamed(t, "fastopen")
+	u := use{text: "16", setting: socket.Setting{Option: r.option}}
+	require.EqualError(t, r.refusal(u, errors.Join(errOnlyMPTCP, syscall.ENOPROTOOPT)),
+		"fastopen 16: on this kernel listening sockets that speak MPTCP refuse TCP_FASTOPEN; start Caddy with GODEBUG=multipathtcp=0")
 }

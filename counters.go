@@ -61,8 +61,7 @@ func countersOf(o origin) *counters {
 
 // refuse counts an option that a connection refused, and returns how often it
 // has been refused for this reason.
-func (c *counters) refuse(o socket.Option, err error) uint64 {
-	key := refusalKey{o.Name, socket.ErrnoName(err)}
+func (c *counters) refuse(key refusalKey) uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.refused[key]++

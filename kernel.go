@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -25,10 +26,21 @@ func sysctl(name string) string {
 
 // capabilityBits are the numbers of capabilities in the kernel's
 // include/uapi/linux/capability.h.
-var capabilityBits = map[string]uint{"CAP_NET_ADMIN": 12}
+var capabilityBits = map[string]uint{"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13}
 
-// holds reports whether this process has a capability, such as CAP_NET_ADMIN.
-func holds(capability string) bool {
+// withoutServerFastOpen says why TCP_FASTOPEN on a listening socket does nothing.
+func withoutServerFastOpen(queue socket.Value) string {
+	const name, server = "net.ipv4.tcp_fastopen", 2 // TFO_SERVER_ENABLE in the kernel's include/net/tcp.h
+	bits, err := strconv.ParseInt(sysctl(name), 0, 64)
+	if err != nil || queue.Number == 0 || bits&server != 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s is %d: set it to %d", name, bits, bits|server)
+}
+
+// holds reports whether this process has a capability, or one of those that are
+// named with "or": CAP_NET_RAW as well as CAP_NET_ADMIN, since Linux 5.17.
+func holds(capabilities string) bool {
 	// proc_pid_status(5)
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
@@ -37,7 +49,9 @@ func holds(capability string) bool {
 	for line := range strings.Lines(string(status)) {
 		if set, ok := strings.CutPrefix(line, "CapEff:"); ok {
 			held, err := strconv.ParseUint(strings.TrimSpace(set), 16, 64)
-			return err == nil && held>>capabilityBits[capability]&1 != 0
+			return err == nil && slices.ContainsFunc(strings.Split(capabilities, " or "), func(name string) bool {
+				return held>>capabilityBits[name]&1 != 0 && (name != "CAP_NET_RAW" || kernelHas("5.17"))
+			})
 		}
 	}
 	return false

@@ -72,10 +72,12 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 	address := ln.Addr().String()
 	from := origin{direction: directionAccepted, address: address}
 	counters := countersOf(from)
-	activeListeners.add(w, w.server, address, w.settings, counters)
+	inEffect := w.settings
 	if reflect.TypeOf(ln) == tlsListener && w.settings.needConn() {
 		w.tooLate()
+		inEffect.ack = socket.AckOff
 	}
+	activeListeners.add(w, w.server, address, inEffect, counters)
 	report := newReport(counters, w.log)
 	if w.settings.metrics {
 		report.atClose = metricsAtClose(from)

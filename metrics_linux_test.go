@@ -114,7 +114,7 @@ func TestMetricsSurviveReloads(t *testing.T) {
 // TestMetricsCountRefusals: an option's errors, by its name and the kernel's.
 func TestMetricsCountRefusals(t *testing.T) {
 	o := origin{directionAccepted, "", "192.0.2.1:80", 0}
-	countersOf(o).refuse(rows[0].option, fmt.Errorf("made up"))
+	countersOf(o).refuse(refusalKey{rows[0].option.Name, "made up"})
 	t.Cleanup(func() {
 		allCounters.Lock()
 		defer allCounters.Unlock()
@@ -160,7 +160,7 @@ func TestDashboardAsksForWhatIsThere(t *testing.T) {
 		require.NoError(t, registry.Register(c))
 	}
 	o := origin{directionAccepted, "", "192.0.2.2:80", 0}
-	countersOf(o).refuse(rows[0].option, fmt.Errorf("made up"))
+	countersOf(o).refuse(refusalKey{rows[0].option.Name, "made up"})
 	metricsAtClose(o)
 	t.Cleanup(func() {
 		allCounters.Lock()

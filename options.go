@@ -130,15 +130,16 @@ type Options struct {
 
 	// The differentiated services code point of what is sent: a name such as
 	// "ef" or "af41", or 0 to 63. Kernel: IP_TOS and IPV6_TCLASS. It also sets
-	// the priority. Default: 0.
+	// the priority. An MPTCP connection over IPv6 refuses the second and goes
+	// on unmarked, which is counted. Default: 0.
 	DSCP *DSCP `json:"dscp,omitempty"`
 
 	// The queueing priority on the way out. Kernel: SO_PRIORITY. More than 6
-	// needs CAP_NET_ADMIN. Default: 0.
+	// needs CAP_NET_ADMIN or, from Linux 5.17, CAP_NET_RAW. Default: 0.
 	Priority *Number `json:"priority,omitempty"`
 
 	// The firewall and routing mark of what is sent. Kernel: SO_MARK. It needs
-	// CAP_NET_ADMIN. Default: 0.
+	// CAP_NET_ADMIN or, from Linux 5.17, CAP_NET_RAW. Default: 0.
 	Mark *Number `json:"mark,omitempty"`
 
 	// The time to live, or hop limit, of what is sent. Kernel: IP_TTL and
@@ -318,14 +319,14 @@ var rows = []row{
 	},
 	{
 		name: "priority", option: socket.Priority, phases: accept | dial | route, since: "2.0",
-		doc:        "queueing priority; more than 6 needs CAP_NET_ADMIN",
-		capability: "CAP_NET_ADMIN",
+		doc:        "queueing priority; more than 6 needs CAP_NET_ADMIN or CAP_NET_RAW",
+		capability: "CAP_NET_ADMIN or CAP_NET_RAW",
 		field:      at(counts(0, math.MaxInt32), func(o *Options) **Number { return &o.Priority }),
 	},
 	{
 		name: "mark", option: socket.Mark, phases: accept | dial | route, since: "2.6.25",
 		doc:        "firewall and routing mark",
-		capability: "CAP_NET_ADMIN",
+		capability: "CAP_NET_ADMIN or CAP_NET_RAW",
 		field:      at(marks, func(o *Options) **Number { return &o.Mark }),
 	},
 	{
@@ -352,6 +353,7 @@ var rows = []row{
 		name: "fastopen", option: socket.FastOpen, phases: listen, since: "3.7",
 		doc:    "TCP Fast Open: connections with data in the SYN that may wait",
 		bounds: "net.ipv4.tcp_fastopen", clampedBy: "net.core.somaxconn",
+		inert: withoutServerFastOpen,
 		field: at(counts(0, math.MaxInt32), func(o *Options) **Number { return &o.FastOpen }),
 	},
 	{
@@ -402,6 +404,10 @@ type row struct {
 	bounds    string
 	clampedBy string
 	doubled   bool
+
+	// inert says why a value has no effect on this system, if it has none. Nil
+	// where all have.
+	inert func(socket.Value) string
 
 	// capability is what a process needs for some values.
 	capability string

@@ -7,6 +7,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
 // activeUse is a place where options are in use, as the admin API shows it: a
@@ -44,6 +46,17 @@ func (a *activeUses) add(owner any, server *caddyhttp.Server, address string, s 
 		server:   server,
 		counters: c,
 	})
+}
+
+// withoutAcks shows that a module's connections are acknowledged as without it.
+func (a *activeUses) withoutAcks(owner any) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, u := range a.uses {
+		if u.owner == owner {
+			u.QuickAck = string(socket.AckOff)
+		}
+	}
 }
 
 // count returns how many uses a server of one configuration has for an address.

@@ -52,6 +52,7 @@ func (w *ListenerWrapper) Provision(ctx caddy.Context) (err error) {
 	w.log = ctx.Logger()
 	w.server = serverOf(ctx)
 	w.tooLate = sync.OnceFunc(func() {
+		activeListeners.withoutAcks(w)
 		w.log.Warn("quickack and metrics have no effect here: list sockopt first among the listener wrappers, and tls after it",
 			zap.String("quickack", string(w.settings.ack)), zap.Bool("metrics", w.settings.metrics))
 	})

@@ -80,14 +80,16 @@ func reportAccept(r *record) section {
 	var bars []bar
 	for _, system := range r.systems(5, smallBody) {
 		rate, cost := r.of(5, smallBody, system, rateMeasure), r.of(5, smallBody, system, costMeasure)
-		ratio := ratios(rate, r.of(5, smallBody, stock, rateMeasure))
+		ratio := r.beside(5, smallBody, system, rateMeasure)
 		judged := "–"
 		if strings.HasPrefix(system, "sockopt") {
 			judged = s.atLeast("5, `"+system+"`: connections a second, of stock Caddy's", median(ratio), acceptBar)
 		}
 		paired.add(system, number(median(rate)), quartiles(ratio), judged,
-			number(median(cost)), quartiles(ratios(cost, r.of(5, smallBody, stock, costMeasure))))
-		bars = append(bars, bar{system, ratio})
+			number(median(cost)), quartiles(r.beside(5, smallBody, system, costMeasure)))
+		if system != stock {
+			bars = append(bars, bar{system, ratio})
+		}
 	}
 	paired.Title = smallBody + ":"
 	s.Text = `wrk opens a connection for each request, 16 at a time. The ten options are ` + "`" + strings.Join(tenOptions, "`, `") + "`" + `: each is

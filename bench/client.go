@@ -23,7 +23,7 @@ var clientSystems = []string{stock, auto, on, off, "nginx", "HAProxy", "Apache h
 // measureClient sends the requests of a client that Caddy cannot change.
 func measureClient(ctx context.Context, b *bench) error {
 	return rounds(ctx, b.few(4, 1), b.lineup.pick(plain, clientSystems...), func(c contender) error {
-		found, err := probe.Run(ctx, probe.Options{URL: c.url(starsPath), Requests: b.few(50, 10)})
+		found, err := probe.Run(ctx, probe.Options{URL: c.url(starsPath), Requests: b.few(50, 5)})
 		if err != nil {
 			return err
 		}

@@ -81,11 +81,11 @@ func reportGrowth(r *record) section {
 	t := newTable("payload and connections", "req/s: stock", "auto", "ratio, quartiles", "CPU µs a request: stock", "auto", "ratio, quartiles")
 	var bars []bar
 	for _, kase := range r.cases(8) {
-		rate, cost := r.of(8, kase, auto, rateMeasure), r.of(8, kase, auto, costMeasure)
-		stockRate, stockCost := r.of(8, kase, stock, rateMeasure), r.of(8, kase, stock, costMeasure)
-		t.add(kase, number(median(stockRate)), number(median(rate)), quartiles(ratios(rate, stockRate)),
-			number(median(stockCost)), number(median(cost)), quartiles(ratios(cost, stockCost)))
-		bars = append(bars, bar{kase, ratios(cost, stockCost)})
+		typical := func(system, measure string) string { return number(median(r.of(8, kase, system, measure))) }
+		costs := r.beside(8, kase, auto, costMeasure)
+		t.add(kase, typical(stock, rateMeasure), typical(auto, rateMeasure), quartiles(r.beside(8, kase, auto, rateMeasure)),
+			typical(stock, costMeasure), typical(auto, costMeasure), quartiles(costs))
+		bars = append(bars, bar{kase, costs})
 	}
 	return section{
 		Text:     "Plain HTTP/1.1 with keep-alive: `quickack auto` beside stock Caddy, by payload and by connections.",

@@ -89,7 +89,8 @@ func (b *bench) ask(ctx context.Context, protocol string, c contender) (load, er
 // count counts what a request takes: first the segments, then the system calls under
 // strace, which slows the server.
 func (b *bench) count(ctx context.Context, protocol string, c contender) error {
-	const connections, requests, warmUp = 5, 100, 20
+	const connections, warmUp = 5, 20
+	requests := b.few(100, 20)
 	clients := make([]*client, connections)
 	for i := range clients {
 		clients[i] = newClient(b.site, c, protocol == overHTTP2)
@@ -122,7 +123,7 @@ func (b *bench) count(ctx context.Context, protocol string, c contender) error {
 	if err != nil {
 		return err
 	}
-	const all = connections * requests
+	all := float64(connections * requests)
 	kase := protocol + counting
 	calls := 0.0
 	var names []string
@@ -224,13 +225,15 @@ Caddy makes the payload, the other servers read it from a file, HAProxy has it i
 		var bars []bar
 		for _, system := range r.systems(4, p.name) {
 			rate, cost := r.of(4, p.name, system, rateMeasure), r.of(4, p.name, system, costMeasure)
-			ratio := ratios(rate, r.of(4, p.name, stock, rateMeasure))
+			ratio := r.beside(4, p.name, system, rateMeasure)
 			judged := "–"
 			if system == auto && p.name == overPlain {
 				judged = s.atLeast("4, `quickack auto`: requests a second over "+p.name+", of stock Caddy's", median(ratio), keepAliveBar)
 			}
-			paired.add(system, number(median(rate)), quartiles(ratio), judged, number(median(cost)), quartiles(ratios(cost, r.of(4, p.name, stock, costMeasure))))
-			bars = append(bars, bar{system, ratio})
+			paired.add(system, number(median(rate)), quartiles(ratio), judged, number(median(cost)), quartiles(r.beside(4, p.name, system, costMeasure)))
+			if system != stock {
+				bars = append(bars, bar{system, ratio})
+			}
 		}
 		name := strings.ToLower(strings.NewReplacer("/", "-", " ", "-", ".", "").Replace(p.name))
 		s.Pictures = append(s.Pictures, picture{name, spreadPicture("Requests a second over "+p.name+", divided by stock Caddy's of the same round", keepAliveBar, bars)})

@@ -171,10 +171,10 @@ the file is from strace, over loopback.`
 		_, local, _ := strings.Cut(kase, ": ")
 		for _, system := range r.systems(7, kase) {
 			rate, cost := r.of(7, kase, system, bytesMeasure), r.of(7, kase, system, gigabyteMeasure)
-			t.add(kase, system, number(median(rate)/(1<<20)), quartiles(ratios(rate, r.of(7, kase, stock, bytesMeasure))),
-				twoDigits(median(cost)), quartiles(ratios(cost, r.of(7, kase, stock, gigabyteMeasure))), r.Notes[namesMeasure+" "+local+" "+system])
+			t.add(kase, system, number(median(rate)/(1<<20)), quartiles(r.beside(7, kase, system, bytesMeasure)),
+				twoDigits(median(cost)), quartiles(r.beside(7, kase, system, gigabyteMeasure)), r.Notes[namesMeasure+" "+local+" "+system])
 			if system == auto || system == buffered {
-				bars = append(bars, bar{kase + ": " + system, ratios(rate, r.of(7, kase, stock, bytesMeasure))})
+				bars = append(bars, bar{kase + ": " + system, r.beside(7, kase, system, bytesMeasure)})
 			}
 		}
 	}

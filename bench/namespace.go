@@ -9,10 +9,10 @@ import (
 	"os"
 )
 
-// The two ends of the veth pair: addresses for documentation (RFC 5737).
+// The two ends of the veth pair: addresses for benchmarks (RFC 2544).
 const (
-	nearHost = "192.0.2.1"
-	farHost  = "192.0.2.2"
+	nearHost = "198.18.0.1"
+	farHost  = "198.18.0.2"
 )
 
 // namespace is a network of its own, behind a veth pair.

@@ -167,13 +167,24 @@ func quantile(values []float64, q float64) float64 {
 
 func median(values []float64) float64 { return quantile(values, .5) }
 
-// ratios divides measurements of the same rounds.
+// ratios divides measurements of the same rounds, but where the other was nothing.
 func ratios(ours, theirs []float64) []float64 {
-	quotients := make([]float64, min(len(ours), len(theirs)))
-	for i := range quotients {
-		quotients[i] = ours[i] / theirs[i]
+	var quotients []float64
+	for i := range min(len(ours), len(theirs)) {
+		if theirs[i] != 0 {
+			quotients = append(quotients, ours[i]/theirs[i])
+		}
 	}
 	return quotients
+}
+
+// beside returns the ratios of a system to stock Caddy, round by round, and none for
+// stock Caddy itself.
+func (r *record) beside(row int, kase, system, measure string) []float64 {
+	if system == stock {
+		return nil
+	}
+	return ratios(r.of(row, kase, system, measure), r.of(row, kase, stock, measure))
 }
 
 // goVersion is what everything was built with.

@@ -37,8 +37,8 @@ func (b *bench) profile(ctx context.Context, note string, c contender, path stri
 	if err := os.WriteFile(file, []byte(profile), 0o600); err != nil {
 		return err
 	}
-	text, err := output(ctx, b.dir, "go", "tool", "pprof", "-top", "-cum", "-nodecount=30",
-		"-focus=caddy-sockopt", "-show=caddy-sockopt|internal/poll|syscall\\.|net\\.", b.caddy, file)
+	text, err := output(ctx, b.dir, "go", "tool", "pprof", "-top", "-cum", "-nodecount=20",
+		"-focus=caddy-sockopt", `-show=caddy-sockopt|syscall\.[A-Z]`, b.caddy, file)
 	if err != nil {
 		return err
 	}

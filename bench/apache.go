@@ -6,23 +6,24 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // apacheServer has its event module, and room for ten thousand idle connections.
 var apacheServer = server{"Apache httpd", peerSeats("Apache httpd"), func(l *lineup, _ []seat, dir string, at []int) ([]string, error) {
 	file := filepath.Join(dir, "httpd.conf")
-	proxies := ""
+	var proxies strings.Builder
 	for i, backend := range l.backends(at) {
-		proxies += fmt.Sprintf(`
+		fmt.Fprintf(&proxies, `
 Listen %[1]s
 <VirtualHost %[1]s>
 	ProxyPass / http://%[2]s/ keepalive=On
 </VirtualHost>
 `, address(l.host, at[2+i]), backend)
 	}
-	modules := ""
+	var modules strings.Builder
 	for _, m := range []string{"mpm_event", "authz_core", "mime", "ssl", "http2", "proxy", "proxy_http"} {
-		modules += fmt.Sprintf("LoadModule %s_module /usr/lib/apache2/modules/mod_%[1]s.so\n", m)
+		fmt.Fprintf(&modules, "LoadModule %s_module /usr/lib/apache2/modules/mod_%[1]s.so\n", m)
 	}
 	text := fmt.Sprintf(`ServerRoot %[1]s
 DefaultRuntimeDir %[1]s
@@ -51,7 +52,7 @@ Listen %[7]s
 	SSLCertificateFile %[8]s
 	SSLCertificateKeyFile %[8]s
 </VirtualHost>
-%[9]s`, dir, l.host, modules, asRoot("User nobody\nGroup nogroup"), l.site.dir,
-		address(l.host, at[0]), address(l.host, at[1]), l.site.certificate, proxies)
+%[9]s`, dir, l.host, &modules, asRoot("User nobody\nGroup nogroup"), l.site.dir,
+		address(l.host, at[0]), address(l.host, at[1]), l.site.certificate, &proxies)
 	return []string{"apache2", "-DFOREGROUND", "-f", file}, os.WriteFile(file, []byte(text), 0o600)
 }}

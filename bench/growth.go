@@ -36,6 +36,7 @@ func byPayload(size int) string { return payloadName(size) + " over 16 connectio
 func byConnections(n int) string {
 	return fmt.Sprintf("10,000 B over %s connections", humanize.Comma(int64(n)))
 }
+
 func growthConnections(q bool) []int {
 	if q {
 		return []int{1, 10}

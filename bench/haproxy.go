@@ -6,14 +6,15 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // haproxyServer serves no files: it returns the payload from memory.
 var haproxyServer = server{"HAProxy", peerSeats("HAProxy"), func(l *lineup, _ []seat, dir string, at []int) ([]string, error) {
 	file := filepath.Join(dir, "haproxy.cfg")
-	proxies := ""
+	var proxies strings.Builder
 	for i, backend := range l.backends(at) {
-		proxies += fmt.Sprintf(`
+		fmt.Fprintf(&proxies, `
 listen proxy%d
 	bind %s
 	http-reuse always
@@ -37,6 +38,6 @@ frontend plain
 frontend secure
 	bind %s ssl crt %s alpn h2,http/1.1
 	%[3]s
-%[6]s`, descriptors*9/20, address(l.host, at[0]), returns, address(l.host, at[1]), l.site.certificate, proxies)
+%[6]s`, descriptors*9/20, address(l.host, at[0]), returns, address(l.host, at[1]), l.site.certificate, &proxies)
 	return []string{"haproxy", "-db", "-f", file}, os.WriteFile(file, []byte(text), 0o600)
 }}

@@ -193,7 +193,7 @@ func reportIdle(r *record) section {
 	s.Text = `Connections that have had one request and stay open, beyond 100 that each process had before. Of few connections, the figures
 are those of what a process does besides.`
 	s.Tables = []table{t, rest}
-	s.Pictures = []picture{{"idle", barsPicture("Heap and stack bytes of an idle connection, by their number", "B", bars)}}
+	s.Pictures = []picture{{"idle", linearPicture("Heap and stack bytes of an idle connection, by their number", "B", bars)}}
 	return s
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 const lighttpd = "lighttpd"
@@ -15,13 +16,13 @@ const lighttpd = "lighttpd"
 // way.
 var lighttpdServer = server{lighttpd, peerSeats(lighttpd), func(l *lineup, _ []seat, dir string, at []int) ([]string, error) {
 	file := filepath.Join(dir, "lighttpd.conf")
-	proxies := ""
+	var proxies strings.Builder
 	for i, backend := range l.backends(at) {
 		host, port, err := net.SplitHostPort(backend)
 		if err != nil {
 			return nil, err
 		}
-		proxies += fmt.Sprintf(`$SERVER["socket"] == "%s" {
+		fmt.Fprintf(&proxies, `$SERVER["socket"] == "%s" {
 	proxy.server = ( "" => (( "host" => "%s", "port" => %s )) )
 }
 `, address(l.host, at[2+i]), host, port)
@@ -39,6 +40,6 @@ $SERVER["socket"] == "%s" {
 	ssl.engine = "enable"
 	ssl.pemfile = "%s"
 }
-%s`, l.host, at[0], l.site.dir, descriptors, descriptors*3/4, address(l.host, at[1]), l.site.certificate, proxies)
+%s`, l.host, at[0], l.site.dir, descriptors, descriptors*3/4, address(l.host, at[1]), l.site.certificate, &proxies)
 	return []string{"lighttpd", "-D", "-f", file}, os.WriteFile(file, []byte(text), 0o600)
 }}

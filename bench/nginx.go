@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // peerSeats are what each of the other servers does.
@@ -21,9 +22,9 @@ func peerSeats(name string) []seat {
 // nginxServer keeps its connections to backends, which it doesn't by itself.
 var nginxServer = server{"nginx", peerSeats("nginx"), func(l *lineup, _ []seat, dir string, at []int) ([]string, error) {
 	file := filepath.Join(dir, "nginx.conf")
-	proxies := ""
+	var proxies strings.Builder
 	for i, backend := range l.backends(at) {
-		proxies += fmt.Sprintf(`
+		fmt.Fprintf(&proxies, `
 	upstream backend%[1]d { server %[3]s; keepalive 64; keepalive_requests 100000000; }
 	server {
 		listen %[2]s;
@@ -47,7 +48,7 @@ http {
 	server { listen %[3]s; }
 	server { listen %[4]s ssl http2; ssl_certificate %[5]s; ssl_certificate_key %[5]s; }%[8]s
 }
-`, dir, l.site.dir, address(l.host, at[0]), address(l.host, at[1]), l.site.certificate, asRoot("user root;"), descriptors, proxies)
+`, dir, l.site.dir, address(l.host, at[0]), address(l.host, at[1]), l.site.certificate, asRoot("user root;"), descriptors, &proxies)
 	return []string{"nginx", "-e", "stderr", "-c", file}, os.WriteFile(file, []byte(text), 0o600)
 }}
 

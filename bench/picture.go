@@ -86,22 +86,48 @@ func (c *canvas) tick(x, lines int, label string) {
 
 // barsPicture draws medians on a logarithmic scale.
 func barsPicture(title, unit string, bars []bar) drawing {
-	least, most := math.Inf(1), 0.0
+	least, most := extent(bars)
+	lowest, highest := math.Floor(math.Log10(least)-.01), math.Ceil(math.Log10(most))
+	var ticks []float64
+	for power := lowest; power <= highest; power++ {
+		ticks = append(ticks, math.Pow(10, power))
+	}
+	return drawBars(title, unit, bars, ticks, func(v float64) float64 {
+		return (math.Log10(v) - lowest) / (highest - lowest)
+	})
+}
+
+// linearPicture draws medians from zero on.
+func linearPicture(title, unit string, bars []bar) drawing {
+	_, most := extent(bars)
+	step := math.Pow(10, math.Floor(math.Log10(most)))
+	highest := math.Ceil(most/step) * step
+	var ticks []float64
+	for v := 0.0; v <= highest; v += step {
+		ticks = append(ticks, v)
+	}
+	return drawBars(title, unit, bars, ticks, func(v float64) float64 { return v / highest })
+}
+
+// extent returns the least and the most of medians.
+func extent(bars []bar) (least, most float64) {
+	least = math.Inf(1)
 	for _, b := range bars {
 		if m := median(b.values); m > 0 {
 			least, most = min(least, m), max(most, m)
 		}
 	}
 	if most == 0 {
-		least, most = 1, 10
+		return 1, 10
 	}
-	lowest, highest := math.Floor(math.Log10(least)-.01), math.Ceil(math.Log10(most))
-	x := func(v float64) int {
-		return plotLeft + int(plotWidth*(math.Log10(v)-lowest)/(highest-lowest))
-	}
+	return least, most
+}
+
+// drawBars draws medians on a scale that places them from 0 to 1.
+func drawBars(title, unit string, bars []bar, ticks []float64, scale func(float64) float64) drawing {
+	x := func(v float64) int { return plotLeft + int(plotWidth*scale(v)) }
 	c := newCanvas(title, len(bars))
-	for power := lowest; power <= highest; power++ {
-		v := math.Pow(10, power)
+	for _, v := range ticks {
 		c.tick(x(v), len(bars), quantity(v, unit))
 	}
 	for i, b := range bars {

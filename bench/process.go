@@ -41,8 +41,7 @@ func output(ctx context.Context, dir, name string, args ...string) (string, erro
 	cmd := program(ctx, name, args...)
 	cmd.Dir = dir
 	printed, err := cmd.Output()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		err = fmt.Errorf("%s: %w: %s", cmd, err, exit.Stderr)
 	}
 	return strings.TrimSpace(string(printed)), err

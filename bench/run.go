@@ -133,8 +133,11 @@ func measure(ctx context.Context, s settings) (r *record, err error) {
 	}
 	b.caddy = filepath.Join(b.dir, "caddy")
 	log.Print("building Caddy")
-	if _, err := output(ctx, b.module, "go", "build", "-o", b.caddy, "./cmd/caddy"); err != nil {
-		return nil, err
+	build := program(ctx, "go", "build", "-o", b.caddy, "./cmd/caddy")
+	build.Dir = b.module
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as Caddy's own releases
+	if printed, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%s: %w: %s", build, err, printed)
 	}
 	if b.site, err = newSite(filepath.Join(b.dir, "www"), b.few(100<<20, 4<<20)); err != nil {
 		return nil, err

@@ -170,9 +170,9 @@ func median(values []float64) float64 { return quantile(values, .5) }
 // ratios divides measurements of the same rounds, but where the other was nothing.
 func ratios(ours, theirs []float64) []float64 {
 	var quotients []float64
-	for i := range min(len(ours), len(theirs)) {
-		if theirs[i] != 0 {
-			quotients = append(quotients, ours[i]/theirs[i])
+	for i, v := range ours {
+		if i < len(theirs) && theirs[i] != 0 {
+			quotients = append(quotients, v/theirs[i])
 		}
 	}
 	return quotients

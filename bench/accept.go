@@ -41,12 +41,12 @@ func optionsNamed(count int) string {
 }
 
 const (
-	smallBody    = "a connection for each request of 100 bytes"
-	starsBody    = "a connection for each request of 10,000 bytes"
-	costMeasure  = "CPU microseconds"
-	closeAfter   = "--header=Connection: close"
-	atOnce       = 16 // connections of a load
-	acceptedBody = "/"
+	smallBody   = "a connection for each request of 100 bytes"
+	starsBody   = "a connection for each request of 10,000 bytes"
+	costMeasure = "CPU microseconds"
+	closeAfter  = "--header=Connection: close"
+	atOnce      = 16 // connections of a load
+	anyPath     = "/"
 )
 
 // measureAccept has wrk open a connection for each request.
@@ -61,7 +61,7 @@ func measureAccept(ctx context.Context, b *bench) error {
 			return err
 		}
 	}
-	if err := rounds(ctx, b.few(2*b.pairs, 1), b.lineup.contenders[accepting], ask(smallBody, acceptedBody)); err != nil {
+	if err := rounds(ctx, b.few(2*b.pairs, 1), b.lineup.contenders[accepting], ask(smallBody, anyPath)); err != nil {
 		return err
 	}
 	others := b.lineup.pick(plain, stock, auto, on, off, "nginx", "HAProxy", "Apache httpd", lighttpd, paste)
@@ -69,7 +69,7 @@ func measureAccept(ctx context.Context, b *bench) error {
 		return err
 	}
 	c, _ := b.lineup.find(accepting, optionsNamed(10))
-	return b.profile(ctx, "accept", c, acceptedBody, closeAfter)
+	return b.profile(ctx, "accept", c, anyPath, closeAfter)
 }
 
 const acceptBar = .98

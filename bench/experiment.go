@@ -24,7 +24,7 @@ var experimentSystems = []string{nagle, stock, auto, on, off, "nginx", "HAProxy"
 
 // measureExperiment has the clients of 2009 ask for the payload of 2009.
 func measureExperiment(ctx context.Context, b *bench) error {
-	requests := b.few(100, 30)
+	requests := b.few(100, 20)
 	clients := []struct {
 		name    string
 		measure func(c contender) (float64, error)

@@ -5,7 +5,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -50,12 +49,12 @@ func measureIdle(ctx context.Context, b *bench) error {
 type footprint struct{ heap, stack, goroutines, memory float64 }
 
 // fresh starts a server, opens connections and measures what each takes.
-func (b *bench) fresh(ctx context.Context, s server) (err error) {
+func (b *bench) fresh(ctx context.Context, s server) error {
 	l, err := b.start(ctx, plan{host: loopbackHost, servers: []server{s}})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, l.end()) }()
+	defer l.end()
 	c := l.contenders[plain][0]
 	open := opened{addr: c.addr}
 	defer open.close()

@@ -88,7 +88,8 @@ func measureLarge(ctx context.Context, b *bench) error {
 		return errors.Join(err, n.remove())
 	}
 	err = b.download(ctx, l, overVeth)
-	return errors.Join(err, l.end(), n.remove())
+	l.end()
+	return errors.Join(err, n.remove())
 }
 
 // largeCase is servers whose downloads are compared.

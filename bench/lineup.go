@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -109,7 +108,8 @@ func (b *bench) start(ctx context.Context, p plan) (*lineup, error) {
 	l := &lineup{bench: b, plan: p, contenders: make(map[work][]contender)}
 	for _, s := range p.servers {
 		if err := l.startServer(ctx, s); err != nil {
-			return nil, errors.Join(fmt.Errorf("%s: %w", s.name, err), l.end())
+			l.end()
+			return nil, fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
 	return l, nil
@@ -144,7 +144,7 @@ func (l *lineup) startServer(ctx context.Context, s server) (err error) {
 			return spawnErr
 		}
 		if err = p.await(ctx, l.host, at); err != nil {
-			_ = p.end() // it did not begin
+			p.end()
 			continue
 		}
 		l.processes = append(l.processes, p)
@@ -182,12 +182,10 @@ func (p *process) await(ctx context.Context, host string, at []int) error {
 }
 
 // end stops all servers, the last first.
-func (l *lineup) end() error {
-	var errs []error
+func (l *lineup) end() {
 	for _, p := range slices.Backward(l.processes) {
-		errs = append(errs, p.end())
+		p.end()
 	}
-	return errors.Join(errs...)
 }
 
 // find returns the server of a system that does some work.

@@ -103,7 +103,7 @@ func (b *bench) requirePeers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.Versions = append(b.Versions, version{"this plugin", b.commit(ctx)}, version{"Caddy", caddy}, version{"Go", goVersion})
+	b.Versions = append(b.Versions, version{"this plugin", b.commit(ctx)}, version{"Caddy", caddy}, version{"Go", strings.TrimPrefix(runtime.Version(), "go")})
 	var problems []error
 	for _, p := range peers {
 		if !p.installed() {

@@ -159,7 +159,7 @@ func (p *process) memory() float64 {
 }
 
 // end stops the process, and what it started.
-func (p *process) end() error {
+func (p *process) end() {
 	started := p.pids()
 	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
 	select {
@@ -171,7 +171,6 @@ func (p *process) end() error {
 	for _, pid := range started[1:] {
 		reap(pid)
 	}
-	return nil
 }
 
 // reap ends an orphan, which this process has adopted.

@@ -8,7 +8,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -186,6 +185,3 @@ func (r *record) beside(row int, kase, system, measure string) []float64 {
 	}
 	return ratios(r.of(row, kase, system, measure), r.of(row, kase, stock, measure))
 }
-
-// goVersion is what everything was built with.
-var goVersion = strings.TrimPrefix(runtime.Version(), "go")

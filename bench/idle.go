@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/dustin/go-humanize"
 )
@@ -58,11 +59,13 @@ func (b *bench) fresh(ctx context.Context, s server) error {
 	c := l.contenders[plain][0]
 	open := opened{addr: c.addr}
 	defer open.close()
-	// What is allocated once for all is allocated by these.
-	if err := open.until(ctx, 100); err != nil {
-		return err
-	}
 	isCaddy := s.name == "Caddy"
+	if isCaddy {
+		// What is allocated once for all is allocated by these.
+		if err := open.until(ctx, 100); err != nil {
+			return err
+		}
+	}
 	before, err := l.footprint(ctx, c, isCaddy)
 	if err != nil {
 		return err
@@ -137,6 +140,10 @@ func (o *opened) until(ctx context.Context, count int) error {
 			return err
 		}
 		o.conns = append(o.conns, conn)
+		// A server that takes no more lets them wait.
+		if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+			return err
+		}
 		if _, err := io.WriteString(conn, "GET "+starsPath+" HTTP/1.1\r\nHost: "+o.addr+"\r\n\r\n"); err != nil {
 			return err
 		}
@@ -189,7 +196,7 @@ func reportIdle(r *record) section {
 	}
 	t.Title = "Caddy, live after a garbage collection:"
 	rest.Title = "All systems, memory of the processes (Pss), garbage and free memory included:"
-	s.Text = `Connections that have had one request and stay open, beyond 100 that each process had before. Of few connections, the figures
+	s.Text = `Connections that have had one request and stay open, beyond 100 that each Caddy had before. Of few connections, the figures
 are those of what a process does besides.`
 	s.Tables = []table{t, rest}
 	s.Pictures = []picture{{"idle", linearPicture("Heap and stack bytes of an idle connection, by their number", "B", bars)}}

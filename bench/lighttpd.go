@@ -40,6 +40,6 @@ $SERVER["socket"] == "%s" {
 	ssl.engine = "enable"
 	ssl.pemfile = "%s"
 }
-%s`, l.host, at[0], l.site.dir, descriptors, descriptors*3/4, address(l.host, at[1]), l.site.certificate, &proxies)
+%s`, l.host, at[0], l.site.dir, descriptors, descriptors/2, address(l.host, at[1]), l.site.certificate, &proxies)
 	return []string{"lighttpd", "-D", "-f", file}, os.WriteFile(file, []byte(text), 0o600)
 }}

@@ -92,7 +92,7 @@ func command(ctx context.Context, args []string) error {
 	s.command = strings.Join(append([]string{"go run ./bench"}, args...), " ")
 	r, err := measure(ctx, s)
 	if err != nil {
-		return err
+		return errors.Join(err, r.rescue())
 	}
 	if err := r.write(s.out); err != nil {
 		return err

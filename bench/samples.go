@@ -5,6 +5,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"log"
 	"math"
 	"os"
 	"path/filepath"
@@ -103,6 +104,19 @@ func (r *record) write(dir string) error {
 		return err
 	}
 	return os.WriteFile(filepath.Join(dir, samplesFile), append(oneLine(text), '\n'), 0o600)
+}
+
+// rescue saves what a run measured before it failed, beside no results.
+func (r *record) rescue() error {
+	if r == nil || len(r.Rows) == 0 {
+		return nil
+	}
+	dir, err := os.MkdirTemp("", "bench-failed")
+	if err != nil {
+		return err
+	}
+	log.Printf("what was measured is in %s", dir)
+	return r.write(dir)
 }
 
 // oneLine puts the values of each series on one line.

@@ -157,6 +157,9 @@ func sent(counted map[string]tally) string {
 	return strings.Join(names, "; ")
 }
 
+// shortly leaves out of a picture's labels what goes without saying.
+var shortly = strings.NewReplacer(", "+asItComes, "", "`", "", ", MTU 1500", "", buffered, "auto, 1 MiB", auto, "auto")
+
 func reportLarge(r *record) section {
 	var s section
 	s.Text = `One connection downloads a file of 100 MiB, again and again. "Other servers" have their own configuration: HAProxy serves no
@@ -175,7 +178,7 @@ the file is from strace, over loopback.`
 			t.add(kase, system, number(median(rate)/(1<<20)), quartiles(r.beside(7, kase, system, bytesMeasure)),
 				twoDigits(median(cost)), quartiles(r.beside(7, kase, system, gigabyteMeasure)), r.Notes[namesMeasure+" "+local+" "+system])
 			if system == auto || system == buffered {
-				bars = append(bars, bar{kase + ": " + system, r.beside(7, kase, system, bytesMeasure)})
+				bars = append(bars, bar{shortly.Replace(kase + ": " + system), r.beside(7, kase, system, bytesMeasure)})
 			}
 		}
 	}

@@ -34,8 +34,8 @@ type bar struct {
 // The pictures, in pixels.
 const (
 	pictureWidth  = 860
-	plotLeft      = 350
-	plotWidth     = 420
+	plotLeft      = 375
+	plotWidth     = 400
 	plotTop       = 50
 	lineHeight    = 26
 	pictureMargin = 34

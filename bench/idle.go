@@ -1,0 +1,214 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+)
+
+const (
+	heapMeasure      = "heap bytes a connection"
+	stackMeasure     = "stack bytes a connection"
+	goroutineMeasure = "goroutines a connection"
+	memoryMeasure    = "bytes of memory a connection"
+)
+
+// measureIdle opens more and more connections, each of which has had a request, and
+// asks what they take. Each time is a fresh process.
+func measureIdle(ctx context.Context, b *bench) error {
+	var caddys []contender
+	for _, system := range []string{stock, auto, on, off} {
+		caddys = append(caddys, contender{system: system})
+	}
+	err := rounds(ctx, b.few(5, 1), caddys, func(c contender) error {
+		return b.fresh(ctx, caddyServer([]seat{{plain, c.system, caddySite{wrapper: wrappers[c.system], directives: "echo_payload"}}}))
+	})
+	if err != nil {
+		return err
+	}
+	for _, s := range []server{nginxServer, haproxyServer, apacheServer, lighttpdServer} {
+		if b.without(s.name) {
+			continue
+		}
+		if err := b.fresh(ctx, s); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+	}
+	return nil
+}
+
+// footprint is what a process takes for all of its connections.
+type footprint struct{ heap, stack, goroutines, memory float64 }
+
+// fresh starts a server, opens connections and measures what each takes.
+func (b *bench) fresh(ctx context.Context, s server) error {
+	l, err := b.start(ctx, plan{host: loopbackHost, servers: []server{s}})
+	if err != nil {
+		return err
+	}
+	defer l.end()
+	c := l.contenders[plain][0]
+	open := opened{addr: c.addr}
+	defer open.close()
+	isCaddy := s.name == "Caddy"
+	if isCaddy {
+		// What is allocated once for all is allocated by these.
+		if err := open.until(ctx, 100); err != nil {
+			return err
+		}
+	}
+	before, err := l.footprint(ctx, c, isCaddy)
+	if err != nil {
+		return err
+	}
+	first := len(open.conns)
+	for _, count := range []int{10, 100, 1000, b.few(10_000, 2000)} {
+		if err := open.until(ctx, first+count); err != nil {
+			return err
+		}
+		after, err := l.footprint(ctx, c, isCaddy)
+		if err != nil {
+			return err
+		}
+		kase, n := humanize.Comma(int64(count)), float64(count)
+		b.add(6, kase, c.system, memoryMeasure, (after.memory-before.memory)/n)
+		if isCaddy {
+			b.add(6, kase, c.system, heapMeasure, (after.heap-before.heap)/n)
+			b.add(6, kase, c.system, stackMeasure, (after.stack-before.stack)/n)
+			b.add(6, kase, c.system, goroutineMeasure, (after.goroutines-before.goroutines)/n)
+		}
+	}
+	return nil
+}
+
+func (l *lineup) footprint(ctx context.Context, c contender, isCaddy bool) (f footprint, err error) {
+	if !isCaddy {
+		return footprint{memory: c.process.memory()}, nil
+	}
+	// What a sync.Pool holds survives one collection.
+	if _, err := l.ask(ctx, "/debug/pprof/heap?gc=1"); err != nil {
+		return f, err
+	}
+	heap, err := l.ask(ctx, "/debug/pprof/heap?gc=1&debug=1")
+	if err != nil {
+		return f, err
+	}
+	goroutines, err := l.ask(ctx, "/debug/pprof/goroutine?debug=1")
+	if err != nil {
+		return f, err
+	}
+	f.memory = c.process.memory()
+	for _, found := range []struct {
+		in, pattern string
+		to          *float64
+	}{
+		{heap, `# HeapAlloc = (\d+)`, &f.heap},
+		{heap, `# Stack = (\d+)`, &f.stack},
+		{goroutines, `goroutine profile: total (\d+)`, &f.goroutines},
+	} {
+		if *found.to, err = figure(found.in, found.pattern); err != nil {
+			return f, err
+		}
+	}
+	return f, nil
+}
+
+// opened are connections that have had one request and are kept.
+type opened struct {
+	addr   string
+	conns  []net.Conn
+	reader *bufio.Reader
+}
+
+func (o *opened) until(ctx context.Context, count int) error {
+	if o.reader == nil {
+		o.reader = bufio.NewReader(nil)
+	}
+	var dialer net.Dialer
+	for len(o.conns) < count {
+		conn, err := dialer.DialContext(ctx, "tcp", o.addr)
+		if err != nil {
+			return err
+		}
+		o.conns = append(o.conns, conn)
+		// A server that takes no more lets them wait.
+		if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+			return err
+		}
+		if _, err := io.WriteString(conn, "GET "+starsPath+" HTTP/1.1\r\nHost: "+o.addr+"\r\n\r\n"); err != nil {
+			return err
+		}
+		o.reader.Reset(conn)
+		resp, err := http.ReadResponse(o.reader, nil)
+		if err != nil {
+			return err
+		}
+		n, err := io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+		if err != nil || n != int64(len(stars)) {
+			return fmt.Errorf("%d of %d bytes: %w", n, len(stars), err)
+		}
+	}
+	return nil
+}
+
+func (o *opened) close() {
+	for _, conn := range o.conns {
+		conn.Close()
+	}
+}
+
+// memoryBar is how many bytes more than stock Caddy's a connection may take.
+const memoryBar = 256
+
+func reportIdle(r *record) section {
+	var s section
+	t := newTable("idle connections", "system", "heap, bytes each", "stacks, bytes each", "goroutines each", "heap and stacks more than stock", "ratio", "bar")
+	rest := newTable("idle connections", "system", "memory, bytes each")
+	var bars []bar
+	for _, kase := range r.cases(6) {
+		base := held(r, kase, stock)
+		for _, system := range r.systems(6, kase) {
+			rest.add(kase, system, number(median(r.of(6, kase, system, memoryMeasure))))
+			if len(r.of(6, kase, system, heapMeasure)) == 0 {
+				continue
+			}
+			sum := held(r, kase, system)
+			judged := "–"
+			if system != stock {
+				judged = s.atMost("6, `"+system+"`: bytes more for each of "+kase+" idle connections", sum-base, memoryBar)
+			}
+			t.add(kase, system, number(median(r.of(6, kase, system, heapMeasure))), number(median(r.of(6, kase, system, stackMeasure))),
+				twoDigits(median(r.of(6, kase, system, goroutineMeasure))), signed(sum-base), twoDigits(sum/base), judged)
+			if strings.HasPrefix(kase, "10,") || strings.HasPrefix(kase, "1,") {
+				bars = append(bars, bar{kase + ", " + system, []float64{sum}})
+			}
+		}
+	}
+	t.Title = "Caddy, live after a garbage collection:"
+	rest.Title = "All systems, memory of the processes (Pss), garbage and free memory included:"
+	s.Text = `Connections that have had one request and stay open, beyond 100 that each Caddy had before. Of few connections, the figures
+are those of what a process does besides.`
+	s.Tables = []table{t, rest}
+	s.Pictures = []picture{{"idle", linearPicture("Heap and stack bytes of an idle connection, by their number", "B", bars)}}
+	return s
+}
+
+// held is the median of the heap's and the stacks' bytes of a connection together.
+func held(r *record, kase, system string) float64 {
+	heap, stack := r.of(6, kase, system, heapMeasure), r.of(6, kase, system, stackMeasure)
+	sums := make([]float64, len(heap))
+	for i := range sums {
+		sums[i] = heap[i] + stack[i]
+	}
+	return median(sums)
+}

@@ -1,0 +1,275 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/caddy-sockopt/caddy-sockopt/socket"
+)
+
+// The protocols of the clients that behave.
+const (
+	overPlain = "HTTP/1.1"
+	overTLS   = "HTTP/1.1 over TLS"
+	overHTTP2 = "HTTP/2 over TLS"
+)
+
+var protocols = []struct {
+	name string
+	work
+}{{overPlain, plain}, {overTLS, secure}, {overHTTP2, secure}}
+
+const (
+	allSystems      = ", all systems"
+	counting        = ", counted"
+	callsMeasure    = "system calls a request"
+	setMeasure      = "setsockopt a request"
+	sentMeasure     = "segments to the server a request"
+	receivedMeasure = "segments from the server a request"
+	namesMeasure    = "calls"
+)
+
+var (
+	caddySystems = []string{stock, auto, stockAgain, on, off}
+	otherSystems = []string{stock, auto, "nginx", "HAProxy", "Apache httpd", lighttpd, paste}
+)
+
+// measureKeepAlive has clients ask that send each request in one piece, over
+// connections that stay.
+func measureKeepAlive(ctx context.Context, b *bench) error {
+	for _, p := range protocols {
+		ask := func(kase string) func(c contender) error {
+			return func(c contender) error {
+				l, err := b.ask(ctx, p.name, c)
+				if err == nil {
+					b.add(4, kase, c.system, rateMeasure, l.rate())
+					b.add(4, kase, c.system, costMeasure, l.cost())
+				}
+				return err
+			}
+		}
+		pairs := b.pairs
+		if p.name == overPlain {
+			pairs *= 2 // the bar is here
+		}
+		if err := rounds(ctx, b.few(pairs, 1), b.lineup.pick(p.work, caddySystems...), ask(p.name)); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+		others := b.lineup.pick(p.work, otherSystems...)
+		if err := rounds(ctx, b.few(4, 1), others, ask(p.name+allSystems)); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+		for _, c := range b.lineup.pick(p.work, append([]string{stock, auto, on, off}, otherSystems[2:]...)...) {
+			if err := b.count(ctx, p.name, c); err != nil {
+				return fmt.Errorf("%s: %s: counting: %w", p.name, c.system, err)
+			}
+		}
+	}
+	c, _ := b.lineup.find(plain, auto)
+	return b.profile(ctx, "keep-alive", c, starsPath)
+}
+
+func (b *bench) ask(ctx context.Context, protocol string, c contender) (load, error) {
+	if protocol == overHTTP2 {
+		return b.h2load(ctx, c, starsPath, atOnce)
+	}
+	return b.wrk(ctx, c, starsPath, atOnce)
+}
+
+// count counts what a request takes: first the segments, then the system calls under
+// strace, which slows the server.
+func (b *bench) count(ctx context.Context, protocol string, c contender) error {
+	const connections, warmUp = 5, 20
+	requests := b.few(100, 20)
+	clients := make([]*client, connections)
+	for i := range clients {
+		clients[i] = newClient(b.site, c, protocol == overHTTP2)
+		defer clients[i].CloseIdleConnections()
+	}
+	ask := func(each int) error {
+		for range each { // in turn, so that each connection has long parked
+			for _, cl := range clients {
+				if err := cl.get(ctx, c.url(starsPath), len(stars)); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	if err := ask(warmUp); err != nil {
+		return err
+	}
+	var before, after segments
+	if err := before.count(clients); err != nil {
+		return err
+	}
+	if err := ask(requests); err != nil {
+		return err
+	}
+	if err := after.count(clients); err != nil {
+		return err
+	}
+	counted, err := b.trace(ctx, c.process, func() error { return ask(requests) })
+	if err != nil {
+		return err
+	}
+	all := float64(connections * requests)
+	kase := protocol + counting
+	calls := 0.0
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(counted)) {
+		calls += counted[name].calls
+		if share := counted[name].calls / all; share >= .05 {
+			names = append(names, fmt.Sprintf("%s %.2f", name, share))
+		}
+	}
+	b.add(4, kase, c.system, callsMeasure, calls/all)
+	b.add(4, kase, c.system, setMeasure, counted["setsockopt"].calls/all)
+	b.add(4, kase, c.system, sentMeasure, float64(after.sent-before.sent)/all)
+	b.add(4, kase, c.system, receivedMeasure, float64(after.received-before.received)/all)
+	b.Notes[namesMeasure+" "+kase+" "+c.system] = strings.Join(names, ", ")
+	return nil
+}
+
+// segments are what the clients' connections have had.
+type segments struct{ sent, received int }
+
+func (s *segments) count(clients []*client) error {
+	for _, cl := range clients {
+		if cl.dialed != 1 {
+			return errors.New("the server closed a connection")
+		}
+		info, err := socket.Info(cl.tcp)
+		if err != nil {
+			return err
+		}
+		s.sent += int(info.Segs_out)
+		s.received += int(info.Segs_in)
+	}
+	return nil
+}
+
+// client asks over one connection, and sends each request in one piece.
+type client struct {
+	*http.Transport
+	tcp    *net.TCPConn
+	dialed int
+	buffer []byte
+}
+
+func newClient(s *site, c contender, http2 bool) *client {
+	cl := &client{buffer: make([]byte, 256<<10)}
+	cl.Transport = &http.Transport{
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			var dialer net.Dialer
+			conn, err := dialer.DialContext(ctx, network, c.addr)
+			if err != nil {
+				return nil, err
+			}
+			cl.tcp = conn.(*net.TCPConn)
+			cl.dialed++
+			return conn, nil
+		},
+		TLSClientConfig:    &tls.Config{RootCAs: s.roots, MinVersion: tls.VersionTLS12},
+		ForceAttemptHTTP2:  http2,
+		MaxConnsPerHost:    1,
+		DisableCompression: true,
+	}
+	return cl
+}
+
+// get fetches what is size bytes long.
+func (cl *client) get(ctx context.Context, url string, size int) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := cl.RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	// The body's own WriteTo would take a smaller buffer.
+	n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{resp.Body}, cl.buffer)
+	if err == nil && (n != int64(size) || resp.StatusCode != http.StatusOK) {
+		err = fmt.Errorf("%s, and %d of %d bytes", resp.Status, n, size)
+	}
+	return err
+}
+
+const (
+	keepAliveBar = .99
+	// aCount is what counts in a table of two digits.
+	aCount = .01
+)
+
+func reportKeepAlive(r *record) section {
+	var s section
+	s.Text = `Over ` + fmt.Sprint(atOnce) + ` connections that stay, wrk, and h2load for HTTP/2 with 4 requests at once over each, ask for 10,000 ` + "`*`" + `, each request
+in one piece. "` + stockAgain + `" is a second port without the plugin: the noise of this machine. System calls are those on sockets,
+under strace; segments are the kernel's count (TCP_INFO) without it; both of 500 requests over 5 connections that have had 20 each.
+Caddy makes the payload, the other servers read it from a file, HAProxy has it in memory.`
+	for _, p := range protocols {
+		paired := newTable("Caddy", "req/s", "ratio to stock, quartiles of the pairs", "bar", "CPU µs a request", "ratio to stock, quartiles")
+		paired.Title = p.name + ":"
+		var bars []bar
+		for _, system := range r.systems(4, p.name) {
+			rate, cost := r.of(4, p.name, system, rateMeasure), r.of(4, p.name, system, costMeasure)
+			ratio := r.beside(4, p.name, system, rateMeasure)
+			judged := "–"
+			if system == auto && p.name == overPlain {
+				judged = s.atLeast("4, `quickack auto`: requests a second over "+p.name+", of stock Caddy's", median(ratio), keepAliveBar)
+			}
+			paired.add(system, number(median(rate)), quartiles(ratio), judged, number(median(cost)), quartiles(r.beside(4, p.name, system, costMeasure)))
+			if system != stock {
+				bars = append(bars, bar{system, ratio})
+			}
+		}
+		name := strings.ToLower(strings.NewReplacer("/", "-", " ", "-", ".", "").Replace(p.name))
+		s.Pictures = append(s.Pictures, picture{name, spreadPicture("Requests a second over "+p.name+", divided by stock Caddy's of the same round", keepAliveBar, bars)})
+		s.Tables = append(s.Tables, paired, allTable(r, 4, p.name+allSystems, "req/s"), countedTable(r, &s, p.name))
+	}
+	s.Profile = r.Notes["keep-alive"]
+	return s
+}
+
+// allTable shows all systems side by side.
+func allTable(r *record, row int, kase, unit string) table {
+	t := newTable("system", unit, "CPU µs each")
+	for _, system := range r.systems(row, kase) {
+		t.add(system, number(median(r.of(row, kase, system, rateMeasure))), number(median(r.of(row, kase, system, costMeasure))))
+	}
+	t.Title = kase + ":"
+	return t
+}
+
+// countedTable shows what a request takes, and holds quickack auto to the bar over
+// plain HTTP.
+func countedTable(r *record, s *section, protocol string) table {
+	kase := protocol + counting
+	t := newTable("system", "system calls", "setsockopt", "segments to the server", "segments from it", "bar", "the calls")
+	t.Title = protocol + ", for each request:"
+	of := func(system, measure string) float64 { return median(r.of(4, kase, system, measure)) }
+	for _, system := range r.systems(4, kase) {
+		judged := "–"
+		if system == auto && protocol == overPlain {
+			calls := of(system, callsMeasure) - of(stock, callsMeasure)
+			segments := of(system, sentMeasure) + of(system, receivedMeasure) - of(stock, sentMeasure) - of(stock, receivedMeasure)
+			judged = s.atMost("4, `quickack auto`: system calls more than stock Caddy's, a request", calls, aCount) + "; " +
+				s.atMost("4, `quickack auto`: segments more than stock Caddy's, a request", segments, aCount)
+		}
+		t.add(system, twoDigits(of(system, callsMeasure)), twoDigits(of(system, setMeasure)), twoDigits(of(system, sentMeasure)),
+			twoDigits(of(system, receivedMeasure)), judged, r.Notes[namesMeasure+" "+kase+" "+system])
+	}
+	return t
+}

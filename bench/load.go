@@ -1,0 +1,97 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"time"
+)
+
+// load is what a load generator did, and what it cost the server.
+type load struct {
+	requests, bytes float64
+	seconds         float64
+	cpu             float64 // seconds of the server's
+}
+
+func (l load) rate() float64 { return l.requests / l.seconds }
+
+// cost is the server's microseconds of CPU time for each request.
+func (l load) cost() float64 { return 1e6 * l.cpu / l.requests }
+
+//go:embed wrk.lua
+var wrkScript []byte
+
+// wrk asks for path over some connections at once, until the window is over.
+func (b *bench) wrk(ctx context.Context, c contender, path string, connections int, more ...string) (load, error) {
+	script := filepath.Join(b.dir, "wrk.lua")
+	if err := os.WriteFile(script, wrkScript, 0o600); err != nil {
+		return load{}, err
+	}
+	args := append([]string{"--threads=1", fmt.Sprintf("--connections=%d", connections), "--duration=1h", "--timeout=10s", "--script=" + script}, more...)
+	cmd := program(ctx, "wrk", append(args, c.url(path))...)
+	var printed bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &printed, &printed
+	before := c.process.cpu()
+	if err := cmd.Start(); err != nil {
+		return load{}, err
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(b.window()):
+	}
+	// It takes whole seconds only, but reports when it is interrupted, too.
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		return load{}, err
+	}
+	if err := cmd.Wait(); err != nil {
+		return load{}, fmt.Errorf("%s: %w: %s", cmd, err, &printed)
+	}
+	l := load{cpu: c.process.cpu() - before}
+	var microseconds, failed float64
+	_, summary, _ := bytes.Cut(printed.Bytes(), []byte("SUMMARY "))
+	if _, err := fmt.Sscan(string(summary), &l.requests, &l.bytes, &microseconds, &failed); err != nil {
+		return load{}, fmt.Errorf("%s: %w: %s", cmd, err, &printed)
+	}
+	l.seconds = microseconds / 1e6
+	if l.requests == 0 || failed > 0 {
+		return load{}, fmt.Errorf("%s: %.0f requests failed: %s", cmd, failed, &printed)
+	}
+	return l, nil
+}
+
+// h2load asks over some HTTP/2 connections at once.
+func (b *bench) h2load(ctx context.Context, c contender, path string, connections int) (load, error) {
+	args := []string{"--threads=1", fmt.Sprintf("--clients=%d", connections), "--max-concurrent-streams=4", c.url(path)}
+	before := c.process.cpu()
+	text, err := output(ctx, b.dir, "h2load", append([]string{fmt.Sprintf("--requests=%d", b.few(8000, 200))}, args...)...)
+	if err != nil {
+		return load{}, err
+	}
+	l := load{cpu: c.process.cpu() - before}
+	if l.requests, err = figure(text, `requests: .* (\d+) succeeded, 0 failed, 0 errored, 0 timeout`); err != nil {
+		return load{}, err
+	}
+	if _, err = figure(text, `Application protocol: h(2)`); err != nil {
+		return load{}, err
+	}
+	rate, err := figure(text, `finished in .*, (\S+) req/s`)
+	l.seconds = l.requests / rate
+	return l, err
+}
+
+// figure returns the number that the pattern's group finds in an output.
+func figure(text, pattern string) (float64, error) {
+	match := regexp.MustCompile(pattern).FindStringSubmatch(text)
+	if match == nil {
+		return 0, fmt.Errorf("no %q in:\n%s", pattern, text)
+	}
+	return strconv.ParseFloat(match[1], 64)
+}

@@ -1,0 +1,163 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	_ "embed"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"text/template"
+	"time"
+
+	"github.com/dustin/go-humanize"
+)
+
+const resultsFile = "RESULTS.md"
+
+// section is what a row reports.
+type section struct {
+	Number   int
+	Title    string
+	Text     string
+	Tables   []table
+	Pictures []picture
+	Profile  string
+	Verdicts []verdict
+}
+
+// verdict is how a figure compares with its bar.
+type verdict struct {
+	What, Got, Bar string
+	Met            bool
+}
+
+func (v verdict) String() string {
+	if v.Met {
+		return v.Bar + ": met"
+	}
+	return v.Bar + ": **missed**"
+}
+
+// atLeast holds a figure to a bar and returns the table's cell.
+func (s *section) atLeast(what string, got, bar float64) string {
+	return s.judge(verdict{what, number(got), "≥ " + number(bar), got >= bar})
+}
+
+// atMost is atLeast for a figure that may not be more.
+func (s *section) atMost(what string, got, bar float64) string {
+	return s.judge(verdict{what, signed(got), "≤ " + number(bar), got <= bar})
+}
+
+func (s *section) judge(v verdict) string {
+	s.Verdicts = append(s.Verdicts, v)
+	return v.String()
+}
+
+// table is a table in Markdown.
+type table struct {
+	Title string
+	lines []string
+}
+
+func newTable(header ...string) table {
+	var t table
+	t.add(header...)
+	t.add(slices.Repeat([]string{"---"}, len(header))...)
+	return t
+}
+
+func (t *table) add(cells ...string) {
+	t.lines = append(t.lines, "| "+strings.Join(cells, " | ")+" |")
+}
+
+func (t table) String() string { return strings.Join(t.lines, "\n") }
+
+//go:embed results.md.tmpl
+var resultsTemplate string
+
+// report writes RESULTS.md and the pictures into dir.
+func report(r *record, dir string) error {
+	var sections []section
+	for _, row := range rows {
+		if !slices.Contains(r.Rows, row.number) {
+			continue
+		}
+		s := row.report(r)
+		s.Number, s.Title = row.number, row.title
+		sections = append(sections, s)
+		for _, p := range s.Pictures {
+			if err := os.WriteFile(filepath.Join(dir, p.File()), p.svg, 0o600); err != nil {
+				return err
+			}
+		}
+	}
+	var text bytes.Buffer
+	err := template.Must(template.New("").Parse(resultsTemplate)).Execute(&text, struct {
+		*record
+		Took     time.Duration
+		Sections []section
+	}{r, time.Duration(r.Seconds) * time.Second, sections})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, resultsFile), text.Bytes(), 0o600)
+}
+
+// number writes a figure with three or more digits.
+func number(v float64) string {
+	switch size := math.Abs(v); {
+	case math.IsNaN(v):
+		return "–"
+	case size >= 10_000:
+		return humanize.Comma(int64(math.Round(v)))
+	case size >= 100:
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	case size >= 10:
+		return strconv.FormatFloat(v, 'f', 1, 64)
+	case v == math.Trunc(v):
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	}
+	return strconv.FormatFloat(v, 'g', 3, 64)
+}
+
+func twoDigits(v float64) string {
+	if math.IsNaN(v) {
+		return "–"
+	}
+	return strings.Replace(strconv.FormatFloat(v, 'f', 2, 64), "-0.00", "0.00", 1)
+}
+
+func signed(v float64) string {
+	if math.Abs(v) < 10 {
+		return twoDigits(v)
+	}
+	return fmt.Sprintf("%+.0f", v)
+}
+
+// quartiles writes the first, the second and the third, which is the spread.
+func quartiles(values []float64) string {
+	if len(values) == 0 {
+		return "–"
+	}
+	return twoDigits(quantile(values, .25)) + " / " + ratio(median(values)) + " / " + twoDigits(quantile(values, .75))
+}
+
+// ratio has three digits, so that a bar of two is told from what rounds to it.
+func ratio(v float64) string { return strconv.FormatFloat(v, 'f', 3, 64) }
+
+// duration writes seconds with three digits.
+func duration(seconds float64) string {
+	d := time.Duration(seconds * float64(time.Second))
+	for _, unit := range []time.Duration{time.Second, time.Millisecond, time.Microsecond} {
+		if d >= unit {
+			return d.Round(unit / 100).String()
+		}
+	}
+	return d.String()
+}

@@ -22,9 +22,12 @@ import (
 // where it is not, Caddy puts it first. It must also be placed before
 // "proxy_protocol" and "http_redirect". Behind one of them the options are set
 // all the same, but quickack auto and on and metrics have no effect, which is
-// logged. Unix
-// sockets are left untouched. HTTP/3 runs over UDP and never meets a listener
-// wrapper.
+// logged. Unix sockets are left untouched. HTTP/3 runs over UDP and never meets a
+// listener wrapper.
+//
+// Options that connections come with, from Go or from the listening socket, are
+// left out. For that a listening socket without MPTCP is set to the options of the
+// accept phase as well.
 //
 // An option that the kernel refuses on one connection is counted and logged at
 // a bounded rate; the connection goes on without it. What is set on a listening

@@ -17,6 +17,7 @@
 //	command_probe.go
 //	             the command "caddy sockopt probe"
 //	listener.go  the listener wrapper, caddy.listeners.sockopt
+//	handed.go    what accepted connections come with, and need not be given
 //	transport.go the transport to backends, http.reverse_proxy.transport.sockopt
 //	outfit.go    sets options on a connection, for both
 //	handler.go   options for a route's requests, http.handlers.sockopt

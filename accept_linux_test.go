@@ -1,0 +1,45 @@
+package sockopt
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestAcceptCounts counts the calls of setsockopt(2) that ten options take: all for
+// the first connections, and then those that a connection does not come with.
+func TestAcceptCounts(t *testing.T) {
+	const (
+		connections = inTheMaking + 101 // one of them to learn from
+		byStock     = 5                 // Go's own
+		all         = 12                // of dscp and ttl, IPv4 and IPv6 have each their own
+	)
+	for _, test := range []struct {
+		name, godebug string
+		given, left   int
+	}{
+		{"listening with MPTCP", "multipathtcp=2", 5, 7},
+		{"listening without", "multipathtcp=0", 10, 2},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Setenv("GODEBUG", test.godebug)
+			var l lineup
+			stock := l.add(t, wrapStock, protocolPlain, "echo_payload")
+			ten := l.add(t, wrapping{"sockopt", "sockopt {\n" + strings.Join(tenOptions, "\n") + "\n}"}, protocolPlain, "echo_payload")
+			system := l.record(t, "setsockopt", func(t *testing.T) {
+				for _, c := range l.contenders {
+					for range connections {
+						client := c.dial(t)
+						client.ask(t, client.send)
+						require.NoError(t, client.tcp.Close())
+					}
+				}
+			})
+			count := func(c contender) int { return len(system.like(`^setsockopt\(` + c.onServer(t))) }
+			require.Equal(t, byStock*connections, count(stock))
+			require.Equal(t, (byStock+test.left)*connections+(all-test.left)*(inTheMaking+1)+test.given, count(ten))
+			t.Logf("ten options take %d calls of setsockopt more than stock Caddy's %d", test.left, byStock)
+		})
+	}
+}

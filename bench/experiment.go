@@ -75,7 +75,7 @@ func httperf(ctx context.Context, c contender, requests int, how string) (rate f
 // ab returns no rate, zero, where the server and ab wait for each other: Paste
 // doesn't answer HTTP/1.0 with keep-alive, as ab -k wants it.
 func ab(ctx context.Context, c contender, requests int) (rate float64, err error) {
-	cmd := program(ctx, "ab", fmt.Sprint("-n", requests), "-k", "-s2", c.url(starsPath))
+	cmd := program(ctx, "ab", fmt.Sprint("-n", requests), "-k", "-s1", c.url(starsPath))
 	printed, err := cmd.CombinedOutput()
 	text := string(printed)
 	if err != nil && strings.Contains(text, "timeout specified has expired") {

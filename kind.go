@@ -1,6 +1,7 @@
 package sockopt
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -13,8 +14,9 @@ import (
 
 // kind is a way to write the values of an option.
 type kind[T any] struct {
-	// want says what a value looks like, for errors and tables.
-	want string
+	// want says what a value looks like, for errors and tables; wantJSON where that
+	// is another in JSON.
+	want, wantJSON string
 
 	// parse reads a value from the Caddyfile, text writes it again.
 	parse func(text string) (T, error)
@@ -37,11 +39,12 @@ type kind[T any] struct {
 // The kinds of the options in the table.
 var (
 	onOff = kind[bool]{
-		want:   "on or off",
-		parse:  func(text string) (bool, error) { return text == "on", oneOf(text, "on", "off") },
-		text:   onOrOff,
-		kernel: func(on bool) socket.Value { return socket.Value{Number: boolNumber(on)} },
-		show:   func(v socket.Value) string { return onOrOff(v.Number != 0) },
+		want:     "on or off",
+		wantJSON: wantBool,
+		parse:    func(text string) (bool, error) { return text == "on", oneOf(text, "on", "off") },
+		text:     onOrOff,
+		kernel:   func(on bool) socket.Value { return socket.Value{Number: boolNumber(on)} },
+		show:     func(v socket.Value) string { return onOrOff(v.Number != 0) },
 	}
 
 	ackModes = kind[socket.AckMode]{
@@ -96,6 +99,9 @@ var (
 
 	marks = numbers(0, math.MaxUint32, func(n Number) string { return fmt.Sprintf("%#x", int64(n)) })
 )
+
+// wantBool says what a switch looks like in JSON.
+const wantBool = "true or false"
 
 // nameLetters are what the names of the kernel's algorithms are made of.
 const nameLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
@@ -216,6 +222,7 @@ type field interface {
 
 	isSet(o *Options) bool
 	parse(o *Options, args []string) error
+	unmarshal(o *Options, text []byte) error // from JSON
 
 	// uses are the values that are named, as settings of option.
 	uses(o *Options, option socket.Option) []use
@@ -242,13 +249,18 @@ type mention struct{ place func(*Options) **bool }
 func (mention) want() string                       { return "" }
 func (mention) values() int                        { return 0 }
 func (mention) repeats() bool                      { return false }
-func (f mention) isSet(o *Options) bool            { return *f.place(o) != nil }
+func (f mention) isSet(o *Options) bool            { on := *f.place(o); return on != nil && *on }
 func (mention) uses(*Options, socket.Option) []use { return []use{{}} }
 func (mention) show(socket.Value) string           { return "" }
 
 func (f mention) parse(o *Options, _ []string) error {
 	*f.place(o) = new(true)
 	return nil
+}
+
+func (f mention) unmarshal(o *Options, text []byte) (err error) {
+	*f.place(o), err = decode[bool](text, wantBool)
+	return err
 }
 
 type fieldOf[T any] struct {
@@ -274,6 +286,11 @@ func (f fieldOf[T]) parse(o *Options, args []string) error {
 	}
 	*f.place(o) = &value
 	return nil
+}
+
+func (f fieldOf[T]) unmarshal(o *Options, text []byte) (err error) {
+	*f.place(o), err = decode[T](text, cmp.Or(f.kind.wantJSON, f.kind.want))
+	return err
 }
 
 func (f fieldOf[T]) uses(o *Options, option socket.Option) []use {

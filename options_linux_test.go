@@ -153,9 +153,9 @@ func TestRowsReachTheKernel(t *testing.T) {
 
 			require.Empty(t, c.warnings())
 			require.Empty(t, c.logged("info"))
-			_, config := c.api(http.MethodGet, listenerWrapper, "", "")
+			_, value := c.api(http.MethodGet, listenerWrapper+"/"+r.name, "", "")
 			again := new(Options)
-			require.NoError(t, json.Unmarshal([]byte(config), again))
+			require.NoError(t, json.Unmarshal(fmt.Appendf(nil, `{"%s":%s}`, r.name, value), again))
 			require.Equal(t, line+"\n", again.caddyfile())
 			active := activeListeners.now()
 			require.Len(t, active, 1)

@@ -120,9 +120,6 @@ func TestRows(t *testing.T) {
 				require.NoError(t, caddy.StrictUnmarshalJSON(fmt.Appendf(nil, `{"%s":%s}`, r.name, value), again))
 				require.Equal(t, o, again, value)
 			}
-			null := new(Options)
-			require.NoError(t, caddy.StrictUnmarshalJSON(fmt.Appendf(nil, `{"%s":null}`, r.name), null))
-			require.False(t, r.isSet(null), "null is unset")
 		})
 	}
 }

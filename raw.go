@@ -1,6 +1,7 @@
 package sockopt
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 
@@ -20,7 +21,29 @@ type RawOption struct {
 	Value *Number `json:"value"`
 }
 
-const wantRaw = "level, option and value, such as 6 18 30000"
+const (
+	wantRaw     = "level, option and value, such as 6 18 30000"
+	wantRawJSON = `{"level": 6, "option": 18, "value": 30000}`
+)
+
+// UnmarshalJSON reads the three numbers by their names.
+func (r *RawOption) UnmarshalJSON(b []byte) error {
+	places := map[string]**Number{"level": &r.Level, "option": &r.Option, "value": &r.Value}
+	err := eachMember(b, wantRawJSON, func(name string, value []byte) (err error) {
+		place, ok := places[name]
+		if !ok {
+			return fmt.Errorf("unknown %q in %s; it is not %s", name, b, wantRawJSON)
+		}
+		if *place, err = decode[Number](value, wantNumber); err != nil {
+			return fmt.Errorf("%s %w", name, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return r.check()
+}
 
 func (r RawOption) check() error {
 	for _, part := range []struct {
@@ -33,7 +56,7 @@ func (r RawOption) check() error {
 		{"value", r.Value, math.MinInt32, math.MaxInt32},
 	} {
 		if part.number == nil {
-			return fmt.Errorf("%s is missing", part.name)
+			return fmt.Errorf("%s is missing; raw takes %s", part.name, wantRaw)
 		}
 		if *part.number < part.least || *part.number > part.most {
 			return fmt.Errorf("%s %d is not from %d to %d", part.name, *part.number, part.least, part.most)
@@ -79,6 +102,22 @@ func (rawField) parse(o *Options, args []string) error {
 		return err
 	}
 	o.Raw = append(o.Raw, r)
+	return nil
+}
+
+func (rawField) unmarshal(o *Options, text []byte) error {
+	entries, err := decode[[]json.RawMessage](text, "a list such as ["+wantRawJSON+"]")
+	if err != nil {
+		return err
+	}
+	o.Raw = nil
+	for _, entry := range *entries {
+		var r RawOption
+		if err := r.UnmarshalJSON(entry); err != nil {
+			return err
+		}
+		o.Raw = append(o.Raw, r)
+	}
 	return nil
 }
 

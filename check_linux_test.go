@@ -39,10 +39,7 @@ func TestClampedValueIsAWarning(t *testing.T) {
 		t.Run(test.option, func(t *testing.T) {
 			limit, more := test.limit(t), test.more(t)
 			c, _ := serve(t, "sockopt"+block(test.option+" "+limit))
-			clamps := func() []entry {
-				return slices.DeleteFunc(c.warnings(), func(e entry) bool { return strings.HasSuffix(e.Message, " has no effect") })
-			}
-			require.Empty(t, clamps(), "the limit itself is not clamped")
+			require.Empty(t, c.clamps(), "the limit itself is not clamped")
 
 			status, answer := c.load("text/caddyfile", c.with("sockopt"+block(test.option+" "+more)))
 			require.Equal(t, http.StatusOK, status, answer)
@@ -51,10 +48,16 @@ func TestClampedValueIsAWarning(t *testing.T) {
 				Option:    test.option,
 				Requested: more,
 				Effective: limit,
-			}}, clamps())
+			}}, c.clamps())
 			require.Equal(t, test.clampedBy, latestEffect(t).ClampedBy)
 		})
 	}
+}
+
+// clamps are the warnings without those of what this system ignores.
+func (c *running) clamps() []entry {
+	c.t.Helper()
+	return slices.DeleteFunc(c.warnings(), func(e entry) bool { return strings.HasSuffix(e.Message, " has no effect") })
 }
 
 func always(text string) func(*testing.T) string { return func(*testing.T) string { return text } }

@@ -151,7 +151,7 @@ func TestRowsReachTheKernel(t *testing.T) {
 			require.Equal(t, onConn, kernel.of(t, conn), "on the accepted connection")
 			require.Equal(t, onListener, kernel.of(t, ln), "on the listening socket")
 
-			require.Empty(t, c.warnings())
+			require.Empty(t, c.clamps())
 			require.Empty(t, c.logged("info"))
 			_, value := c.api(http.MethodGet, listenerWrapper+"/"+r.name, "", "")
 			again := new(Options)

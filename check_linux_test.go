@@ -366,7 +366,7 @@ func TestFastOpenWithoutTheSysctl(t *testing.T) {
 	}{{"16", bits&serverBit == 0}, {"0", false}} {
 		c, _ := serve(t, "sockopt"+block("fastopen "+test.queue))
 		e := latestEffect(t)
-		require.EqualValues(t, test.queue, fmt.Sprint(*e.GetSockOpt))
+		require.Equal(t, test.queue, fmt.Sprint(*e.GetSockOpt))
 		if !test.inert {
 			require.Empty(t, e.NoEffect)
 			require.Empty(t, c.warnings())

@@ -110,7 +110,12 @@ func (h *handed) learn(conn net.Conn) {
 		return
 	}
 	left := slices.DeleteFunc(slices.Clone(h.all), func(s socket.Setting) bool {
-		return slices.Contains(h.given, s) && !slices.Contains(lacking, s)
+		return includes(h.given, s.Option) && !includes(lacking, s.Option)
 	})
 	h.left.Store(&left)
+}
+
+// includes reports whether one of settings is of the option.
+func includes(settings []socket.Setting, o socket.Option) bool {
+	return slices.ContainsFunc(settings, func(s socket.Setting) bool { return s.Option.Is(o) })
 }

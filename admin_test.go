@@ -149,7 +149,7 @@ func TestStatusHead(t *testing.T) {
 func TestCountersSurviveReloads(t *testing.T) {
 	c, _ := serve(t, "sockopt")
 	clients := newTraffic(c.addr)
-	clients.start()
+	clients.start(6)
 	connections := c.use(t).Counters.Connections
 	require.NotZero(t, connections)
 	load := func(lines string) {
@@ -197,7 +197,7 @@ func (c *running) settled(t *testing.T, count int) (listeners []activeUse) {
 func TestStatusDisturbsNobody(t *testing.T) {
 	c, _ := serve(t, "sockopt")
 	clients := newTraffic(c.addr)
-	clients.start()
+	clients.start(6)
 	var took []float64
 	for range 200 {
 		started := time.Now()

@@ -101,6 +101,9 @@ func spawn(t testing.TB, global, sites string, wrap ...string) *running {
 	c.pid = cmd.Process.Pid
 	t.Cleanup(func() {
 		c.stop(ended, cmd)
+		if strings.Contains(output.String(), "DATA RACE") {
+			t.Error("the race detector has found something")
+		}
 		if t.Failed() {
 			t.Logf("the output of %s:\n%s", args[0], output.String())
 		}

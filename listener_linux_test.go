@@ -618,25 +618,3 @@ func TestRedirectsBesideSockopt(t *testing.T) {
 		})
 	}
 }
-
-func TestServesAgainAfterRunningOutOfDescriptors(t *testing.T) {
-	addr := address(t)
-	caddy := spawn(t, wrappers("sockopt {\nnodelay off\n}"), "http://"+addr+" {\necho_payload 100\n}",
-		"sh", "-c", `ulimit -n 64; exec "$0" "$@"`)
-	var clients []net.Conn
-	for range 100 {
-		client, err := net.Dial("tcp", addr)
-		require.NoError(t, err)
-		defer client.Close()
-		clients = append(clients, client)
-	}
-	require.Eventually(t, func() bool { return strings.Contains(caddy.log(), "too many open files") }, patience, 10*time.Millisecond)
-	for _, client := range clients {
-		client.Close()
-	}
-	client, err := net.Dial("tcp", addr)
-	require.NoError(t, err)
-	defer client.Close()
-	require.NoError(t, client.SetDeadline(time.Now().Add(patience)))
-	ask(t, client, request)
-}

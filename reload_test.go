@@ -48,8 +48,8 @@ func TestReloadUnderLoad(t *testing.T) {
 			stock.addr, i, ours.addr, i)
 	}
 	c := run(t, global(0), sites(0))
-	stock.start()
-	ours.start()
+	stock.start(6)
+	ours.start(6)
 	for i := range 200 {
 		status, answer := c.load("text/caddyfile", config(c.dir, c.admin, global(i+1), sites(i+1)))
 		require.Equal(t, http.StatusOK, status, answer)
@@ -68,6 +68,7 @@ func TestReloadUnderLoad(t *testing.T) {
 // traffic is clients that send requests until they are stopped.
 type traffic struct {
 	addr    string
+	paths   []string // of the requests, in turn
 	going   sync.WaitGroup
 	stopped chan struct{}
 
@@ -77,8 +78,8 @@ type traffic struct {
 	err     atomic.Value // of the last one that broke, as text
 }
 
-func newTraffic(addr string) *traffic {
-	return &traffic{addr: addr, stopped: make(chan struct{})}
+func newTraffic(addr string, paths ...string) *traffic {
+	return &traffic{addr: addr, paths: append(paths, "/"), stopped: make(chan struct{})}
 }
 
 func (tr *traffic) String() string {
@@ -86,8 +87,8 @@ func (tr *traffic) String() string {
 		tr.served.Load(), tr.dropped.Load(), tr.broken.Load(), tr.err.Load())
 }
 
-func (tr *traffic) start() {
-	for i := range 6 {
+func (tr *traffic) start(clients int) {
+	for i := range clients {
 		tr.going.Go(func() { tr.client(i%2 == 0) })
 	}
 }
@@ -101,22 +102,22 @@ func (tr *traffic) client(keepAlive bool) {
 	transport := &http.Transport{DisableKeepAlives: !keepAlive}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, Timeout: patience}
-	for {
+	for i := 0; ; i++ {
 		select {
 		case <-tr.stopped:
 			return
 		default:
-			tr.request(client)
+			tr.request(client, tr.paths[i%len(tr.paths)])
 		}
 	}
 }
 
-func (tr *traffic) request(client *http.Client) {
+func (tr *traffic) request(client *http.Client, path string) {
 	answered := false
 	ctx := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{
 		GotFirstResponseByte: func() { answered = true },
 	})
-	err := get(ctx, client, "http://"+tr.addr)
+	err := get(ctx, client, "http://"+tr.addr+path)
 	switch {
 	case err == nil:
 		tr.served.Add(1)

@@ -2,6 +2,8 @@ package sockopt
 
 import (
 	"bufio"
+	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -120,20 +122,27 @@ func receive(r *bufio.Reader) error {
 	if err != nil {
 		return err
 	}
-	if len(body) != defaultEchoSize || strings.Trim(string(body), "*") != "" {
-		return fmt.Errorf("a wrong payload of %d bytes", len(body))
+	if resp.StatusCode != http.StatusOK || !bytes.Equal(stars, body) {
+		return fmt.Errorf("%w: status %s, %d bytes", errWrong, resp.Status, len(body))
 	}
 	return nil
 }
+
+// errWrong is what no fault may lead to: a whole response that is not the payload.
+var errWrong = errors.New("a wrong payload")
 
 func atEnd(r *bufio.Reader) error {
-	if _, err := r.ReadByte(); err != io.EOF {
-		return fmt.Errorf("instead of the end of the connection: %v", err)
+	switch b, err := r.ReadByte(); err {
+	case io.EOF:
+		return nil
+	case nil:
+		return fmt.Errorf("%w: %q after its end", errWrong, b)
+	default:
+		return fmt.Errorf("instead of the end of the connection: %w", err)
 	}
-	return nil
 }
 
-func TestStorm(t *testing.T) {
+func TestFaultStorm(t *testing.T) {
 	after := newCapture(t)
 	addr := address(t)
 	run(t, wrappers("sockopt {\nnodelay on\nrecv_buffer 64KiB\nsend_buffer 64KiB\n}\n"+after.directive),

@@ -1,0 +1,775 @@
+package sockopt
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// long is the longer form of the fault tests, with a million short connections and
+// more of everything else:
+//
+//	go test -count=1 -timeout=1h -run Fault . -long
+var long = flag.Bool("long", false, "the longer form of the fault tests")
+
+// ordeal is something that clients do to a Caddy.
+type ordeal struct {
+	name string
+
+	// clients is how many there are, in the shorter and in the longer form.
+	clients, longer int
+
+	// options are those of the listener, timeouts those of the server.
+	options, timeouts []string
+
+	// act has the clients do it. It returns when they are done, with an error where
+	// Caddy did something wrong.
+	act func(e *exposed, clients int) error
+
+	far bool // it needs a network namespace
+}
+
+var ordeals = []ordeal{
+	{
+		name: "accept storm with resets", clients: 4_000, longer: 200_000,
+		act: func(e *exposed, clients int) error { return e.behave(clients, 200, resets) },
+	},
+	{
+		name: "half-open peers", clients: 400, longer: 10_000,
+		timeouts: []string{"read_header 500ms", "read_body 500ms", "idle 500ms"},
+		act:      func(e *exposed, clients int) error { return e.behave(clients, 400, halfOpen) },
+	},
+	{
+		name: "slow readers", clients: 100, longer: 1_000,
+		options: []string{"send_buffer 64KiB"},
+		act:     slowReaders,
+	},
+	{
+		name: "large send buffers", clients: 32, longer: 128,
+		options: []string{"send_buffer 4MiB"},
+		act:     largeSendBuffers,
+	},
+	{
+		name: "short connections", clients: 5_000, longer: 1_000_000,
+		act: func(e *exposed, clients int) error { return e.behave(clients, 16, short) },
+	},
+	{
+		name: "peers that vanish", clients: 40, longer: 400,
+		options: []string{"user_timeout 1s", "keepalive_idle 1s", "keepalive_interval 1s", "keepalive_count 1"},
+		act:     vanish, far: true,
+	},
+}
+
+// TestFaults exposes Caddy to each ordeal, and to each while configurations are
+// loaded. Clients that behave get the whole payload all the while; in the end
+// nothing is left of the others.
+func TestFaults(t *testing.T) {
+	for _, o := range ordeals {
+		t.Run(o.name, func(t *testing.T) { o.test(t, false) })
+		t.Run(o.name+" while configurations are loaded", func(t *testing.T) { o.test(t, true) })
+	}
+}
+
+func (o ordeal) test(t *testing.T, loading bool) {
+	e := expose(t, o)
+	e.loading = loading
+	clients := o.clients
+	if *long {
+		clients = o.longer
+	}
+	good := newTraffic(e.addr, "/routed", "/proxied")
+	good.start(2)
+	done := make(chan error, 1)
+	go func() { done <- o.act(e, clients) }()
+	loads, err := e.loadUntil(t, done)
+	good.stop()
+	t.Logf("%d clients, %d of them cut by %d loads; clients that behave: %v", clients, e.cut.Load(), loads, good)
+
+	require.NoError(t, err)
+	require.Zero(t, good.broken.Load(), good)
+	require.Positive(t, good.served.Load())
+	require.Less(t, e.cut.Load(), int64(clients))
+	if !loading {
+		require.Zero(t, good.dropped.Load(), good)
+	}
+	e.requireRest(t)
+}
+
+// loadUntil loads one configuration after another, if it is to, until the clients are
+// done.
+func (e *exposed) loadUntil(t *testing.T, done <-chan error) (loads int, err error) {
+	for e.loading {
+		loads++
+		global, sites := e.config(loads)
+		status, answer := e.load("text/caddyfile", config(e.dir, e.admin, global, sites))
+		require.Equal(t, http.StatusOK, status, answer)
+		select {
+		case err = <-done:
+			return loads, err
+		default:
+		}
+	}
+	return loads, <-done
+}
+
+// allow makes an error none where it is a connection that ended before its time while
+// configurations are loaded: a server that stops waits for the grace period, and cuts
+// the connections that are left. What comes before the cut is right all the same.
+func (e *exposed) allow(err error) error {
+	for _, cut := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE} {
+		if e.loading && errors.Is(err, cut) {
+			e.cut.Add(1)
+			return nil
+		}
+	}
+	return err
+}
+
+// exposed is a Caddy in a process of its own, to which an ordeal happens.
+type exposed struct {
+	*running
+	ordeal
+	addr, backend string
+	cable         *far // where the ordeal needs one
+	before        holdings
+
+	loading bool         // configurations, all the while
+	cut     atomic.Int64 // connections that ended before their time for it
+}
+
+func expose(t *testing.T, o ordeal, wrap ...string) *exposed {
+	t.Helper()
+	e := &exposed{ordeal: o, addr: address(t), backend: serveStars(t)}
+	if o.far {
+		e.cable = newFar(t)
+	}
+	global, sites := e.config(0)
+	e.running = spawn(t, global, sites, wrap...)
+	rest := e.held()
+	e.warmUp(t)
+	e.awaitHeld(t, rest)
+	e.before = rest
+	e.before.heap = e.heap()
+	return e
+}
+
+// payloads of the site, in bytes.
+const (
+	largePayload = 1 << 20
+	hugePayload  = 16 << 20
+)
+
+// config is the configuration of a generation: each has other values.
+func (e *exposed) config(generation int) (global, sites string) {
+	_, port, _ := net.SplitHostPort(e.addr)
+	options := append([]string{
+		"nodelay on", "quickack auto", "metrics", fmt.Sprintf("dscp %d", generation%64), fmt.Sprintf("recv_buffer %dKiB", 64+generation%64),
+	}, e.options...)
+	beyond := ""
+	if e.cable != nil {
+		beyond = "handle /beyond {\nreverse_proxy " + e.cable.backend + " {\ntransport sockopt" +
+			block("socket"+block(e.options...)) + "\n}\n}\n"
+	}
+	global = "servers {\ntimeouts" + block(e.timeouts...) + "\nlistener_wrappers" + block("sockopt"+block(options...)) + "\n}"
+	sites = fmt.Sprintf(`http://:%s {
+	handle /large {
+		echo_payload %d
+	}
+	handle /huge {
+		echo_payload %d
+	}
+	handle /routed {
+		sockopt {
+			nodelay off
+			user_timeout %[4]ds
+		}
+		echo_payload
+	}
+	handle /proxied {
+		reverse_proxy %[5]s {
+			transport sockopt {
+				keepalive 100ms
+				socket {
+					metrics
+					user_timeout %[4]ds
+				}
+			}
+		}
+	}
+	handle {
+		echo_payload
+	}
+%[6]s}
+`, port, largePayload, hugePayload, 20+generation%10, e.backend, beyond)
+	return global, sites
+}
+
+// warmUp has Caddy do what it does for the first time.
+func (e *exposed) warmUp(t *testing.T) {
+	t.Helper()
+	for range 100 {
+		for _, path := range []string{"/", "/routed", "/proxied"} {
+			client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+			require.NoError(t, get(t.Context(), &client, "http://"+e.addr+path))
+		}
+	}
+}
+
+// holdings is what a process holds.
+type holdings struct {
+	goroutines, descriptors int
+	heap                    float64
+}
+
+// held returns what Caddy holds, but for its heap.
+func (c *running) held() holdings {
+	c.t.Helper()
+	_, profile := c.api(http.MethodGet, "/debug/pprof/goroutine?debug=1", "", "")
+	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", c.pid))
+	require.NoError(c.t, err)
+	return holdings{goroutines: goroutines(profile), descriptors: len(files)}
+}
+
+// goroutines counts those of a profile, but for what comes and goes without any client:
+// certmagic's after a start, and the two that write the profile itself.
+func goroutines(profile string) (count int) {
+	for stack := range strings.SplitSeq(profile, "\n\n") {
+		if strings.Contains(stack, "keepLockfileFresh") || strings.Contains(stack, "adminHandler") || strings.Contains(stack, "backgroundRead") {
+			continue
+		}
+		if _, after, ok := strings.Cut(stack, "goroutine profile: total "); ok {
+			_, stack, _ = strings.Cut(after, "\n")
+		}
+		alike := 0
+		_, _ = fmt.Sscan(stack, &alike)
+		count += alike
+	}
+	return count
+}
+
+// awaitHeld waits until Caddy holds no more goroutines and descriptors than before.
+func (c *running) awaitHeld(t *testing.T, before holdings) {
+	t.Helper()
+	var now holdings
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if now = c.held(); now.goroutines <= before.goroutines && now.descriptors <= before.descriptors {
+			return
+		}
+	}
+	_, stacks := c.api(http.MethodGet, "/debug/pprof/goroutine?debug=1", "", "")
+	t.Fatalf("left over: %d goroutines and %d descriptors, before there were %d and %d\n%s",
+		now.goroutines, now.descriptors, before.goroutines, before.descriptors, stacks)
+}
+
+// moreHeap is how much the heap of Caddy may have grown in an ordeal. Each of some
+// hundred connections that is not let go holds 8 KiB or more.
+const moreHeap = 2 << 20
+
+// requireRest waits until nothing is left of an ordeal. Then every connection that was
+// accepted has been closed, and Caddy still serves.
+func (e *exposed) requireRest(t *testing.T) {
+	t.Helper()
+	e.awaitHeld(t, e.before)
+	grown := e.heap() - e.before.heap
+	t.Logf("the heap has grown by %.0f bytes", grown)
+	require.LessOrEqual(t, grown, float64(moreHeap))
+
+	for _, labels := range []string{listenerLabel(t, e.addr), `address="` + e.backend + `",direction="dialed"`} {
+		opened, _ := e.metric("connections_total", labels)
+		require.Positive(t, opened, labels)
+		closed, _ := e.metric("rtt_seconds_count", labels)
+		require.Equal(t, opened, closed, "connections that were opened, and closed: %s", labels)
+	}
+	e.warmUp(t)
+	e.awaitHeld(t, e.before)
+	require.Empty(t, e.logged("error"))
+	require.NotContains(t, e.log(), "panic")
+}
+
+// behave has clients behave in turn, some at a time, and returns the first error.
+func (e *exposed) behave(clients, atOnce int, behaviours []behaviour) error {
+	turns := make(chan behaviour)
+	go func() {
+		defer close(turns)
+		for i := range clients {
+			turns <- behaviours[i%len(behaviours)]
+		}
+	}()
+	return together(atOnce, func(int) (failed error) {
+		for b := range turns {
+			if err := e.once(b); err != nil {
+				failed = fmt.Errorf("a client that %s: %w", b.name, err)
+			}
+		}
+		return failed
+	})
+}
+
+// once connects a client, which behaves like this.
+func (e *exposed) once(b behaviour) error {
+	conn, err := e.dial()
+	if err != nil {
+		return e.allow(err)
+	}
+	defer conn.Close()
+	return e.allow(b.act(conn))
+}
+
+// dial connects a client that waits for nothing for ever.
+func (e *exposed) dial() (*net.TCPConn, error) {
+	conn, err := net.DialTimeout("tcp", e.addr, patience)
+	if err != nil {
+		return nil, err
+	}
+	return conn.(*net.TCPConn), conn.SetDeadline(time.Now().Add(patience))
+}
+
+// together runs act count times at once, and returns one of its errors when all are done.
+func together(count int, act func(i int) error) (err error) {
+	done := make(chan error)
+	for i := range count {
+		go func() { done <- act(i) }()
+	}
+	for range count {
+		if failed := <-done; failed != nil {
+			err = failed
+		}
+	}
+	return err
+}
+
+// ofStorm are the behaviours of the storm by their names.
+func ofStorm(names ...string) (some []behaviour) {
+	for _, b := range behaviours {
+		if slices.Contains(names, b.name) {
+			some = append(some, b)
+		}
+	}
+	return some
+}
+
+var resets = append(ofStorm("resets at once", "resets in the middle of a request", "resets in the middle of the response"),
+	behaviour{name: "resets after a request", act: func(c *net.TCPConn) error {
+		if _, err := io.WriteString(c, request); err != nil {
+			return err
+		}
+		return reset(c)
+	}},
+	behaviour{name: "resets after a request to a backend", act: func(c *net.TCPConn) error {
+		if _, err := io.WriteString(c, "GET /proxied HTTP/1.1\r\n"+requestRest); err != nil {
+			return err
+		}
+		return reset(c)
+	}},
+	behaviour{name: "is answered between those that reset", act: askOnce},
+)
+
+const unfinishedPost = "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10\r\n\r\n*****"
+
+var halfOpen = append(ofStorm("half-closes", "half-closes without a request"),
+	behaviour{name: "stops in the header", act: func(c *net.TCPConn) error {
+		return unanswered(c, requestLine+"Host: 127")
+	}},
+	behaviour{name: "stops before it begins", act: func(c *net.TCPConn) error { return unanswered(c, "") }},
+	behaviour{name: "half-closes in the header", act: func(c *net.TCPConn) error {
+		if _, err := io.WriteString(c, requestLine+"Host: 127"); err != nil {
+			return err
+		}
+		return refused(c)
+	}},
+	behaviour{name: "half-closes in the body", act: func(c *net.TCPConn) error {
+		if _, err := io.WriteString(c, unfinishedPost); err != nil {
+			return err
+		}
+		if err := c.CloseWrite(); err != nil {
+			return err
+		}
+		return refused(c)
+	}},
+	behaviour{name: "stops in the body", act: func(c *net.TCPConn) error {
+		if _, err := io.WriteString(c, unfinishedPost); err != nil {
+			return err
+		}
+		return refused(c)
+	}},
+	behaviour{name: "stops after a response", act: func(c *net.TCPConn) error {
+		r := bufio.NewReader(c)
+		if err := fetch(c, r, request); err != nil {
+			return err
+		}
+		return atEnd(r)
+	}},
+)
+
+// unanswered sends the beginning of a request, and waits for the server to give it up
+// without a word.
+func unanswered(c *net.TCPConn, text string) error {
+	if _, err := io.WriteString(c, text); err != nil {
+		return err
+	}
+	return atEnd(bufio.NewReader(c))
+}
+
+// refused waits for the server to end the connection, perhaps with a word about why.
+func refused(c *net.TCPConn) error {
+	answer, err := io.ReadAll(c)
+	if err == nil && len(answer) > 0 && !bytes.HasPrefix(answer, []byte("HTTP/1.1 4")) {
+		return fmt.Errorf("%w: %.100q", errWrong, answer)
+	}
+	return err
+}
+
+var short = []behaviour{{name: "asks once", act: askOnce}}
+
+// askOnce is a request with a connection of its own.
+func askOnce(c *net.TCPConn) error {
+	r := bufio.NewReader(c)
+	if err := fetch(c, r, requestLine+"Connection: close\r\n"+requestRest); err != nil {
+		return err
+	}
+	return atEnd(r)
+}
+
+// reader reads a large payload piece by piece.
+type reader struct {
+	conn *net.TCPConn // nil once it was cut
+	body io.Reader
+	left int64
+}
+
+// readers are clients that have asked for a payload.
+func (e *exposed) readers(count int, path string, payload int64) ([]*reader, error) {
+	readers := make([]*reader, count)
+	for i := range readers {
+		readers[i] = &reader{left: payload}
+	}
+	return readers, e.all(readers, func(r *reader) (err error) {
+		if r.conn, err = e.dial(); err != nil {
+			return err
+		}
+		if err := r.conn.SetReadBuffer(32 << 10); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(r.conn, "GET %s HTTP/1.1\r\n%s", path, requestRest)
+		return err
+	})
+}
+
+// all has all readers do something that are not cut, and lets go those that are.
+func (e *exposed) all(readers []*reader, do func(*reader) error) error {
+	return together(len(readers), func(i int) error {
+		r := readers[i]
+		if r == nil {
+			return nil
+		}
+		err := do(r)
+		if err != nil {
+			r.hangUp()
+			readers[i] = nil
+		}
+		return e.allow(err)
+	})
+}
+
+func (r *reader) hangUp() {
+	if r.conn != nil {
+		r.conn.Close()
+	}
+}
+
+// read reads a piece of the payload.
+func (r *reader) read(size int64) error {
+	if err := r.conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
+	if r.body == nil {
+		resp, err := http.ReadResponse(bufio.NewReader(r.conn), nil)
+		if err != nil {
+			return err
+		}
+		if resp.StatusCode != http.StatusOK || resp.ContentLength != r.left {
+			return fmt.Errorf("%w: status %s, %d bytes", errWrong, resp.Status, resp.ContentLength)
+		}
+		r.body = resp.Body
+	}
+	piece := make([]byte, min(size, r.left))
+	n, err := io.ReadFull(r.body, piece)
+	if strings.Trim(string(piece[:n]), "*") != "" {
+		return fmt.Errorf("%w with other bytes", errWrong)
+	}
+	r.left -= int64(n)
+	return err
+}
+
+// readAll has readers read their payload in pieces, and others do something before each.
+func (e *exposed) readAll(readers []*reader, piece int64, between func() error) error {
+	defer func() {
+		for _, r := range readers {
+			if r != nil {
+				r.hangUp()
+			}
+		}
+	}()
+	for {
+		if err := between(); err != nil {
+			return err
+		}
+		if err := e.all(readers, func(r *reader) error { return r.read(piece) }); err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(readers, func(r *reader) bool { return r != nil && r.left > 0 }) {
+			return nil
+		}
+	}
+}
+
+// slowReaders read a piece each time that another client has been answered.
+func slowReaders(e *exposed, clients int) error {
+	readers, err := e.readers(clients, "/large", largePayload)
+	if err != nil {
+		return err
+	}
+	return e.readAll(readers, 128<<10, func() error { return e.once(short[0]) })
+}
+
+// largeSendBuffers are readers that let the kernel fill the send buffers before they
+// read anything.
+func largeSendBuffers(e *exposed, clients int) error {
+	before, err := kernelBuffers()
+	if err != nil {
+		return err
+	}
+	readers, err := e.readers(clients, "/huge", hugePayload)
+	if err != nil {
+		return err
+	}
+	if err := e.all(readers, func(r *reader) error { return r.read(1) }); err != nil {
+		return err
+	}
+	each := 4 << 20
+	if e.loading {
+		each = 1 << 20 // where the server is stopped before it can fill one
+	}
+	full := before
+	for _, r := range readers {
+		if r != nil {
+			full += each
+		}
+	}
+	err = eventually("the send buffers to fill", func() (bool, error) {
+		now, err := kernelBuffers()
+		return now >= full, err
+	})
+	if err != nil {
+		return err
+	}
+	if err := e.readAll(readers, 4<<20, func() error { return e.once(short[0]) }); err != nil {
+		return err
+	}
+	return eventually("the kernel to let the buffers go", func() (bool, error) {
+		now, err := kernelBuffers()
+		return now < (before+full)/2, err
+	})
+}
+
+// TestFaultDescriptors fills Caddy's descriptors. Meanwhile the clients that it has
+// accepted are served, and a configuration is refused with the reason; when
+// descriptors come back, so does everything else, by itself.
+func TestFaultDescriptors(t *testing.T) {
+	const limit = 128
+	e := expose(t, ordeal{options: []string{"on_unsupported warn"}}, "sh", "-c", fmt.Sprintf(`ulimit -n %d; exec "$0" "$@"`, limit))
+	admin, err := net.Dial("tcp", e.admin)
+	require.NoError(t, err)
+	defer admin.Close()
+	adminReader := bufio.NewReader(admin)
+	load := func() (status int, answer string) {
+		global, sites := e.config(1)
+		body := config(e.dir, e.admin, global, sites)
+		_, err := fmt.Fprintf(admin, "POST /load HTTP/1.1\r\nHost: %s\r\nContent-Type: text/caddyfile\r\nContent-Length: %d\r\n\r\n%s",
+			e.admin, len(body), body)
+		require.NoError(t, err)
+		resp, err := http.ReadResponse(adminReader, nil)
+		require.NoError(t, err)
+		text, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		return resp.StatusCode, string(text)
+	}
+
+	clients := make([]*net.TCPConn, limit*5/4)
+	for i := range clients {
+		clients[i], err = e.dial()
+		require.NoError(t, err)
+		defer clients[i].Close()
+	}
+	require.Eventually(t, func() bool { return strings.Contains(e.log(), "too many open files") }, patience, time.Millisecond)
+
+	accepted := bufio.NewReader(clients[0])
+	require.NoError(t, fetch(clients[0], accepted, request))
+	_, err = io.WriteString(clients[0], "GET /proxied HTTP/1.1\r\n"+requestRest)
+	require.NoError(t, err)
+	resp, err := http.ReadResponse(accepted, nil)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusBadGateway, resp.StatusCode)
+	status, answer := load()
+	require.Equal(t, http.StatusBadRequest, status, answer)
+	require.Contains(t, answer, "too many open files")
+	require.NoError(t, fetch(clients[0], accepted, request))
+
+	for _, client := range clients[1 : limit/2] {
+		client.Close()
+	}
+	for _, client := range clients[limit/2:] {
+		require.NoError(t, fetch(client, bufio.NewReader(client), request))
+	}
+	require.NoError(t, fetch(clients[0], accepted, "GET /proxied HTTP/1.1\r\n"+requestRest))
+	status, answer = load()
+	require.Equal(t, http.StatusOK, status, answer)
+	for _, client := range clients {
+		client.Close()
+	}
+	admin.Close()
+	e.requireRest(t)
+}
+
+// kernelBuffers returns how many bytes the kernel holds in the buffers of TCP.
+func kernelBuffers() (int, error) {
+	text, err := os.ReadFile("/proc/net/sockstat")
+	if err != nil {
+		return 0, err
+	}
+	var pages int
+	_, after, _ := strings.Cut(string(text), "TCP: ")
+	_, after, _ = strings.Cut(after, " mem ")
+	_, err = fmt.Sscan(after, &pages)
+	return pages * os.Getpagesize(), err
+}
+
+// eventually waits for something that is certain to come.
+func eventually(what string, has func() (bool, error)) error {
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		if came, err := has(); came || err != nil {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("waited %v for %s", patience, what)
+		}
+	}
+}
+
+// vanish has clients and a backend vanish at every point of a connection's life. Then
+// clients that were closed while nobody heard of it are plugged in again: they answer
+// with resets.
+func vanish(e *exposed, clients int) error {
+	defer e.cable.hangUp()
+	for _, gone := range []func() error{
+		func() error { return nil },
+		func() error { e.cable.hangUp(); return e.cable.plug() },
+	} {
+		asking, err := e.reachOut(clients)
+		if err != nil {
+			return err
+		}
+		if err := e.cable.unplug(); err != nil {
+			return err
+		}
+		if err := gone(); err != nil {
+			return err
+		}
+		err = eventually("the connections to end", func() (bool, error) {
+			open, err := e.cable.connections()
+			return open == 0, err
+		})
+		if err != nil {
+			return err
+		}
+		for _, answered := range asking {
+			if err := <-answered; err != nil {
+				return err
+			}
+		}
+		if err := e.cable.plug(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reachOut opens connections over the cable: three in four from clients, one in four to
+// the backend, for clients on this side. asking tells when one of those has an answer.
+func (e *exposed) reachOut(count int) (asking []chan error, err error) {
+	_, port, err := net.SplitHostPort(e.addr)
+	if err != nil {
+		return nil, err
+	}
+	for i := range count {
+		if i%4 == 0 {
+			answered := make(chan error, 1)
+			asking = append(asking, answered)
+			go func() { answered <- e.once(beyond) }()
+			if err := e.cable.awaitRequest(answered); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		conn, err := e.cable.dial(port)
+		if err == nil {
+			err = ofVanished[i%len(ofVanished)](conn)
+		}
+		if err = e.allow(err); err != nil {
+			return nil, err
+		}
+	}
+	if e.loading {
+		return asking, nil
+	}
+	open, err := e.cable.connections()
+	if err == nil && open != count {
+		err = fmt.Errorf("%d connections over the cable instead of %d", open, count)
+	}
+	return asking, err
+}
+
+// beyond asks the backend at the far end, which vanishes instead of an answer.
+var beyond = behaviour{name: "asks a backend that vanishes", act: func(c *net.TCPConn) error {
+	if _, err := io.WriteString(c, "GET /beyond HTTP/1.1\r\n"+requestRest); err != nil {
+		return err
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusGatewayTimeout && resp.StatusCode != http.StatusBadGateway {
+		return fmt.Errorf("%w: status %s", errWrong, resp.Status)
+	}
+	return nil
+}}
+
+// ofVanished are what clients do before they vanish.
+var ofVanished = []func(c *net.TCPConn) error{
+	func(c *net.TCPConn) error { return fetch(c, bufio.NewReader(c), request) }, // then idle
+	func(c *net.TCPConn) error { // in the middle of a request
+		_, err := io.WriteString(c, requestLine+"Host: 127")
+		return err
+	},
+	func(c *net.TCPConn) error { // in the middle of a response
+		_, err := io.WriteString(c, "GET /huge HTTP/1.1\r\n"+requestRest)
+		if err == nil {
+			_, err = io.CopyN(io.Discard, c, 100)
+		}
+		return err
+	},
+}

@@ -28,12 +28,12 @@ type Conn struct {
 	always   bool // AckOn
 	never    bool // AckOff
 
+	// refused says that the kernel refuses TCP_QUICKACK on this socket.
+	refused bool
+
 	// owed says that bytes were read since the last write, so that the kernel
 	// may be holding their acknowledgement back for a reply to carry.
 	owed atomic.Bool
-
-	// refused says that the kernel refuses TCP_QUICKACK on this socket.
-	refused bool
 
 	// parked is when a read parked of which a stall may come: bytes are owed an
 	// acknowledgement that nobody asks for.
@@ -42,7 +42,7 @@ type Conn struct {
 	// sending says that ReadFrom sends what it does not see.
 	sending atomic.Bool
 
-	closing atomic.Bool
+	closing sync.Once
 
 	// unfilled is how many bytes of its buffer the last read left empty.
 	unfilled int
@@ -122,11 +122,10 @@ func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
 	return c.TCPConn.ReadFrom(r)
 }
 
-// Close closes the connection like (*net.TCPConn).Close.
+// Close closes the connection like (*net.TCPConn).Close, once the observer has seen
+// it, whoever else closes it at the same time.
 func (c *Conn) Close() error {
-	if !c.closing.Swap(true) {
-		c.observer.Closing(c)
-	}
+	c.closing.Do(func() { c.observer.Closing(c) })
 	return c.TCPConn.Close()
 }
 

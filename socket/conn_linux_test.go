@@ -357,3 +357,34 @@ func TestNothingLeaks(t *testing.T) {
 }
 
 var _ tcp = (*Conn)(nil)
+
+// closer is an Observer that has somebody else close the connection in Closing.
+type closer struct {
+	acks
+	err error // of asking the kernel about it then
+}
+
+func (o *closer) Closing(c *Conn) {
+	closing := make(chan struct{})
+	go func() {
+		close(closing)
+		c.Close()
+	}()
+	<-closing
+	for range 1000 {
+		runtime.Gosched()
+		if _, o.err = Info(c.TCPConn); o.err != nil {
+			return
+		}
+	}
+}
+
+// A server that stops closes idle connections while their peers do.
+func TestSocketIsOpenInClosing(t *testing.T) {
+	accepted, _ := pair(t)
+	observer := new(closer)
+	conn, err := NewConn(accepted, AckAuto, observer)
+	require.NoError(t, err)
+	require.NoError(t, conn.Close())
+	require.NoError(t, observer.err)
+}

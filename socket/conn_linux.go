@@ -29,9 +29,6 @@ type Conn struct {
 	never    bool // AckOff
 	refused  bool // the kernel refuses TCP_QUICKACK on this socket
 
-	// refused says that the kernel refuses TCP_QUICKACK on this socket.
-	refused bool
-
 	// owed says that bytes were read since the last write, so that the kernel
 	// may be holding their acknowledgement back for a reply to carry.
 	owed atomic.Bool

@@ -12,6 +12,11 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
+// What the targets have found of interest in minutes is in testdata/fuzz, and runs with
+// the other tests. More minutes of one:
+//
+//	go test -run '^$' -fuzz '^FuzzJSON$' -fuzztime 5m .
+
 // FuzzCaddyfile reads what follows a directive's name. What the grammar takes,
 // JSON holds, too; and options are printed as lines that the grammar takes.
 func FuzzCaddyfile(f *testing.F) {

@@ -712,9 +712,9 @@ func wrk32(t *testing.T, addr string) (rate float64) {
 	return figure(t, output, `Requests/sec: +(\S+)`)
 }
 
-// TestTransportLeavesNothing sends 10,000 requests to backends of which most
+// TestFaultsOfBackendsLeaveNothing sends 10,000 requests to backends of which most
 // misbehave.
-func TestTransportLeavesNothing(t *testing.T) {
+func TestFaultsOfBackendsLeaveNothing(t *testing.T) {
 	const requests = 10_000
 	var served atomic.Int64
 	response := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(stars), stars)
@@ -786,8 +786,8 @@ func TestTransportLeavesNothing(t *testing.T) {
 	rest.await(t)
 }
 
-// TestBackendDisappears has a backend go away under load, and come back.
-func TestBackendDisappears(t *testing.T) {
+// TestFaultBackendDisappears has a backend go away under load, and come back.
+func TestFaultBackendDisappears(t *testing.T) {
 	addr := address(t)
 	_, addrs := forward(t, addr, "", "")
 	start := func() *http.Server {

@@ -63,8 +63,9 @@ func measureLarge(ctx context.Context, b *bench) error {
 	for _, kase := range largeCases(b.lineup) {
 		for _, c := range kase.contenders {
 			cl := newClient(b.site, c, false)
-			counted, err := b.trace(ctx, c.process, func() error { return cl.get(ctx, c.url(largePath), b.site.large) })
-			cl.CloseIdleConnections()
+			counted, err := b.trace(ctx, c.process, 1, func() error {
+				return errors.Join(cl.get(ctx, c.url(largePath), b.site.large), cl.Close())
+			})
 			if err != nil {
 				return fmt.Errorf("%s: tracing: %w", c.system, err)
 			}
@@ -120,7 +121,7 @@ func (b *bench) download(ctx context.Context, l *lineup, network string) error {
 	for _, kase := range largeCases(l) {
 		err := rounds(ctx, b.few((b.pairs+1)/2, 1), kase.contenders, func(c contender) error {
 			cl := newClient(b.site, c, false)
-			defer cl.CloseIdleConnections()
+			defer cl.Close()
 			begin, before := time.Now(), c.process.cpu()
 			for range times {
 				if err := cl.get(ctx, c.url(largePath), b.site.large); err != nil {

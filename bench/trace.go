@@ -24,10 +24,15 @@ type tally struct{ calls, returned float64 }
 const connectionCalls = "read,write,readv,writev,recvfrom,sendto,recvmsg,sendmsg,sendmmsg,sendfile,splice," +
 	"setsockopt,getsockopt,accept,accept4,shutdown,close"
 
-var errNotAttached = errors.New("strace did not attach")
+var (
+	errNotAttached = errors.New("strace did not attach")
+	errNotClosed   = errors.New("the server did not close its connections")
+)
 
-// trace counts the calls that a server makes on its sockets while f runs.
-func (b *bench) trace(ctx context.Context, p *process, f func() error) (map[string]tally, error) {
+// trace counts the calls that a server makes on its sockets while f runs, up to the
+// last: f ends as many connections, and the server's close of each is waited for. A
+// client has all that a call sends before strace knows how the call ended.
+func (b *bench) trace(ctx context.Context, p *process, connections float64, f func() error) (map[string]tally, error) {
 	file := filepath.Join(b.dir, "strace")
 	pids := p.pids()
 	args := []string{"--follow-forks", "--decode-fds=path", "--signal=none", "--string-limit=0", "--trace=" + connectionCalls, "--output=" + file}
@@ -41,12 +46,16 @@ func (b *bench) trace(ctx context.Context, p *process, f func() error) (map[stri
 		return nil, err
 	}
 	attached := func() bool { return strings.Count(said.String(), " attached") >= len(pids) }
-	for deadline := time.Now().Add(patience); !attached() && time.Now().Before(deadline); {
-		time.Sleep(time.Millisecond)
+	closed := func() bool {
+		text, err := os.ReadFile(file) //nolint:gosec // of this run
+		return err == nil && tallies(text)["close"].calls >= connections
 	}
 	err := errNotAttached
-	if attached() {
+	if eventually(attached) {
 		err = f()
+		if err == nil && !eventually(closed) {
+			err = errNotClosed
+		}
 	}
 	_ = cmd.Process.Signal(os.Interrupt) // it detaches
 	var exit *exec.ExitError
@@ -58,6 +67,16 @@ func (b *bench) trace(ctx context.Context, p *process, f func() error) (map[stri
 	}
 	text, err := os.ReadFile(file) //nolint:gosec // of this run
 	return tallies(text), err
+}
+
+// eventually waits, with patience, until something is so.
+func eventually(so func() bool) bool {
+	for deadline := time.Now().Add(patience); !so(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			return false
+		}
+	}
+	return true
 }
 
 var tracedCall = regexp.MustCompile(`^(\w+)\((.*)\) += (-?\d+)`)

@@ -17,6 +17,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 )
 
 // patience bounds every wait for something that is certain to come.
@@ -129,20 +130,20 @@ func (p *process) pids() []int {
 // cpu returns the seconds of CPU time that the process has used, and those that it
 // started.
 func (p *process) cpu() float64 {
-	const perSecond = 100 // USER_HZ, in which the kernel counts here on every machine
-	const utime, stime = 11, 12
-	var ticks float64
+	var nanoseconds int64
 	for _, pid := range p.pids() {
-		fields := statFields(pid)
-		if len(fields) <= stime {
-			continue
-		}
-		for _, f := range fields[utime : stime+1] {
-			n, _ := strconv.ParseFloat(f, 64) // the kernel writes numbers
-			ticks += n
+		// The clock of a process: clock_getcpuclockid(3), and MAKE_PROCESS_CPUCLOCK
+		// with CPUCLOCK_SCHED in the kernel's include/linux/posix-timers_types.h.
+		// /proc/PID/stat has the same in hundredths of a second.
+		clock := ^pid<<3 | 2
+		var spent syscall.Timespec
+		//nolint:gosec // the kernel writes to it
+		_, _, errno := syscall.RawSyscall(syscall.SYS_CLOCK_GETTIME, uintptr(clock), uintptr(unsafe.Pointer(&spent)), 0)
+		if errno == 0 { // it may have ended
+			nanoseconds += spent.Nano()
 		}
 	}
-	return ticks / perSecond
+	return float64(nanoseconds) / 1e9
 }
 
 // memory returns the bytes that the process and those that it started take, each

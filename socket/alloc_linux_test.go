@@ -1,9 +1,12 @@
 package socket
 
 import (
+	"errors"
 	"net"
+	"os"
 	"runtime"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/stretchr/testify/require"
@@ -61,6 +64,17 @@ func TestReadsAndWritesAllocateNothing(t *testing.T) {
 					t.Error(n, err)
 				}
 			}), "writes")
+
+			// net/http ends the read of its watch so in every request.
+			require.NoError(t, stored.SetReadDeadline(time.Unix(1, 0)))
+			out := func(c net.Conn) float64 {
+				return testing.AllocsPerRun(runs, func() {
+					if _, err := c.Read(buf[:1]); !errors.Is(err, os.ErrDeadlineExceeded) {
+						t.Error(err)
+					}
+				})
+			}
+			require.InDelta(t, out(stored), out(c), 0, "reads that are out of time")
 		})
 	}
 }

@@ -1,7 +1,6 @@
 package socket
 
 import (
-	"errors"
 	"io"
 	"net"
 	"os"
@@ -84,10 +83,10 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return c.TCPConn.Read(p)
 	}
-	n, err := c.wait(c.step, p)
+	n, err := c.wait("read", c.step, p)
 	switch {
 	case err != nil:
-		return 0, c.opError("read", err)
+		return 0, err
 	case n == 0:
 		return 0, io.EOF
 	}
@@ -147,17 +146,16 @@ func isFile(r io.Reader) bool {
 func (c *Conn) WriteTo(w io.Writer) (written int64, err error) {
 	switch dst := w.(type) {
 	case *Conn:
-		written, err = c.spliceTo(dst)
+		return c.spliceTo(dst)
 	case *net.TCPConn:
-		written, err = c.spliceTo(&Conn{TCPConn: dst})
-	default:
-		written, err = io.Copy(w, struct{ io.Reader }{c})
+		return c.spliceTo(&Conn{TCPConn: dst})
 	}
-	if err != nil {
-		err = c.opError("writeto", err)
-	}
-	return written, err
+	written, err = io.Copy(w, struct{ io.Reader }{c})
+	return written, c.opError(writeTo, err)
 }
+
+// writeTo is the operation that the errors of WriteTo name.
+const writeTo = "writeto"
 
 // spliceTo waits with a peek, so that the read that parks is seen, and then has
 // the kernel move what is there.
@@ -165,7 +163,7 @@ func (c *Conn) spliceTo(dst *Conn) (written int64, err error) {
 	peek := c.peekStep
 	waiting := io.LimitedReader{R: c.TCPConn}
 	for {
-		n, err := c.wait(peek, nil)
+		n, err := c.wait(writeTo, peek, nil)
 		if n == 0 || err != nil {
 			return written, err
 		}
@@ -176,21 +174,25 @@ func (c *Conn) spliceTo(dst *Conn) (written int64, err error) {
 		moved, err := dst.TCPConn.ReadFrom(&waiting)
 		written += moved
 		if err != nil {
-			return written, err
+			return written, c.opError(writeTo, err)
 		}
 	}
 }
 
-// wait runs step on the descriptor until it is done, and parks in between.
-func (c *Conn) wait(step func(fd uintptr) bool, buf []byte) (int, error) {
+// wait runs step on the descriptor until it is done, and parks in between. Its errors
+// name the operation.
+func (c *Conn) wait(op string, step func(fd uintptr) bool, buf []byte) (int, error) {
 	c.reading.Lock()
 	defer c.reading.Unlock()
 	c.buf, c.parked = buf, time.Time{}
 	err := c.raw.Read(step)
 	if err == nil {
-		err = c.err
-	} else if opErr, ok := errors.AsType[*net.OpError](err); ok {
-		err = opErr.Err // closed or out of time, in the words of a raw connection
+		err = c.opError(op, c.err)
+	} else if raw, ok := err.(*net.OpError); ok { //nolint:errorlint // a wrapped one is nobody's here
+		// Closed or out of time. It was made for this call alone, and is made into what
+		// the *net.TCPConn returns: net/http ends a read so in every request, and
+		// another error would be an allocation.
+		raw.Op, raw.Source, raw.Addr = op, c.LocalAddr(), c.RemoteAddr()
 	}
 	n := c.n
 	c.buf, c.n, c.err = nil, 0, nil
@@ -325,5 +327,8 @@ const (
 
 // opError is err as the *net.TCPConn returns it.
 func (c *Conn) opError(op string, err error) error {
+	if err == nil {
+		return nil
+	}
 	return &net.OpError{Op: op, Net: c.RemoteAddr().Network(), Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: err}
 }

@@ -77,6 +77,20 @@ func (w *ListenerWrapper) hand(tcp *net.TCPListener) *handed {
 	return h
 }
 
+// leaveToGo has Go set what it sets on each connection anyway to what the wrapper would
+// set: a system call less for each. It does so as long as the server does not switch
+// keepalive off, since then Go sets nothing.
+func (w *ListenerWrapper) leaveToGo() {
+	if w.server == nil || w.server.KeepAliveInterval < 0 {
+		return
+	}
+	for _, s := range w.settings.of[accept] {
+		if set := rowOf(s.Option).onServer; set != nil {
+			set(w.server, s.Value)
+		}
+	}
+}
+
 // sharesListeners reports whether the server has a socket that it inherited, and
 // that the next configuration will have as well.
 func (w *ListenerWrapper) sharesListeners() bool {

@@ -27,7 +27,8 @@ import (
 //
 // Options that connections come with, from Go or from the listening socket, are
 // left out. For that a listening socket without MPTCP is set to the options of the
-// accept phase as well.
+// accept phase as well, and the server's keepalive_idle, keepalive_interval and
+// keepalive_count are what the wrapper's say.
 //
 // An option that the kernel refuses on one connection is counted and logged at
 // a bounded rate; the connection goes on without it. What is set on a listening
@@ -63,6 +64,7 @@ func (w *ListenerWrapper) Provision(ctx caddy.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	w.leaveToGo()
 	return registerMetrics(ctx)
 }
 

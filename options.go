@@ -5,6 +5,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
@@ -267,18 +270,27 @@ var rows = []row{
 		doc:     "idle time before the first probe",
 		without: "15s",
 		field:   at(durations(time.Second, time.Second, 32767*time.Second), func(o *Options) **Duration { return &o.KeepAliveIdle }),
+		onServer: func(s *caddyhttp.Server, v socket.Value) {
+			s.KeepAliveIdle = caddy.Duration(time.Duration(v.Number) * time.Second)
+		},
 	},
 	{
 		name: "keepalive_interval", option: socket.KeepAliveInterval, phases: accept | dial, given: byGo, since: "2.4",
 		doc:     "time between two probes",
 		without: "15s, dialed 30s",
 		field:   at(durations(time.Second, time.Second, 32767*time.Second), func(o *Options) **Duration { return &o.KeepAliveInterval }),
+		onServer: func(s *caddyhttp.Server, v socket.Value) {
+			s.KeepAliveInterval = caddy.Duration(time.Duration(v.Number) * time.Second)
+		},
 	},
 	{
 		name: "keepalive_count", option: socket.KeepAliveCount, phases: accept | dial, given: byGo, since: "2.4",
 		doc:     "unanswered probes before the connection is dropped",
 		without: "9",
 		field:   at(counts(1, 127), func(o *Options) **Number { return &o.KeepAliveCount }),
+		onServer: func(s *caddyhttp.Server, v socket.Value) {
+			s.KeepAliveCount = int(v.Number)
+		},
 	},
 	{
 		name: "user_timeout", option: socket.UserTimeout, phases: accept | dial | route, given: byListener, since: "2.6.37",
@@ -392,8 +404,10 @@ type row struct {
 	// bounds, that sysctl's value is meant.
 	without string
 
-	// given is who gives accepted connections the option's value.
-	given giver
+	// given is who gives accepted connections the option's value. Where Go gives it as
+	// the server's settings say, onServer makes those say it.
+	given    giver
+	onServer func(*caddyhttp.Server, socket.Value)
 
 	// takes is what values the kernel takes, where Options alone cannot tell;
 	// bounds is the sysctl with the kernel's limit or default. Where the kernel

@@ -8,41 +8,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// BenchmarkKeepAlive compares stock Caddy with quickack auto on busy keep-alive
-// connections: requests a second, and Caddy's CPU time for each of them. Each of
-// its operations is a pair of measurements, one second of one server and then one
-// of the other:
-//
-//	go test -run '^$' -bench KeepAlive -benchtime 20x .
-//
-// It reports medians, and the quartiles of the ratios auto/stock of the pairs.
-func BenchmarkKeepAlive(b *testing.B) {
-	for _, p := range []protocol{protocolPlain, protocolTLS} {
-		b.Run(string(p), func(b *testing.B) {
-			var l lineup
-			stock, auto := l.add(b, wrapStock, p, "echo_payload"), l.add(b, wrapAuto, p, "echo_payload")
-			caddy := l.spawn(b)
-			order := []contender{stock, auto}
-			rates, costs := make(map[contender][]float64), make(map[contender][]float64)
-			for b.Loop() {
-				for _, c := range order {
-					rate, cost := wrk(b, caddy, c)
-					rates[c] = append(rates[c], rate)
-					costs[c] = append(costs[c], cost)
-				}
-				slices.Reverse(order)
-			}
-			b.ReportMetric(0, "ns/op")
-			compare(b, "req/s", rates[stock], rates[auto])
-			compare(b, "cpu-µs/req", costs[stock], costs[auto])
-		})
-	}
-}
-
-// BenchmarkObserved is BenchmarkKeepAlive for what is named in a route: what it
-// costs to observe a request, and to change two options for it.
+// BenchmarkObserved compares stock Caddy with what is named in a route: what it costs to
+// observe a request, and to change two options for it, in requests a second and in CPU
+// time for each of them. Each of its operations is a pair of measurements, one second of
+// one server and then one of the other:
 //
 //	go test -run '^$' -bench Observed -benchtime 20x .
+//
+// It reports medians, and the quartiles of the ratios of the pairs.
 func BenchmarkObserved(b *testing.B) {
 	for _, ours := range []struct {
 		name, lines string

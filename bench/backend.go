@@ -32,7 +32,7 @@ func measureBackend(ctx context.Context, b *bench) error {
 		before := slices.Concat(b.lineup.pick(behindNagle, system), b.lineup.pick(behindNoDelay, system))
 		// The kernel acknowledges a connection's first segments at once.
 		for _, c := range before {
-			if _, err := b.wrk(ctx, c, starsPath, 1); err != nil {
+			if _, err := b.wrk(ctx, b.long(), c, starsPath, 1); err != nil {
 				return err
 			}
 		}
@@ -45,7 +45,7 @@ func measureBackend(ctx context.Context, b *bench) error {
 	return rounds(ctx, b.few(b.pairs, 1), b.lineup.pick(behindNagle, backendSystems...), func(c contender) error {
 		other, _ := b.lineup.find(behindNoDelay, c.system)
 		for backend, proxy := range map[string]contender{paste: c, pasteMend: other} {
-			l, err := b.wrk(ctx, proxy, starsPath, 1)
+			l, err := b.wrk(ctx, b.long(), proxy, starsPath, 1)
 			if err != nil {
 				return err
 			}

@@ -55,8 +55,8 @@ func TestQuick(t *testing.T) {
 			require.Positive(t, median(r.of(4, p.name+counting, peer, callsMeasure)), peer)
 		}
 	}
-	for _, options := range []int{0, 1, 10} {
-		require.Positive(t, median(r.of(5, smallBody, optionsNamed(options), rateMeasure)))
+	for _, kase := range []string{smallBody, smallTLS, smallNoMP} {
+		require.Subset(t, r.systems(5, kase), []string{stock, noOption, stockAgain, usualTen, dearTen}, kase)
 	}
 	for _, system := range []string{stock, auto, on, off} {
 		require.Contains(t, r.systems(6, "1,000"), system)

@@ -61,7 +61,7 @@ func httperf(ctx context.Context, c contender, requests int, how string) (rate f
 	if err != nil {
 		return 0, err
 	}
-	text, err := output(ctx, "", "httperf", "--hog", "--server="+host, "--port="+port, "--uri="+starsPath, how)
+	text, err := outputOf(generator(ctx, "httperf", "--hog", "--server="+host, "--port="+port, "--uri="+starsPath, how))
 	if err != nil {
 		return 0, err
 	}
@@ -75,7 +75,7 @@ func httperf(ctx context.Context, c contender, requests int, how string) (rate f
 // ab returns no rate, zero, where the server and ab wait for each other: Paste
 // doesn't answer HTTP/1.0 with keep-alive, as ab -k wants it.
 func ab(ctx context.Context, c contender, requests int) (rate float64, err error) {
-	cmd := program(ctx, "ab", fmt.Sprint("-n", requests), "-k", "-s1", c.url(starsPath))
+	cmd := generator(ctx, "ab", fmt.Sprint("-n", requests), "-k", "-s1", c.url(starsPath))
 	printed, err := cmd.CombinedOutput()
 	text := string(printed)
 	if err != nil && strings.Contains(text, "timeout specified has expired") {
@@ -99,7 +99,7 @@ func nc(ctx context.Context, c contender, requests int) (rate float64, err error
 		return 0, err
 	}
 	request := "GET " + starsPath + " HTTP/1.1\r\nHost: " + c.addr + "\r\n"
-	cmd := program(ctx, "nc", host, port)
+	cmd := generator(ctx, "nc", host, port)
 	cmd.Stdin = strings.NewReader(strings.Repeat(request+"\r\n", requests-1) + request + "Connection: close\r\n\r\n")
 	begin := time.Now()
 	printed, err := cmd.Output()

@@ -65,7 +65,7 @@ func measureGrowth(ctx context.Context, b *bench) error {
 
 func (b *bench) grow(ctx context.Context, kase string, payload, connections int) error {
 	return rounds(ctx, b.few((b.pairs+1)/2, 1), b.lineup.contenders[serving(payload)], func(c contender) error {
-		l, err := b.wrk(ctx, c, "/", connections)
+		l, err := b.wrk(ctx, b.long(), c, "/", connections)
 		if err != nil {
 			return err
 		}

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
@@ -48,9 +49,9 @@ var (
 // connections that stay.
 func measureKeepAlive(ctx context.Context, b *bench) error {
 	for _, p := range protocols {
-		ask := func(kase string) func(c contender) error {
+		ask := func(kase string, window time.Duration) func(c contender) error {
 			return func(c contender) error {
-				l, err := b.ask(ctx, p.name, c)
+				l, err := b.ask(ctx, p.name, window, c)
 				if err == nil {
 					b.add(4, kase, c.system, rateMeasure, l.rate())
 					b.add(4, kase, c.system, costMeasure, l.cost())
@@ -58,15 +59,16 @@ func measureKeepAlive(ctx context.Context, b *bench) error {
 				return err
 			}
 		}
-		pairs := b.pairs
-		if p.name == overPlain {
-			pairs *= 2 // the bar is here
-		}
-		if err := rounds(ctx, b.few(pairs, 1), b.lineup.pick(p.work, caddySystems...), ask(p.name)); err != nil {
+		pairs := map[string]int{
+			overPlain: 20 * b.pairs, // the bar is here
+			overTLS:   5 * b.pairs,
+			overHTTP2: b.pairs, // h2load takes requests, and no window
+		}[p.name]
+		if err := rounds(ctx, b.few(pairs, 1), b.lineup.pick(p.work, caddySystems...), ask(p.name, glance)); err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
 		others := b.lineup.pick(p.work, otherSystems...)
-		if err := rounds(ctx, b.few(4, 1), others, ask(p.name+allSystems)); err != nil {
+		if err := rounds(ctx, b.few(4, 1), others, ask(p.name+allSystems, b.long())); err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
 		counted := b.lineup.pick(p.work, append([]string{stock, auto, on, off}, otherSystems[2:]...)...)
@@ -78,11 +80,11 @@ func measureKeepAlive(ctx context.Context, b *bench) error {
 	return b.profile(ctx, "keep-alive", c, starsPath)
 }
 
-func (b *bench) ask(ctx context.Context, protocol string, c contender) (load, error) {
+func (b *bench) ask(ctx context.Context, protocol string, window time.Duration, c contender) (load, error) {
 	if protocol == overHTTP2 {
 		return b.h2load(ctx, c, starsPath, atOnce)
 	}
-	return b.wrk(ctx, c, starsPath, atOnce)
+	return b.wrk(ctx, window, c, starsPath, atOnce)
 }
 
 // count counts what a request takes over connections that have long parked: what 120

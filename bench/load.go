@@ -8,6 +8,7 @@ import (
 	_ "embed"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -29,14 +30,20 @@ func (l load) cost() float64 { return 1e6 * l.cpu / l.requests }
 //go:embed wrk.lua
 var wrkScript []byte
 
+// generator prepares a load generator. It stays on one core: whether the scheduler has
+// it beside the server or on another is else most of what two runs differ by.
+func generator(ctx context.Context, name string, args ...string) *exec.Cmd {
+	return program(ctx, "taskset", append([]string{"--cpu-list", "0", name}, args...)...)
+}
+
 // wrk asks for path over some connections at once, until the window is over.
-func (b *bench) wrk(ctx context.Context, c contender, path string, connections int, more ...string) (load, error) {
+func (b *bench) wrk(ctx context.Context, window time.Duration, c contender, path string, connections int, more ...string) (load, error) {
 	script := filepath.Join(b.dir, "wrk.lua")
 	if err := os.WriteFile(script, wrkScript, 0o600); err != nil {
 		return load{}, err
 	}
 	args := append([]string{"--threads=1", fmt.Sprintf("--connections=%d", connections), "--duration=1h", "--timeout=10s", "--script=" + script}, more...)
-	cmd := program(ctx, "wrk", append(args, c.url(path))...)
+	cmd := generator(ctx, "wrk", append(args, c.url(path))...)
 	var printed bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &printed, &printed
 	before := c.process.cpu()
@@ -45,7 +52,7 @@ func (b *bench) wrk(ctx context.Context, c contender, path string, connections i
 	}
 	select {
 	case <-ctx.Done():
-	case <-time.After(b.window()):
+	case <-time.After(window):
 	}
 	// It takes whole seconds only, but reports when it is interrupted, too.
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
@@ -71,7 +78,7 @@ func (b *bench) wrk(ctx context.Context, c contender, path string, connections i
 func (b *bench) h2load(ctx context.Context, c contender, path string, connections int) (load, error) {
 	args := []string{"--threads=1", fmt.Sprintf("--clients=%d", connections), "--max-concurrent-streams=4", c.url(path)}
 	before := c.process.cpu()
-	text, err := output(ctx, b.dir, "h2load", append([]string{fmt.Sprintf("--requests=%d", b.few(8000, 200))}, args...)...)
+	text, err := outputOf(generator(ctx, "h2load", append([]string{fmt.Sprintf("--requests=%d", b.few(8000, 200))}, args...)...))
 	if err != nil {
 		return load{}, err
 	}

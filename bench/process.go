@@ -41,11 +41,16 @@ func program(ctx context.Context, name string, args ...string) *exec.Cmd {
 func output(ctx context.Context, dir, name string, args ...string) (string, error) {
 	cmd := program(ctx, name, args...)
 	cmd.Dir = dir
-	printed, err := cmd.Output()
+	return outputOf(cmd)
+}
+
+// outputOf runs a program to its end and returns what it printed.
+func outputOf(cmd *exec.Cmd) (string, error) {
+	text, err := cmd.Output()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		err = fmt.Errorf("%s: %w: %s", cmd, err, exit.Stderr)
 	}
-	return strings.TrimSpace(string(printed)), err
+	return strings.TrimSpace(string(text)), err
 }
 
 // moduleRoot is the directory of this module, in which the command was started.

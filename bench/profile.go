@@ -22,7 +22,7 @@ func (b *bench) profile(ctx context.Context, note string, c contender, path stri
 	var loadErr error
 	load.Go(func() {
 		for loading.Err() == nil && loadErr == nil {
-			_, loadErr = b.wrk(ctx, c, path, atOnce, more...)
+			_, loadErr = b.wrk(ctx, b.long(), c, path, atOnce, more...)
 		}
 	})
 	profile, err := b.lineup.ask(ctx, fmt.Sprintf("/debug/pprof/profile?seconds=%d", seconds))

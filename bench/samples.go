@@ -169,13 +169,17 @@ func readRecord(dir string) (*record, error) {
 	return r, nil
 }
 
-// quantile returns the value that a share q of the values is below.
+// quantile returns the value that a share q of the values is below: between two of
+// them, the one in between.
 func quantile(values []float64, q float64) float64 {
 	if len(values) == 0 {
 		return math.NaN()
 	}
 	sorted := slices.Sorted(slices.Values(values))
-	return sorted[int(math.Round(q*float64(len(sorted)-1)))]
+	place := q * float64(len(sorted)-1)
+	below := int(place)
+	above := min(below+1, len(sorted)-1)
+	return sorted[below] + (place-float64(below))*(sorted[above]-sorted[below])
 }
 
 func median(values []float64) float64 { return quantile(values, .5) }

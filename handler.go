@@ -30,6 +30,9 @@ import (
 // it again afterwards; before Linux 5.14 it does not. The kernel goes on pacing a
 // connection by its own estimate once pacing_rate was set.
 //
+// A connection that is upgraded, to WebSocket for one, keeps the options of its route to
+// its end: cork, too.
+//
 // Requests over HTTP/3 or Unix sockets are passed through, which is logged once at
 // debug. An option that the kernel refuses on one connection is counted and logged
 // at a bounded rate; the request goes on without it.
@@ -71,8 +74,11 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	}
 	server := serverOf(ctx)
 	showConnections(server)
-	settle(server)
-	counters := countersOf(origin{directionRoute, serverName(server), "", activeRoutes.count(server, "")})
+	nth := activeRoutes.count(server, "")
+	if nth == 0 { // once for a server
+		settle(server)
+	}
+	counters := countersOf(origin{directionRoute, serverName(server), "", nth})
 	h.report = newReport(counters, log)
 	activeRoutes.add(h, server, "", h.settings, counters)
 	return registerMetrics(ctx)

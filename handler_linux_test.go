@@ -1,6 +1,7 @@
 package sockopt
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -302,7 +303,7 @@ func TestRouteCounts(t *testing.T) {
 // with a placeholder that is used, and of two options that change.
 func TestObservingAllocatesLittle(t *testing.T) {
 	accepted, _ := tcpPair(t)
-	conn := &served{conn: accepted, tcp: accepted}
+	conn := &served{tcp: accepted, settles: true}
 	o := Options{Priority: new(Number(3)), UserTimeout: new(Duration(30 * time.Second))}
 	s, err := o.resolve(route, zap.NewNop())
 	require.NoError(t, err)
@@ -316,7 +317,6 @@ func TestObservingAllocatesLittle(t *testing.T) {
 
 	options := testing.AllocsPerRun(1000, func() {
 		_ = handler.ServeHTTP(nil, r, nothing)
-		held.Delete(conn.conn)
 		conn.releaseAll()
 	})
 	info := testing.AllocsPerRun(1000, func() {
@@ -326,6 +326,59 @@ func TestObservingAllocatesLittle(t *testing.T) {
 	t.Logf("%v allocations for two options, %v for a placeholder", options, info)
 	require.LessOrEqual(t, options, 6.0)
 	require.LessOrEqual(t, info, 7.0)
+}
+
+// TestRouteOfUpgradedConnection has the options stay, and nothing be kept of a connection
+// of which net/http says no more.
+func TestRouteOfUpgradedConnection(t *testing.T) {
+	backend, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer backend.Close()
+	go func() {
+		if conn, err := backend.Accept(); err == nil {
+			echoLines(conn)
+		}
+	}()
+	addr := address(t)
+	run(t, wrappers("sockopt\n"+observe), fmt.Sprintf("http://%s {\nsockopt {\npriority 3\n}\nreverse_proxy %s\n}", addr, backend.Addr()))
+	client, err := net.Dial("tcp", addr)
+	require.NoError(t, err)
+	defer client.Close()
+	_, err = io.WriteString(client, "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: lines\r\n\r\n")
+	require.NoError(t, err)
+	r := bufio.NewReader(client)
+	resp, err := http.ReadResponse(r, nil)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusSwitchingProtocols, resp.StatusCode)
+	for _, line := range []string{"the backend speaks first\n", "an echo\n"} {
+		got, err := r.ReadString('\n')
+		require.NoError(t, err)
+		require.Equal(t, line, got)
+		_, err = io.WriteString(client, "an echo\n")
+		require.NoError(t, err)
+	}
+	conn, _ := acceptedSocket(t, client)
+	during, err := saved(conn, socket.Priority)
+	require.NoError(t, err)
+	require.EqualValues(t, 3, during.Value.Number)
+	settling.Range(func(key, _ any) bool {
+		require.NotEqual(t, client.LocalAddr(), key.(net.Conn).RemoteAddr())
+		return true
+	})
+}
+
+// TestRouteOfClosedConnection is nothing that a connection refused.
+func TestRouteOfClosedConnection(t *testing.T) {
+	accepted, _ := tcpPair(t)
+	o := Options{Priority: new(Number(3)), DSCP: new(DSCP(46))}
+	s, err := o.resolve(route, zap.NewNop())
+	require.NoError(t, err)
+	conn, r := &served{tcp: accepted}, newReport(countersOf(origin{address: "closed"}), zap.NewNop())
+	require.NoError(t, accepted.Close())
+	h := &hold{s.overrides, r}
+	conn.acquire(h)
+	conn.release(h)
+	require.Equal(t, countersNow{Refused: []refusal{}}, r.now())
 }
 
 // TestRouteOverUnixSocket passes requests through, and says so once.

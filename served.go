@@ -17,8 +17,8 @@ import (
 // served is a connection over which requests come, for the handlers of those
 // requests: with the options that they change.
 type served struct {
-	conn net.Conn     // as net/http has it
-	tcp  *net.TCPConn // the kernel's
+	tcp     *net.TCPConn // the kernel's
+	settles bool         // when it is idle, what requests have changed is put back
 
 	mu      sync.Mutex
 	options *socket.Options // nil until a request changes one
@@ -64,7 +64,7 @@ func showConnections(server *caddyhttp.Server) {
 		if !ok {
 			return ctx
 		}
-		return context.WithValue(ctx, servedKey{}, &served{conn: conn, tcp: tcp})
+		return context.WithValue(ctx, servedKey{}, &served{tcp: tcp})
 	})
 }
 
@@ -75,9 +75,9 @@ func servedBy(r *http.Request) (*served, bool) {
 	return s, ok
 }
 
-// held are the HTTP/1 connections on which a request holds options, by net.Conn:
-// it is over when net/http says that they are idle.
-var held sync.Map
+// settling are the connections of servers that put back what requests have changed,
+// by net.Conn, for as long as net/http has them.
+var settling sync.Map
 
 // settle makes a server put back, on connections that become idle, what requests
 // have changed. It cannot be sooner over HTTP/1: net/http sends the end of a
@@ -86,12 +86,22 @@ func settle(server *caddyhttp.Server) {
 	if server == nil {
 		return
 	}
+	server.RegisterConnContext(func(ctx context.Context, conn net.Conn) context.Context {
+		if s, ok := ctx.Value(servedKey{}).(*served); ok && reflect.TypeOf(conn).Comparable() { // a map has it as a key
+			s.settles = true
+			settling.Store(conn, s)
+		}
+		return ctx
+	})
 	server.RegisterConnState(func(conn net.Conn, state http.ConnState) {
-		if state == http.StateNew || state == http.StateActive || !canBeKey(conn) {
+		if state == http.StateNew || state == http.StateActive || !reflect.TypeOf(conn).Comparable() {
 			return
 		}
-		s, ok := held.LoadAndDelete(conn)
-		if ok && state == http.StateIdle {
+		if state != http.StateIdle { // closed or hijacked: the last that is heard of it
+			settling.Delete(conn)
+			return
+		}
+		if s, ok := settling.Load(conn); ok {
 			s.(*served).releaseAll()
 		}
 	})
@@ -100,16 +110,12 @@ func settle(server *caddyhttp.Server) {
 // holdUntilIdle changes options until the connection is idle. It reports whether
 // it could: HTTP/1 has one request at a time.
 func (s *served) holdUntilIdle(r *http.Request, h *hold) bool {
-	if r.ProtoMajor != 1 || !canBeKey(s.conn) {
+	if r.ProtoMajor != 1 || !s.settles {
 		return false
 	}
-	held.Store(s.conn, s)
 	s.acquire(h)
 	return true
 }
-
-// canBeKey reports whether a map can have the connection as a key.
-func canBeKey(conn net.Conn) bool { return reflect.TypeOf(conn).Comparable() }
 
 // acquire changes options. Of several holds on an option the latest counts.
 func (s *served) acquire(h *hold) {
@@ -174,7 +180,11 @@ func (s *served) save(o socket.Option, report *report) {
 		return
 	}
 	base, err := s.options.Save(o)
-	if err != nil {
+	switch {
+	case errors.Is(err, net.ErrClosed):
+		s.touched[i].broken = true
+		return
+	case err != nil:
 		s.touched[i].broken = true
 		report.refusedBy(s.tcp, o, err)
 		return
@@ -206,10 +216,11 @@ func (s *served) latest(o socket.Option) (override, bool) {
 
 // update gives an option the value that it should have now, if it has another.
 func (s *served) update(o socket.Option, report *report) {
-	c := &s.touched[s.find(o)]
-	if c.broken {
+	i := s.find(o)
+	if i < 0 || s.touched[i].broken {
 		return
 	}
+	c := &s.touched[i]
 	target, isHeld := s.latest(o)
 	want := c.base
 	if isHeld {

@@ -92,9 +92,9 @@ func (w *ListenerWrapper) leaveToGo() {
 }
 
 // sharesListeners reports whether the server has a socket that it inherited, and
-// that the next configuration will have as well.
+// that the next configuration will have as well. Of what is no HTTP server nobody knows.
 func (w *ListenerWrapper) sharesListeners() bool {
-	return w.server != nil && slices.ContainsFunc(w.server.Listen, func(address string) bool {
+	return w.server == nil || slices.ContainsFunc(w.server.Listen, func(address string) bool {
 		parsed, err := caddy.ParseNetworkAddressWithDefaults(address, "tcp", caddyhttp.DefaultHTTPPort)
 		return err != nil || parsed.IsFdNetwork()
 	})

@@ -36,6 +36,7 @@ func TestHanded(t *testing.T) {
 			w := new(ListenerWrapper)
 			require.NoError(t, unmarshal(w, "sockopt"+block(lines...)))
 			w, _ = provisioned(t, w.Options)
+			w.server = new(caddyhttp.Server)
 			var config net.ListenConfig
 			config.SetMultipathTCP(tt.mptcp)
 			inner, err := config.Listen(t.Context(), "tcp", ":0")
@@ -108,11 +109,9 @@ func TestHandedNot(t *testing.T) {
 	w := new(ListenerWrapper)
 	require.NoError(t, unmarshal(w, "sockopt"+block("nodelay on", "recv_buffer 100KiB", "user_timeout 30s")))
 	w, _ = provisioned(t, w.Options)
-	for _, shared := range []bool{false, true} {
-		w.server = nil
-		if shared {
-			w.server = &caddyhttp.Server{Listen: []string{"fd/3"}}
-		}
+	for _, server := range []*caddyhttp.Server{{Listen: []string{":80"}}, {Listen: []string{"fd/3"}}, nil} {
+		w.server = server
+		shared := server == nil || server.Listen[0] == "fd/3"
 		var config net.ListenConfig
 		config.SetMultipathTCP(false)
 		ln, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")

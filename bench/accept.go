@@ -122,7 +122,7 @@ func reportAccept(r *record) section {
 		{smallNoMP, []string{noOption, usualTen, dearTen}},
 	} {
 		t := newTable("Caddy", "connections/s", "ratio to stock, quartiles of the pairs", "bar", "CPU µs each", "ratio to stock, quartiles")
-		t.Title = kase.name + ":"
+		t.Title = fmt.Sprintf("%s, %d rounds:", kase.name, len(r.of(5, kase.name, stock, rateMeasure)))
 		var bars []bar
 		for _, system := range r.systems(5, kase.name) {
 			rate, cost := r.of(5, kase.name, system, rateMeasure), r.of(5, kase.name, system, costMeasure)

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"slices"
 )
 
@@ -75,7 +76,7 @@ func reportBackend(r *record) section {
 		bars = append(bars, bar{system, with})
 	}
 	s.Text = `One connection of wrk asks through each proxy, one request after another, for what Paste returns: 10,000 ` + "`*`" + `, header and body in
-writes of their own. The proxy's kernel delays the acknowledgement for which Paste's kernel waits. lighttpd opens a connection to
+writes of their own, in ` + fmt.Sprint(len(r.of(3, paste, stockTransport, rateMeasure))) + ` rounds. The proxy's kernel delays the acknowledgement for which Paste's kernel waits. lighttpd opens a connection to
 the backend for each request, so it does not stall, and does not keep connections alive either.`
 	s.Tables = []table{t}
 	s.Pictures = []picture{{"nagle-backend", barsPicture("Requests a second through a proxy before a Nagle backend", "req/s", bars)}}

@@ -39,7 +39,7 @@ func measureExperiment(ctx context.Context, b *bench) error {
 		{apacheBench, func(c contender) (float64, error) { return ab(ctx, c, requests) }},
 	}
 	for _, client := range clients {
-		err := rounds(ctx, b.few(5, 1), b.lineup.pick(plain, experimentSystems...), func(c contender) error {
+		err := rounds(ctx, b.few(15, 1), b.lineup.pick(plain, experimentSystems...), func(c contender) error {
 			rate, err := client.measure(c)
 			if err == nil {
 				b.add(1, client.name, c.system, rateMeasure, rate)
@@ -119,18 +119,19 @@ func reportExperiment(r *record) section {
 	for _, system := range r.systems(1, newConnections) {
 		cells := []string{system}
 		for _, client := range []string{newConnections, keepAlive, apacheBench, pipelined} {
-			rate := median(r.of(1, client, system, rateMeasure))
-			if rate == 0 {
+			rates := r.of(1, client, system, rateMeasure)
+			if median(rates) == 0 {
 				cells = append(cells, "times out")
 				continue
 			}
-			cells = append(cells, number(rate))
+			cells = append(cells, spread(rates))
 		}
 		t.add(cells...)
 		bars = append(bars, bar{system, r.of(1, keepAlive, system, rateMeasure)})
 	}
 	return section{
-		Text: `Requests a second for 10,000 ` + "`*`" + `, medians. Over one keep-alive connection, a server that writes header and body apart
+		Text: `Requests a second for 10,000 ` + "`*`" + `: the median, and the first and the third quartile of ` +
+			fmt.Sprint(len(r.of(1, keepAlive, stock, rateMeasure))) + ` runs, most of which take some milliseconds. Over one keep-alive connection, a server that writes header and body apart
 and has Nagle's algorithm on waits 40 ms in each response for the client's delayed acknowledgement: ` + "`nodelay off`" + ` and Paste. ` +
 			"`ab -k`" + ` and Paste wait for each other, as in 2009, since Paste has no HTTP/1.0 keep-alive. The rate of nc includes the start of the program.`,
 		Tables:   []table{t},

@@ -248,7 +248,7 @@ the median of three counts.
 Caddy makes the payload, the other servers read it from a file, HAProxy has it in memory.`
 	for _, p := range protocols {
 		paired := newTable("Caddy", "req/s", "ratio to stock, quartiles of the pairs", "bar", "CPU µs a request", "ratio to stock, quartiles")
-		paired.Title = p.name + ":"
+		paired.Title = fmt.Sprintf("%s, %d rounds:", p.name, len(r.of(4, p.name, stock, rateMeasure)))
 		var bars []bar
 		for _, system := range r.systems(4, p.name) {
 			rate, cost := r.of(4, p.name, system, rateMeasure), r.of(4, p.name, system, costMeasure)

@@ -114,8 +114,7 @@ func largeCases(l *lineup) []largeCase {
 	return cases
 }
 
-// download measures each server's downloads, several in each round, so that the
-// kernel's count of CPU time is fine enough.
+// download measures each server's downloads, several in each round.
 func (b *bench) download(ctx context.Context, l *lineup, network string) error {
 	times := b.few(4, 1)
 	for _, kase := range largeCases(l) {
@@ -163,7 +162,11 @@ var shortly = strings.NewReplacer(", "+asItComes, "", "`", "", ", MTU 1500", "",
 
 func reportLarge(r *record) section {
 	var s section
-	s.Text = `One connection downloads a file of 100 MiB, again and again. "Other servers" have their own configuration: HAProxy serves no
+	size := "100 MiB"
+	if r.Quick {
+		size = "4 MiB"
+	}
+	s.Text = `One connection downloads a file of ` + size + `, again and again. "Other servers" have their own configuration: HAProxy serves no
 files, and has no line. Caddy 2.11.9 moves files with sendfile only where ` + noLimit + ` is in the server's timeouts. Over the veth
 pair, the kernel passes segments of up to 64 KiB in one piece where it can (GSO), as it does with network cards. How each server sent
 the file is from strace, over loopback.`

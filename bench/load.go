@@ -68,7 +68,7 @@ func (b *bench) wrk(ctx context.Context, window time.Duration, c contender, path
 		return load{}, fmt.Errorf("%s: %w: %s", cmd, err, &printed)
 	}
 	l.seconds = microseconds / 1e6
-	if l.requests == 0 || failed > 0 {
+	if l.bytes == 0 || failed > 0 {
 		return load{}, fmt.Errorf("%s: %.0f requests failed: %s", cmd, failed, &printed)
 	}
 	return l, nil
@@ -78,7 +78,7 @@ func (b *bench) wrk(ctx context.Context, window time.Duration, c contender, path
 func (b *bench) h2load(ctx context.Context, c contender, path string, connections int) (load, error) {
 	args := []string{"--threads=1", fmt.Sprintf("--clients=%d", connections), "--max-concurrent-streams=4", c.url(path)}
 	before := c.process.cpu()
-	text, err := outputOf(generator(ctx, "h2load", append([]string{fmt.Sprintf("--requests=%d", b.few(8000, 200))}, args...)...))
+	text, err := outputOf(generator(ctx, "h2load", append([]string{fmt.Sprintf("--requests=%d", b.few(20_000, 200))}, args...)...))
 	if err != nil {
 		return load{}, err
 	}

@@ -9,11 +9,16 @@ import (
 	"os"
 )
 
-// The two ends of the veth pair: addresses for benchmarks (RFC 2544).
-const (
-	nearHost = "198.18.0.1"
-	farHost  = "198.18.0.2"
-)
+// nearHost and farHost are the two ends of the veth pair: addresses for benchmarks (RFC
+// 2544), of a subnet for each process that measures at the same time.
+var nearHost, farHost = func() (near, far string) {
+	subnet := os.Getpid() % (1 << 15)
+	end := func(host int) string {
+		n := subnet<<2 + host
+		return fmt.Sprintf("198.%d.%d.%d", 18+n>>16, n>>8&0xff, n&0xff)
+	}
+	return end(1), end(2)
+}()
 
 // namespace is a network of its own, behind a veth pair.
 type namespace struct{ name string }

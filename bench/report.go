@@ -148,6 +148,15 @@ func quartiles(values []float64) string {
 	return twoDigits(quantile(values, .25)) + " / " + ratio(median(values)) + " / " + twoDigits(quantile(values, .75))
 }
 
+// spread writes the median, and the quartiles where they differ from it.
+func spread(values []float64) string {
+	middle, least, most := number(median(values)), number(quantile(values, .25)), number(quantile(values, .75))
+	if least == middle && most == middle {
+		return middle
+	}
+	return fmt.Sprintf("%s (%s – %s)", middle, least, most)
+}
+
 // ratio has three digits, so that a bar of two is told from what rounds to it.
 func ratio(v float64) string { return strconv.FormatFloat(v, 'f', 3, 64) }
 

@@ -179,12 +179,15 @@ func (b *bench) take(ctx context.Context, chosen []row) (err error) {
 	return nil
 }
 
-// rounds has the contenders take turns, so that drift hits all of them: forwards
-// in one round, backwards in the next.
+// rounds has the contenders take turns, so that drift hits all of them: forwards in
+// one round, backwards in the next, and each of them first in turn.
 func rounds(ctx context.Context, count int, contenders []contender, measure func(c contender) error) error {
-	order := slices.Clone(contenders)
-	for range count {
-		for _, c := range order {
+	for round := range count {
+		for i := range contenders {
+			if round%2 == 1 {
+				i = len(contenders) - 1 - i
+			}
+			c := contenders[(i+round/2)%len(contenders)]
 			if err := ctx.Err(); err != nil {
 				return err
 			}
@@ -192,7 +195,6 @@ func rounds(ctx context.Context, count int, contenders []contender, measure func
 				return fmt.Errorf("%s: %w", c.system, err)
 			}
 		}
-		slices.Reverse(order)
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"syscall"
 	"time"
 )
 
@@ -59,6 +60,10 @@ func (b *bench) wrk(ctx context.Context, window time.Duration, c contender, path
 		return load{}, err
 	}
 	if err := cmd.Wait(); err != nil {
+		// Before it listens to signals it loads OpenSSL and its script.
+		if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGINT && window < patience {
+			return b.wrk(ctx, 2*window, c, path, connections, more...)
+		}
 		return load{}, fmt.Errorf("%s: %w: %s", cmd, err, &printed)
 	}
 	l := load{cpu: c.process.cpu() - before}

@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-sockopt/caddy-sockopt/probe"
 )
 
 // TestQuick makes the short form of every row, with every system, into a directory
@@ -161,8 +163,8 @@ func TestFigures(t *testing.T) {
 		"–":                    number(median(nil)),
 		"0.00":                 signed(-.001),
 		"+256":                 signed(256),
-		"44ms":                 duration(.044),
-		"91.88µs":              duration(.00009188),
+		"44ms":                 probe.Duration(.044),
+		"91.88µs":              probe.Duration(.00009188),
 		"0.98 / 0.990 / 1.00":  quartiles([]float64{1.01, .99, .98, 1, .9}),
 		"0.86 / 0.910 / 0.95":  quartiles([]float64{1, .9, .7, .92}),
 		"23.0":                 spread([]float64{23.01, 22.99, 23}),

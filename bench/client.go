@@ -51,7 +51,7 @@ func reportClient(r *record) section {
 		if system == auto {
 			judged = s.atLeast("2, `quickack auto`: p50 of stock Caddy with a Nagle client, divided by its own", times, cureBar)
 		}
-		t.add(system, duration(median(seconds)), duration(quantile(seconds, .99)), number(times), judged, r.Notes[verdictMeasure+" "+system])
+		t.add(system, probe.Duration(median(seconds)), probe.Duration(quantile(seconds, .99)), number(times), judged, r.Notes[verdictMeasure+" "+system])
 		bars = append(bars, bar{system, seconds})
 	}
 	s.Text = fmt.Sprintf(`A client with Nagle's algorithm on sends each request in three pieces over one connection, and waits for the response: the

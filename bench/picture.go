@@ -8,6 +8,8 @@ import (
 	"math"
 
 	svg "github.com/ajstarks/svgo"
+
+	"github.com/caddy-sockopt/caddy-sockopt/probe"
 )
 
 // picture is a file beside RESULTS.md.
@@ -143,7 +145,7 @@ func drawBars(title, unit string, bars []bar, ticks []float64, scale func(float6
 
 func quantity(v float64, unit string) string {
 	if unit == "s" {
-		return duration(v)
+		return probe.Duration(v)
 	}
 	return number(v)
 }

@@ -159,14 +159,3 @@ func spread(values []float64) string {
 
 // ratio has three digits, so that a bar of two is told from what rounds to it.
 func ratio(v float64) string { return strconv.FormatFloat(v, 'f', 3, 64) }
-
-// duration writes seconds with three digits.
-func duration(seconds float64) string {
-	d := time.Duration(seconds * float64(time.Second))
-	for _, unit := range []time.Duration{time.Second, time.Millisecond, time.Microsecond} {
-		if d >= unit {
-			return d.Round(unit / 100).String()
-		}
-	}
-	return d.String()
-}

@@ -28,7 +28,7 @@ func (r *Report) Print(w io.Writer) error {
 			continue
 		}
 		fmt.Fprintf(t, "%d  %s\t%.1f\t%s\t%s\t%s\t%s\n", e.Number, e.Name, e.RequestsPerSecond,
-			duration(e.P50), duration(e.P90), duration(e.P99), duration(e.Max))
+			Duration(e.P50), Duration(e.P90), Duration(e.P99), Duration(e.Max))
 	}
 	_ = t.Flush() // to a builder
 	for _, e := range r.Experiments {
@@ -75,15 +75,15 @@ func (r Result) histogram(w io.Writer) {
 	for i := first; i <= last; i++ {
 		label := "more"
 		if i < len(bounds) {
-			label = "≤ " + duration(bounds[i])
+			label = "≤ " + Duration(bounds[i])
 		}
 		bar := (counts[i]*barWidth + most - 1) / most
 		fmt.Fprintf(w, "  %10s %4d %s\n", label, counts[i], strings.Repeat("█", bar))
 	}
 }
 
-// duration writes seconds with three digits.
-func duration(seconds float64) string {
+// Duration writes seconds as people read them, with the unit that fits: 44ms, 82.54µs.
+func Duration(seconds float64) string {
 	d := time.Duration(seconds * float64(time.Second))
 	for _, unit := range []time.Duration{time.Second, time.Millisecond, time.Microsecond} {
 		if d >= unit {

@@ -60,7 +60,7 @@ func (r *Report) SVG(w io.Writer) error {
 	for power := lowest; power <= highest; power++ {
 		value := math.Pow(10, power)
 		s.Line(plotLeft, y(value), plotLeft+plotWidth, y(value))
-		s.Text(plotLeft-8, y(value)+4, duration(value), `text-anchor="end"`)
+		s.Text(plotLeft-8, y(value)+4, Duration(value), `text-anchor="end"`)
 	}
 	for i := range 6 {
 		request := longest * i / 5

@@ -79,10 +79,10 @@ func (r *Report) compare(a, b int, difference string) bool {
 	switch {
 	case stalls:
 		r.Evidence = append(r.Evidence, fmt.Sprintf("%d of %d requests of experiment %d waited some %s more than those of experiment %d (median %s), %s",
-			len(waits), len(slow.Seconds), a, duration(quantile(waits, .5)), against.Number, duration(base), how))
+			len(waits), len(slow.Seconds), a, Duration(quantile(waits, .5)), against.Number, Duration(base), how))
 	default:
 		r.Evidence = append(r.Evidence, fmt.Sprintf("experiment %d takes %s (median), experiment %d, %s, %s",
-			a, duration(slow.P50), against.Number, how, duration(base)))
+			a, Duration(slow.P50), against.Number, how, Duration(base)))
 	}
 	return stalls
 }

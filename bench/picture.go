@@ -150,12 +150,13 @@ func quantity(v float64, unit string) string {
 	return number(v)
 }
 
-// spreadPicture draws ratios: each sample, the quartiles as a box, and the median.
+// spreadPicture draws ratios: the samples but for the outermost, the quartiles as a box,
+// and the median.
 func spreadPicture(title string, bar float64, bars []bar) drawing {
 	least, most := bar, bar
 	for _, b := range bars {
-		for _, v := range b.values {
-			least, most = min(least, v), max(most, v)
+		if len(b.values) > 0 {
+			least, most = min(least, quantile(b.values, .02)), max(most, quantile(b.values, .98))
 		}
 	}
 	const step = .05
@@ -179,7 +180,9 @@ func spreadPicture(title string, bar float64, bars []bar) drawing {
 		low, high := x(quantile(b.values, .25)), x(quantile(b.values, .75))
 		c.Rect(low, y+4, max(1, high-low), lineHeight-10, `class="spread"`)
 		for _, v := range b.values {
-			c.Circle(x(v), y+12, 2, `class="sample"`)
+			if v >= least && v <= most {
+				c.Circle(x(v), y+12, 2, `class="sample"`)
+			}
 		}
 		c.Rect(x(median(b.values))-1, y+2, 3, lineHeight-6, `class="median"`)
 		c.Text(pictureWidth-12, y+16, ratio(median(b.values)), `text-anchor="end"`)

@@ -122,9 +122,9 @@ var badJSON = []struct {
 	fields      string
 	want        string
 }{
-	{"unknown field", "wrapper", "sockopt", `"no_delay":true`, `unknown option "no_delay"; it can be nodelay, quickack, `},
-	{"kernel's name", "wrapper", "sockopt", `"TCP_NODELAY":true`, `unknown option "TCP_NODELAY"; it can be nodelay, quickack, `},
-	{"options apart", "wrapper", "sockopt", `"options":{"nodelay":true}`, `unknown option "options"; it can be nodelay, quickack, `},
+	{"unknown field", "wrapper", "sockopt", `"no_delay":true`, `unknown option "no_delay"; here it can be nodelay, quickack, `},
+	{"kernel's name", "wrapper", "sockopt", `"TCP_NODELAY":true`, `unknown option "TCP_NODELAY"; here it can be nodelay, quickack, `},
+	{"options apart", "wrapper", "sockopt", `"options":{"nodelay":true}`, `unknown option "options"; here it can be nodelay, quickack, `},
 	{"switch as a word", "wrapper", "sockopt", `"nodelay":"on"`, `nodelay: "on" is not true or false`},
 	{"switch as a number", "wrapper", "sockopt", `"nodelay":1`, `nodelay: 1 is not true or false`},
 	{"switch as a list", "wrapper", "sockopt", `"nodelay":[true]`, `nodelay: [true] is not true or false`},

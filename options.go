@@ -195,7 +195,7 @@ var rows = []row{
 		name: "delayed_ack_max", option: socket.DelayedAckMax, phases: accept | dial | route, given: byListener, since: "6.15",
 		doc:   "longest delay of an acknowledgement",
 		takes: "two clock ticks (8ms at 250 Hz) to 200ms",
-		field: at(durations(time.Microsecond, 0, math.MaxInt32*time.Microsecond), func(o *Options) **Duration { return &o.DelayedAckMax }),
+		field: at(durations(time.Microsecond, 0, 200*time.Millisecond), func(o *Options) **Duration { return &o.DelayedAckMax }),
 	},
 	{
 		name: "notsent_lowat", option: socket.NotSentLowat, phases: accept | dial | route, given: byListener, since: "3.12",
@@ -252,7 +252,7 @@ var rows = []row{
 		doc:     "largest segment that is offered and sent",
 		without: "from the MTU",
 		takes:   "88 to 32767 bytes",
-		field:   at(sizes(1, math.MaxInt32), func(o *Options) **Size { return &o.MaxSegment }),
+		field:   at(sizes(88, 32767), func(o *Options) **Size { return &o.MaxSegment }),
 	},
 	{
 		name: "thin_stream", option: socket.ThinStream, phases: accept | dial | route, given: byListener, since: "2.6.34",
@@ -315,13 +315,13 @@ var rows = []row{
 		name: "rto_min", option: socket.RTOMin, phases: accept | dial | route, given: byListener, since: "6.15",
 		doc:   "shortest time before a retransmission",
 		takes: "two clock ticks (8ms at 250 Hz) to 200ms",
-		field: at(durations(time.Microsecond, 0, math.MaxInt32*time.Microsecond), func(o *Options) **Duration { return &o.RTOMin }),
+		field: at(durations(time.Microsecond, 0, 200*time.Millisecond), func(o *Options) **Duration { return &o.RTOMin }),
 	},
 	{
 		name: "rto_max", option: socket.RTOMax, phases: accept | dial | route, given: byListener, since: "6.15",
 		doc:   "longest time between retransmissions",
 		takes: "1s to 120s",
-		field: at(durations(time.Millisecond, 0, math.MaxInt32*time.Millisecond), func(o *Options) **Duration { return &o.RTOMax }),
+		field: at(durations(time.Millisecond, time.Second, 2*time.Minute), func(o *Options) **Duration { return &o.RTOMax }),
 	},
 	{
 		// Before priority, which the kernel derives from it.

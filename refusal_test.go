@@ -102,10 +102,10 @@ var outOfRange = map[string]struct {
 	values []string
 	within string
 }{
-	"delayed_ack_max":    {[]string{"35m47.483648s", "24h"}, "0s to 35m47.483647s"},
+	"delayed_ack_max":    {[]string{"200.001ms", "201ms", "24h"}, "0s to 200ms"},
 	"busy_poll":          {[]string{"35m47.483648s"}, "0s to 35m47.483647s"},
-	"rto_min":            {[]string{"35m47.483648s"}, "0s to 35m47.483647s"},
-	"rto_max":            {[]string{"596h31m23.648s"}, "0s to 596h31m23.647s"},
+	"rto_min":            {[]string{"200.001ms", "201ms"}, "0s to 200ms"},
+	"rto_max":            {[]string{"0s", "999ms", "2m0.001s"}, "1s to 2m"},
 	"user_timeout":       {[]string{"596h31m23.648s"}, "0s to 596h31m23.647s"},
 	"keepalive_idle":     {[]string{"0s", "999ms", "9h6m8s"}, "1s to 9h6m7s"},
 	"keepalive_interval": {[]string{"0s", "999ms", "9h6m8s"}, "1s to 9h6m7s"},
@@ -116,7 +116,7 @@ var outOfRange = map[string]struct {
 	"recv_buffer":        {[]string{"0", "2GiB", "7EiB"}, "1 to 1073741823 bytes"},
 	"send_buffer":        {[]string{"0", "2GiB"}, "1 to 1073741823 bytes"},
 	"window_clamp":       {[]string{"0", "2GiB"}, "1 to 2147483647 bytes"},
-	"max_segment":        {[]string{"0", "2GiB"}, "1 to 2147483647 bytes"},
+	"max_segment":        {[]string{"0", "87", "32KiB"}, "88 to 32767 bytes"},
 	"pacing_rate":        {[]string{"0"}, "1 to 9223372036854775807 bytes"},
 	"keepalive_count":    {[]string{"0", "-1", "128"}, "1 to 127"},
 	"priority":           {[]string{"-1", "2147483648"}, "0 to 2147483647"},

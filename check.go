@@ -172,6 +172,9 @@ func (r row) refusal(u use, err error) error {
 		return fmt.Errorf("%s %q: this kernel offers %s", r.name, u.text,
 			strings.Join(strings.Fields(sysctl(r.bounds)), ", "))
 	case errors.Is(err, syscall.EPERM) && r.capability != "":
+		if r.permits != "" {
+			return fmt.Errorf("%s %s: needs %s, unless %s names it: %s", r.name, u.text, r.capability, r.permits, sysctl(r.permits))
+		}
 		return fmt.Errorf("%s %s: needs %s", r.name, u.text, r.capability)
 	case errors.Is(err, syscall.EINVAL) && r.takes != "":
 		return fmt.Errorf("%s %s: the kernel takes %s", r.name, u.text, r.takes)

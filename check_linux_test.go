@@ -201,7 +201,8 @@ func TestCapabilities(t *testing.T) {
 		{"priority 6", ""},
 		{"priority 7", "priority 7: needs CAP_NET_ADMIN or CAP_NET_RAW"},
 		{"mark 0x2a", "mark 0x2a: needs CAP_NET_ADMIN or CAP_NET_RAW"},
-		{"congestion " + restricted(), "congestion " + restricted() + ": needs CAP_NET_ADMIN"},
+		{"congestion " + restricted(), "congestion " + restricted() + ": needs CAP_NET_ADMIN, unless net.ipv4.tcp_allowed_congestion_control names it: " +
+			sysctl("net.ipv4.tcp_allowed_congestion_control")},
 	} {
 		t.Run(test.line, func(t *testing.T) {
 			if test.line == "congestion " {

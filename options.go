@@ -61,8 +61,8 @@ type Options struct {
 	// the kernel's autotuning (net.ipv4.tcp_wmem).
 	SendBuffer *Size `json:"send_buffer,omitempty"`
 
-	// The congestion control algorithm. Kernel: TCP_CONGESTION. One outside
-	// net.ipv4.tcp_allowed_congestion_control needs CAP_NET_ADMIN. Default:
+	// The congestion control algorithm. Kernel: TCP_CONGESTION. One that
+	// net.ipv4.tcp_allowed_congestion_control does not name needs CAP_NET_ADMIN. Default:
 	// net.ipv4.tcp_congestion_control.
 	Congestion *string `json:"congestion,omitempty"`
 
@@ -231,8 +231,9 @@ var rows = []row{
 	},
 	{
 		name: "congestion", option: socket.Congestion, phases: listen | accept | dial | route, since: "2.6.13",
-		doc:    "congestion control algorithm",
-		bounds: "net.ipv4.tcp_available_congestion_control", capability: "CAP_NET_ADMIN",
+		doc:     "congestion control algorithm",
+		bounds:  "net.ipv4.tcp_available_congestion_control",
+		permits: "net.ipv4.tcp_allowed_congestion_control", capability: "CAP_NET_ADMIN",
 		field: at(names, func(o *Options) **string { return &o.Congestion }),
 	},
 	{
@@ -423,8 +424,10 @@ type row struct {
 	// where all have.
 	inert func(socket.Value) string
 
-	// capability is what a process needs for some values.
+	// capability is what a process needs for some values, and permits the sysctl
+	// that names those for which it needs none.
 	capability string
+	permits    string
 
 	field
 }

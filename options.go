@@ -86,8 +86,9 @@ type Options struct {
 	// net.ipv4.tcp_thin_linear_timeouts.
 	ThinStream *bool `json:"thin_stream,omitempty"`
 
-	// Probe idle connections. Kernel: SO_KEEPALIVE. Default: as the server's
-	// keepalive_interval says, true.
+	// Probe idle connections. Kernel: SO_KEEPALIVE. Default: true. It is so whatever
+	// the server's keepalive_interval says: of -1 Go makes its own default, and
+	// probes after 15s. Only false here switches it off.
 	KeepAlive *bool `json:"keepalive,omitempty"`
 
 	// How long a connection is idle before it is probed. Kernel: TCP_KEEPIDLE,

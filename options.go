@@ -70,9 +70,13 @@ type Options struct {
 	// Kernel: SO_MAX_PACING_RATE. Default: no limit.
 	PacingRate *Size `json:"pacing_rate,omitempty"`
 
-	// The largest receive window that is offered. Kernel: TCP_WINDOW_CLAMP,
-	// which is at least half of the smallest receive buffer. Default: no
-	// bound but the receive buffer.
+	// The largest receive window that is offered, until the kernel sets it anew.
+	// Kernel: TCP_WINDOW_CLAMP, which is at least half of the smallest receive
+	// buffer. Present kernels derive it from the receive buffer again when the first
+	// segments of some size arrive (tcp_measure_rcv_mss in net/ipv4/tcp_input.c), and
+	// all do when they enlarge the buffer (tcp_rcv_space_adjust). Whether this kernel
+	// does the first is tried at load, and warned of. What bounds the window for
+	// good, if roughly, is recv_buffer. Default: no bound but the receive buffer.
 	WindowClamp *Size `json:"window_clamp,omitempty"`
 
 	// The largest segment that is offered and sent. Kernel: TCP_MAXSEG, 88 to
@@ -245,8 +249,9 @@ var rows = []row{
 	},
 	{
 		name: "window_clamp", option: socket.WindowClamp, phases: accept | dial | route, since: "2.4",
-		doc:     "largest receive window that is offered",
+		doc:     "largest receive window that is offered, which recent kernels raise again as bytes arrive",
 		without: "the receive buffer",
+		inert:   setAnew(socket.WindowClamp, "recv_buffer bounds the window, roughly"),
 		field:   at(sizes(1, math.MaxInt32), func(o *Options) **Size { return &o.WindowClamp }),
 	},
 	{
@@ -372,8 +377,9 @@ var rows = []row{
 	},
 	{
 		name: "raw", option: socket.Option{Name: "any"}, phases: listen | accept | dial | route, since: "2.0",
-		doc:   "any other option, by numbers; may repeat",
-		field: rawField{},
+		doc:       "any other option, by numbers; may repeat",
+		clampedBy: "the kernel",
+		field:     rawField{},
 	},
 	{
 		name: "metrics", phases: accept | dial,
@@ -421,9 +427,9 @@ type row struct {
 	clampedBy string
 	doubled   bool
 
-	// inert says why a value has no effect on this system, if it has none. Nil
-	// where all have.
-	inert func(socket.Value) string
+	// inert says why a value has no effect on this system, or none that lasts, if so.
+	// It is given what is set before. Nil where all have.
+	inert func(v socket.Value, before []socket.Setting) string
 
 	// capability is what a process needs for some values, and permits the sysctl
 	// that names those for which it needs none.

@@ -405,7 +405,6 @@ func TestRawIsSetWhereItIsTaken(t *testing.T) {
 		phases []string
 	}{
 		{fastOpen, []string{"listen"}},
-		{"raw 6 18 30000", []string{"accept"}}, // TCP_USER_TIMEOUT, which MPTCP listeners refuse
 		{"raw 1 8 65536", []string{"listen", "accept"}},
 	} {
 		t.Run(test.line, func(t *testing.T) {

@@ -37,8 +37,12 @@ type effect struct {
 	// one: the name of a sysctl, or "the kernel".
 	ClampedBy string `json:"clamped_by,omitempty"`
 
-	// NoEffect is why the value does nothing on this system, if so.
+	// NoEffect is why the value does nothing on this system, or nothing that lasts,
+	// if so.
 	NoEffect string `json:"no_effect,omitempty"`
+
+	// Phases are those in which a raw option is set: the others refuse it.
+	Phases []string `json:"phases,omitempty"`
 
 	// LeftOut is why the option is not set, where on_unsupported is warn.
 	LeftOut string `json:"left_out,omitempty"`
@@ -81,6 +85,12 @@ func (o Options) resolve(phases phase, log *zap.Logger) (settings, error) {
 				return s, fmt.Errorf("%w; leave the option out, or set on_unsupported warn", err)
 			}
 			e := r.effect(u, effective)
+			if r.inert != nil {
+				e.NoEffect = r.inert(effective, s.of[each(taken)[0]])
+			}
+			if r.repeats() {
+				e.Phases = taken.names()
+			}
 			e.log(log)
 			s.effects = append(s.effects, e)
 			if u.upkeep {
@@ -172,6 +182,9 @@ func (r row) refusal(u use, err error) error {
 		return fmt.Errorf("%s %q: this kernel offers %s", r.name, u.text,
 			strings.Join(strings.Fields(sysctl(r.bounds)), ", "))
 	case errors.Is(err, syscall.EPERM) && r.capability != "":
+		if r.permits != "" {
+			return fmt.Errorf("%s %s: needs %s, unless %s names it: %s", r.name, u.text, r.capability, r.permits, sysctl(r.permits))
+		}
 		return fmt.Errorf("%s %s: needs %s", r.name, u.text, r.capability)
 	case errors.Is(err, syscall.EINVAL) && r.takes != "":
 		return fmt.Errorf("%s %s: the kernel takes %s", r.name, u.text, r.takes)
@@ -201,9 +214,6 @@ func (r row) effect(u use, effective socket.Value) effect {
 	if effective.Text == "" && runtime.GOOS == "linux" {
 		number := effective.Number
 		e.GetSockOpt = &number
-	}
-	if r.inert != nil {
-		e.NoEffect = r.inert(effective)
 	}
 	if r.doubled {
 		effective.Number /= 2

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -95,8 +97,8 @@ func (s system) supported() (names []string) {
 // bounds is what limits the values of an option, in a line.
 func (s support) bounds() string {
 	var all []string
-	for name, value := range s.Sysctl {
-		all = append(all, strings.TrimSpace(name+" "+value))
+	for _, name := range slices.Sorted(maps.Keys(s.Sysctl)) {
+		all = append(all, strings.TrimSpace(name+" "+s.Sysctl[name]))
 	}
 	if s.Takes != "" {
 		all = append(all, s.Takes)

@@ -1,6 +1,7 @@
 package sockopt
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -9,7 +10,8 @@ import (
 )
 
 // Duration is a time span. In JSON it is a string such as "30s", "1m30s" or
-// "1d", or a number of nanoseconds. It is never negative.
+// "1d". A number is nanoseconds, as for Caddy's own durations, and refused below a
+// millisecond, where another unit is meant. It is never negative.
 type Duration time.Duration
 
 // wantDuration says what a duration looks like.
@@ -36,6 +38,9 @@ func (d Duration) String() string {
 	return s
 }
 
+// MarshalJSON writes what String returns.
+func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(d.String()) }
+
 // UnmarshalJSON reads a string for ParseDuration or a number of nanoseconds.
 func (d *Duration) UnmarshalJSON(b []byte) (err error) {
 	*d, err = fromJSON(b, wantDuration, durationOf, ParseDuration)
@@ -45,6 +50,9 @@ func (d *Duration) UnmarshalJSON(b []byte) (err error) {
 func durationOf(n int64) (Duration, error) {
 	if n < 0 {
 		return 0, fmt.Errorf("%d is not %s", n, wantDuration)
+	}
+	if n > 0 && n < int64(time.Millisecond) {
+		return 0, reasonError(fmt.Sprintf(`%d is nanoseconds, as every number is; write a string with a unit, such as "30s"`, n))
 	}
 	return Duration(n), nil
 }

@@ -2,6 +2,7 @@ package sockopt
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -9,17 +10,28 @@ import (
 	"strconv"
 )
 
-// UnmarshalJSON reads options by their names. Where encoding/json takes null and
+// UnmarshalJSON reads the options of connections to backends. Those of a listener
+// and of a route have their own, since each names what it could be in its place.
+func (o *Options) UnmarshalJSON(b []byte) error { return o.unmarshal(b, dial) }
+
+// UnmarshalJSON reads the options of a listener.
+func (w *ListenerWrapper) UnmarshalJSON(b []byte) error { return w.unmarshal(b, listen|accept) }
+
+// UnmarshalJSON reads the options of a route.
+func (h *Handler) UnmarshalJSON(b []byte) error { return h.unmarshal(b, route) }
+
+// unmarshal reads options by their names, for a place where those of phases are
+// set; that one is of another phase, check says. Where encoding/json takes null and
 // names in other letters, this refuses them, and its errors name the option, the
 // value and what it could be, instead of types of Go.
 //
 // Of a name that stands twice it never hears: Caddy has put the JSON of a module
 // into a map by then, where the last one counts.
-func (o *Options) UnmarshalJSON(b []byte) error {
+func (o *Options) unmarshal(b []byte, phases phase) error {
 	return eachMember(b, `options, such as {"quickack": "auto"}`, func(name string, value []byte) error {
 		i := slices.IndexFunc(rows, func(r row) bool { return r.name == name })
 		if i < 0 {
-			return fmt.Errorf("unknown option %q; it can be %s", name, lineNames(o.lines(listen|accept|dial|route)))
+			return fmt.Errorf("unknown option %q; here it can be %s", name, lineNames(o.lines(phases)))
 		}
 		if err := rows[i].unmarshal(o, value); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
@@ -45,11 +57,20 @@ func eachMember(b []byte, want string, set func(name string, value []byte) error
 // decode reads one value of JSON, which must not be null.
 func decode[T any](b []byte, want string) (*T, error) {
 	var value *T
-	if json.Unmarshal(b, &value) != nil || value == nil {
+	err := json.Unmarshal(b, &value)
+	if reason, ok := errors.AsType[reasonError](err); ok {
+		return nil, reason
+	}
+	if err != nil || value == nil {
 		return nil, isNot(b, want)
 	}
 	return value, nil
 }
+
+// reasonError says of a value more than what it could be.
+type reasonError string
+
+func (e reasonError) Error() string { return string(e) }
 
 func isNot(b []byte, want string) error { return fmt.Errorf("%s is not %s", b, want) }
 
@@ -69,7 +90,7 @@ func fromJSON[T any](b []byte, want string, number func(int64) (T, error), text 
 			value, err = number(n)
 		}
 	}
-	if err != nil {
+	if _, ok := errors.AsType[reasonError](err); err != nil && !ok {
 		err = &json.UnmarshalTypeError{
 			Value: shown + ", which is not " + want + ",",
 			Type:  reflect.TypeFor[T](),

@@ -29,13 +29,25 @@ func sysctl(name string) string {
 var capabilityBits = map[string]uint{"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13}
 
 // withoutServerFastOpen says why TCP_FASTOPEN on a listening socket does nothing.
-func withoutServerFastOpen(queue socket.Value) string {
+func withoutServerFastOpen(queue socket.Value, _ []socket.Setting) string {
 	const name, server = "net.ipv4.tcp_fastopen", 2 // TFO_SERVER_ENABLE in the kernel's include/net/tcp.h
 	bits, err := strconv.ParseInt(sysctl(name), 0, 64)
 	if err != nil || queue.Number == 0 || bits&server != 0 {
 		return ""
 	}
 	return fmt.Sprintf("%s is %d: set it to %d", name, bits, bits|server)
+}
+
+// setAnew returns what says why a value of o does not last: that this kernel sets
+// another one as bytes arrive, which is tried, and what to do instead.
+func setAnew(o socket.Option, instead string) func(socket.Value, []socket.Setting) string {
+	return func(v socket.Value, before []socket.Setting) string {
+		now, err := socket.Later(append(slices.Clip(before), socket.Setting{Option: o, Value: v}), o)
+		if err != nil || now == v {
+			return ""
+		}
+		return "this kernel sets it anew as bytes arrive; " + instead
+	}
 }
 
 // holds reports whether this process has a capability, or one of those that are

@@ -122,9 +122,9 @@ var badJSON = []struct {
 	fields      string
 	want        string
 }{
-	{"unknown field", "wrapper", "sockopt", `"no_delay":true`, `unknown option "no_delay"; it can be nodelay, quickack, `},
-	{"kernel's name", "wrapper", "sockopt", `"TCP_NODELAY":true`, `unknown option "TCP_NODELAY"; it can be nodelay, quickack, `},
-	{"options apart", "wrapper", "sockopt", `"options":{"nodelay":true}`, `unknown option "options"; it can be nodelay, quickack, `},
+	{"unknown field", "wrapper", "sockopt", `"no_delay":true`, `unknown option "no_delay"; here it can be nodelay, quickack, `},
+	{"kernel's name", "wrapper", "sockopt", `"TCP_NODELAY":true`, `unknown option "TCP_NODELAY"; here it can be nodelay, quickack, `},
+	{"options apart", "wrapper", "sockopt", `"options":{"nodelay":true}`, `unknown option "options"; here it can be nodelay, quickack, `},
 	{"switch as a word", "wrapper", "sockopt", `"nodelay":"on"`, `nodelay: "on" is not true or false`},
 	{"switch as a number", "wrapper", "sockopt", `"nodelay":1`, `nodelay: 1 is not true or false`},
 	{"switch as a list", "wrapper", "sockopt", `"nodelay":[true]`, `nodelay: [true] is not true or false`},
@@ -144,7 +144,8 @@ var badJSON = []struct {
 	{"option of a route", "wrapper", "sockopt", `"cork":true`, `provision caddy.listeners.sockopt: cork cannot be set here, but for the requests of a route; here it can be nodelay, `},
 	{"duration without a unit", "wrapper", "sockopt", `"user_timeout":"30"`, `user_timeout: "30" is not a duration such as 40ms, 30s or 2h`},
 	{"negative duration", "wrapper", "sockopt", `"linger":-1`, `linger: -1 is not a duration such as 40ms, 30s or 2h`},
-	{"too short", "wrapper", "sockopt", `"keepalive_idle":30`, `keepalive_idle: 30ns is not from 1s to 9h6m7s; leave the option out for the kernel's default`},
+	{"too short", "wrapper", "sockopt", `"keepalive_idle":999000000`, `keepalive_idle: 999ms is not from 1s to 9h6m7s; leave the option out for the kernel's default`},
+	{"number of another unit", "wrapper", "sockopt", `"keepalive_idle":30`, `keepalive_idle: 30 is nanoseconds, as every number is; write a string with a unit, such as "30s"`},
 	{"too many", "wrapper", "sockopt", `"keepalive_count":128`, `keepalive_count: 128 is not from 1 to 127; leave the option out for the kernel's default`},
 	{"count as a fraction", "wrapper", "sockopt", `"backlog":1.5`, `backlog: 1.5 is not a number such as 42 or 0x2a`},
 	{"code point beyond 63", "wrapper", "sockopt", `"dscp":64`, `dscp: 64 is not a code point: ef, af11 to af43, cs0 to cs7, le, va, or 0 to 63`},

@@ -61,8 +61,8 @@ type Options struct {
 	// the kernel's autotuning (net.ipv4.tcp_wmem).
 	SendBuffer *Size `json:"send_buffer,omitempty"`
 
-	// The congestion control algorithm. Kernel: TCP_CONGESTION. One outside
-	// net.ipv4.tcp_allowed_congestion_control needs CAP_NET_ADMIN. Default:
+	// The congestion control algorithm. Kernel: TCP_CONGESTION. One that
+	// net.ipv4.tcp_allowed_congestion_control does not name needs CAP_NET_ADMIN. Default:
 	// net.ipv4.tcp_congestion_control.
 	Congestion *string `json:"congestion,omitempty"`
 
@@ -70,9 +70,13 @@ type Options struct {
 	// Kernel: SO_MAX_PACING_RATE. Default: no limit.
 	PacingRate *Size `json:"pacing_rate,omitempty"`
 
-	// The largest receive window that is offered. Kernel: TCP_WINDOW_CLAMP,
-	// which is at least half of the smallest receive buffer. Default: no
-	// bound but the receive buffer.
+	// The largest receive window that is offered, until the kernel sets it anew.
+	// Kernel: TCP_WINDOW_CLAMP, which is at least half of the smallest receive
+	// buffer. Present kernels derive it from the receive buffer again when the first
+	// segments of some size arrive (tcp_measure_rcv_mss in net/ipv4/tcp_input.c), and
+	// all do when they enlarge the buffer (tcp_rcv_space_adjust). Whether this kernel
+	// does the first is tried at load, and warned of. What bounds the window for
+	// good, if roughly, is recv_buffer. Default: no bound but the receive buffer.
 	WindowClamp *Size `json:"window_clamp,omitempty"`
 
 	// The largest segment that is offered and sent. Kernel: TCP_MAXSEG, 88 to
@@ -86,8 +90,9 @@ type Options struct {
 	// net.ipv4.tcp_thin_linear_timeouts.
 	ThinStream *bool `json:"thin_stream,omitempty"`
 
-	// Probe idle connections. Kernel: SO_KEEPALIVE. Default: as the server's
-	// keepalive_interval says, true.
+	// Probe idle connections. Kernel: SO_KEEPALIVE. Default: true. It is so whatever
+	// the server's keepalive_interval says: of -1 Go makes its own default, and
+	// probes after 15s. Only false here switches it off.
 	KeepAlive *bool `json:"keepalive,omitempty"`
 
 	// How long a connection is idle before it is probed. Kernel: TCP_KEEPIDLE,
@@ -195,7 +200,7 @@ var rows = []row{
 		name: "delayed_ack_max", option: socket.DelayedAckMax, phases: accept | dial | route, given: byListener, since: "6.15",
 		doc:   "longest delay of an acknowledgement",
 		takes: "two clock ticks (8ms at 250 Hz) to 200ms",
-		field: at(durations(time.Microsecond, 0, math.MaxInt32*time.Microsecond), func(o *Options) **Duration { return &o.DelayedAckMax }),
+		field: at(durations(time.Microsecond, 0, 200*time.Millisecond), func(o *Options) **Duration { return &o.DelayedAckMax }),
 	},
 	{
 		name: "notsent_lowat", option: socket.NotSentLowat, phases: accept | dial | route, given: byListener, since: "3.12",
@@ -231,8 +236,9 @@ var rows = []row{
 	},
 	{
 		name: "congestion", option: socket.Congestion, phases: listen | accept | dial | route, since: "2.6.13",
-		doc:    "congestion control algorithm",
-		bounds: "net.ipv4.tcp_available_congestion_control", capability: "CAP_NET_ADMIN",
+		doc:     "congestion control algorithm",
+		bounds:  "net.ipv4.tcp_available_congestion_control",
+		permits: "net.ipv4.tcp_allowed_congestion_control", capability: "CAP_NET_ADMIN",
 		field: at(names, func(o *Options) **string { return &o.Congestion }),
 	},
 	{
@@ -243,8 +249,9 @@ var rows = []row{
 	},
 	{
 		name: "window_clamp", option: socket.WindowClamp, phases: accept | dial | route, since: "2.4",
-		doc:     "largest receive window that is offered",
+		doc:     "largest receive window that is offered, which recent kernels raise again as bytes arrive",
 		without: "the receive buffer",
+		inert:   setAnew(socket.WindowClamp, "recv_buffer bounds the window, roughly"),
 		field:   at(sizes(1, math.MaxInt32), func(o *Options) **Size { return &o.WindowClamp }),
 	},
 	{
@@ -252,7 +259,7 @@ var rows = []row{
 		doc:     "largest segment that is offered and sent",
 		without: "from the MTU",
 		takes:   "88 to 32767 bytes",
-		field:   at(sizes(1, math.MaxInt32), func(o *Options) **Size { return &o.MaxSegment }),
+		field:   at(sizes(88, 32767), func(o *Options) **Size { return &o.MaxSegment }),
 	},
 	{
 		name: "thin_stream", option: socket.ThinStream, phases: accept | dial | route, given: byListener, since: "2.6.34",
@@ -315,13 +322,13 @@ var rows = []row{
 		name: "rto_min", option: socket.RTOMin, phases: accept | dial | route, given: byListener, since: "6.15",
 		doc:   "shortest time before a retransmission",
 		takes: "two clock ticks (8ms at 250 Hz) to 200ms",
-		field: at(durations(time.Microsecond, 0, math.MaxInt32*time.Microsecond), func(o *Options) **Duration { return &o.RTOMin }),
+		field: at(durations(time.Microsecond, 0, 200*time.Millisecond), func(o *Options) **Duration { return &o.RTOMin }),
 	},
 	{
 		name: "rto_max", option: socket.RTOMax, phases: accept | dial | route, given: byListener, since: "6.15",
 		doc:   "longest time between retransmissions",
 		takes: "1s to 120s",
-		field: at(durations(time.Millisecond, 0, math.MaxInt32*time.Millisecond), func(o *Options) **Duration { return &o.RTOMax }),
+		field: at(durations(time.Millisecond, time.Second, 2*time.Minute), func(o *Options) **Duration { return &o.RTOMax }),
 	},
 	{
 		// Before priority, which the kernel derives from it.
@@ -370,8 +377,9 @@ var rows = []row{
 	},
 	{
 		name: "raw", option: socket.Option{Name: "any"}, phases: listen | accept | dial | route, since: "2.0",
-		doc:   "any other option, by numbers; may repeat",
-		field: rawField{},
+		doc:       "any other option, by numbers; may repeat",
+		clampedBy: "the kernel",
+		field:     rawField{},
 	},
 	{
 		name: "metrics", phases: accept | dial,
@@ -419,12 +427,14 @@ type row struct {
 	clampedBy string
 	doubled   bool
 
-	// inert says why a value has no effect on this system, if it has none. Nil
-	// where all have.
-	inert func(socket.Value) string
+	// inert says why a value has no effect on this system, or none that lasts, if so.
+	// It is given what is set before. Nil where all have.
+	inert func(v socket.Value, before []socket.Setting) string
 
-	// capability is what a process needs for some values.
+	// capability is what a process needs for some values, and permits the sysctl
+	// that names those for which it needs none.
 	capability string
+	permits    string
 
 	field
 }

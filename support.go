@@ -22,9 +22,9 @@ type support struct {
 	// Default is what connections have where the option is not named.
 	Default string `json:"default,omitempty"`
 
-	// Takes is the range of values that the kernel takes, Sysctl the value of
-	// the parameter that bounds it or is its default, and Capability what a
-	// process needs for some values.
+	// Takes is the range of values that the kernel takes, Sysctl the values of
+	// the parameters that bound it, are its default or permit it, and Capability
+	// what a process needs for some values.
 	Takes      string            `json:"takes,omitempty"`
 	Sysctl     map[string]string `json:"sysctl,omitempty"`
 	Capability *capability       `json:"capability,omitempty"`
@@ -72,6 +72,9 @@ func (r row) support() support {
 	}
 	if r.bounds != "" && runtime.GOOS == "linux" {
 		s.Sysctl = map[string]string{r.bounds: sysctl(r.bounds)}
+		if r.permits != "" {
+			s.Sysctl[r.permits] = sysctl(r.permits)
+		}
 	}
 	if r.capability != "" {
 		s.Capability = &capability{r.capability, holds(r.capability)}

@@ -186,7 +186,7 @@ func TestTransportIsRefusedAtLoad(t *testing.T) {
 		transport string // its JSON
 		want      string
 	}{
-		{"unknown option", `{"protocol":"sockopt","socket":{"no_delay":true}}`, `unknown option "no_delay"; it can be nodelay, quickack, `},
+		{"unknown option", `{"protocol":"sockopt","socket":{"no_delay":true}}`, `unknown option "no_delay"; here it can be ` + dialNames},
 		{"option outside of socket", `{"protocol":"sockopt","nodelay":true}`, `json: unknown field "nodelay"`},
 		{"unknown field of http's", `{"protocol":"sockopt","dial":"2s"}`, `json: unknown field "dial"`},
 		{"of accepted connections", `{"protocol":"sockopt","socket":{"linger":"0s"}}`, "linger cannot be set here, but on accepted connections; here it can be " + dialNames},

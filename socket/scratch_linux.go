@@ -10,19 +10,20 @@ import (
 )
 
 // Try sets s on a scratch socket and returns the effective value. The socket is
-// of the kind that accepted and dialed connections are, though not connected, or
-// with listening of the kind that a listener is: Go listens with MPTCP where the
-// system has it. Such a socket does listen, on a loopback address, because an MPTCP
-// socket checks some values no sooner. Of an option that can be set and not read,
-// such as SO_RCVBUFFORCE, it returns the value as it is.
+// an accepted connection over loopback, because a kernel refuses some options once
+// a socket is connected, or with listening a listener as Go opens it: with MPTCP
+// where the system has it, and listening on loopback, because an MPTCP socket checks
+// some values no sooner. Where loopback does not connect, an unconnected socket
+// stands for the connection. Of an option that can be set and not read, such as
+// SO_RCVBUFFORCE, it returns the value as it is.
 //
 // Errors: what the kernel answered to setting it, as an *os.SyscallError.
 func Try(listening bool, s Setting) (effective Value, err error) {
-	fd, err := scratch(listening)
+	fd, closeAll, err := tried(listening)
 	if err != nil {
 		return Value{}, err
 	}
-	defer unix.Close(fd)
+	defer closeAll()
 	if err := s.Option.set(fd, s.Value); err != nil {
 		return Value{}, err
 	}
@@ -31,6 +32,104 @@ func Try(listening bool, s Setting) (effective Value, err error) {
 		return s.Value, nil
 	}
 	return effective, err
+}
+
+// tried is the socket on which Try tries.
+func tried(listening bool) (fd int, closeAll func(), err error) {
+	if !listening {
+		if accepted, peer, err := connection(); err == nil {
+			return accepted, func() { hangUp(accepted, peer) }, nil
+		}
+	}
+	fd, err = scratch(listening)
+	return fd, func() { _ = unix.Close(fd) }, err
+}
+
+// Later sets settings in order on an accepted connection over loopback, has bytes
+// arrive there, and returns the value that o has then: with some options the kernel
+// does not leave it at what was set.
+//
+// Errors: *os.SyscallError, also where loopback does not connect.
+func Later(settings []Setting, o Option) (Value, error) {
+	accepted, peer, err := connection()
+	if err != nil {
+		return Value{}, err
+	}
+	defer hangUp(accepted, peer)
+	for _, s := range settings {
+		if err := s.Option.set(accepted, s.Value); err != nil {
+			return Value{}, err
+		}
+	}
+	// As large as the segments of a download, and fewer than fill the first window.
+	segment := make([]byte, 8<<10)
+	for range 4 {
+		if _, err := unix.Write(peer, segment); err != nil {
+			return Value{}, os.NewSyscallError("write", err)
+		}
+		if err := readable(accepted); err != nil {
+			return Value{}, err
+		}
+		if _, err := unix.Read(accepted, segment); err != nil {
+			return Value{}, os.NewSyscallError("read", err)
+		}
+	}
+	return o.get(accepted)
+}
+
+// connection returns both ends of a connection over loopback, as one that a
+// listener of Go's accepted from a client without MPTCP.
+func connection() (accepted, peer int, err error) {
+	listener, err := scratch(true)
+	if err != nil {
+		return -1, -1, err
+	}
+	defer unix.Close(listener)
+	address, err := unix.Getsockname(listener)
+	if err != nil {
+		return -1, -1, os.NewSyscallError("getsockname", err)
+	}
+	if v6, ok := address.(*unix.SockaddrInet6); ok {
+		address = &unix.SockaddrInet4{Port: v6.Port, Addr: [4]byte(v6.Addr[12:])}
+	}
+	peer, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_TCP)
+	if err != nil {
+		return -1, -1, os.NewSyscallError("socket", err)
+	}
+	if err = unix.Connect(peer, address); err == nil || err == unix.EINPROGRESS {
+		err = readable(listener)
+	}
+	if err == nil {
+		accepted, _, err = unix.Accept4(listener, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+	}
+	if err != nil {
+		_ = unix.Close(peer)
+		return -1, -1, os.NewSyscallError("connect", err)
+	}
+	return accepted, peer, nil
+}
+
+// readable waits for what loopback brings at once.
+func readable(fd int) error {
+	const patience = 1000 // milliseconds
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, patience) //nolint:gosec // a descriptor is an int
+		switch {
+		case err == unix.EINTR:
+		case err == nil && n == 0:
+			return os.NewSyscallError("poll", unix.ETIMEDOUT)
+		default:
+			return os.NewSyscallError("poll", err)
+		}
+	}
+}
+
+// hangUp resets a connection, so that neither SO_LINGER has close wait nor
+// TIME_WAIT keeps its port.
+func hangUp(accepted, peer int) {
+	_ = unix.SetsockoptLinger(peer, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	_ = unix.Close(peer)
+	_ = unix.Close(accepted)
 }
 
 // Default returns the value that the option has when nobody sets it.

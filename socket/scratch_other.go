@@ -8,5 +8,8 @@ import "errors"
 // connections only.
 func Try(_ bool, s Setting) (effective Value, err error) { return s.Value, nil }
 
+// Later always fails with errors.ErrUnsupported.
+func Later([]Setting, Option) (Value, error) { return Value{}, errors.ErrUnsupported }
+
 // Default always fails with errors.ErrUnsupported.
 func Default(bool, Option) (Value, error) { return Value{}, errors.ErrUnsupported }

@@ -78,8 +78,8 @@ func (w *ListenerWrapper) hand(tcp *net.TCPListener) *handed {
 }
 
 // leaveToGo has Go set what it sets on each connection anyway to what the wrapper would
-// set: a system call less for each. It does so as long as the server does not switch
-// keepalive off, since then Go sets nothing.
+// set: a system call less for each. Of a server whose keepalive_interval is negative Go
+// hears nothing but that, and sets its own defaults.
 func (w *ListenerWrapper) leaveToGo() {
 	if w.server == nil || w.server.KeepAliveInterval < 0 {
 		return

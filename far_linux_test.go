@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/needed"
 )
 
 // far is the far end of a cable: a network namespace with one end of a veth pair,
@@ -36,9 +38,9 @@ const farLink = "far0"
 // newFar lays a cable. It skips the test where that is not allowed.
 func newFar(t testing.TB) *far {
 	t.Helper()
-	ip := peer(t, "ip")
+	ip := needed.Program(t, "ip")
 	if os.Geteuid() != 0 {
-		missing(t, "only root makes network namespaces")
+		needed.Missing(t, "only root makes network namespaces")
 	}
 	// Subnets of 198.18.0.0/15, for benchmarks (RFC 2544), and names of links: one
 	// for each process that tests at the same time.
@@ -64,7 +66,7 @@ func newFar(t testing.TB) *far {
 	t.Cleanup(func() { close(f.run) })
 	namespace := <-in
 	if namespace.err != nil {
-		missing(t, fmt.Sprintf("no network namespace: %v", namespace.err))
+		needed.Missing(t, fmt.Sprintf("no network namespace: %v", namespace.err))
 	}
 
 	link := fmt.Sprintf("sockopt%d", subnet)

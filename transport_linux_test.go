@@ -713,10 +713,10 @@ func wrk32(t *testing.T, addr string) (rate float64) {
 	return figure(t, output, `Requests/sec: +(\S+)`)
 }
 
-// TestFaultsOfBackendsLeaveNothing sends 10,000 requests to backends of which most
+// TestFaultsOfBackendsLeaveNothing sends requests to backends of which most
 // misbehave.
 func TestFaultsOfBackendsLeaveNothing(t *testing.T) {
-	const requests = 10_000
+	requests := inLong(10_000, 200_000)
 	var served atomic.Int64
 	response := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(stars), stars)
 	misbehave := []func(*net.TCPConn){
@@ -838,7 +838,7 @@ func TestFaultBackendDisappears(t *testing.T) {
 				}
 			})
 		}
-		for range 3 {
+		for range inLong(3, 100) {
 			server := start()
 			more(http.StatusOK)
 			server.Close()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/caddy-sockopt/caddy-sockopt/internal/needed"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
@@ -56,7 +57,7 @@ func TestStatusCounts(t *testing.T) {
 		require.NoError(t, err)
 		defer client.Close()
 		if multipath, err := client.(*net.TCPConn).MultipathTCP(); err != nil || !multipath {
-			missing(t, fmt.Sprintf("no MPTCP here (%v)", err))
+			needed.Missing(t, fmt.Sprintf("no MPTCP here (%v)", err))
 		}
 		_, err = io.WriteString(client, "GET / HTTP/1.1\r\n")
 		require.NoError(t, err)
@@ -81,10 +82,9 @@ func TestDefaultsAreTrue(t *testing.T) {
 			continue
 		}
 		t.Run(r.name, func(t *testing.T) {
+			needKernel(t, r)
 			s := r.support()
-			if !s.Supported {
-				t.Skipf("%s: needs %s", r.name, s.Needs)
-			}
+			require.True(t, s.Supported, s.Needs)
 			require.NotEmpty(t, s.Default)
 			value, err := socket.Get(conn, r.option)
 			require.NoError(t, err)

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 
+	"github.com/caddy-sockopt/caddy-sockopt/internal/needed"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
@@ -263,7 +264,7 @@ func validateUnprivileged(t *testing.T, global string) (output string, err error
 	case os.Getuid() == 0:
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	case holds("CAP_NET_ADMIN"):
-		missing(t, "not root, who could drop the capability")
+		needed.Missing(t, "not root, who could drop the capability")
 	}
 	text, err := cmd.CombinedOutput()
 	return string(text), err
@@ -274,7 +275,7 @@ func kernelLimit(t *testing.T, name string) int64 {
 	t.Helper()
 	text := sysctl(name)
 	if text == "" {
-		missing(t, name+" is out of sight in this network namespace")
+		needed.Missing(t, name+" is out of sight in this network namespace")
 	}
 	value, err := strconv.ParseInt(text, 10, 64)
 	require.NoError(t, err)
@@ -287,7 +288,7 @@ func TestRefusedOption(t *testing.T) {
 	const mptcp = 262 // IPPROTO_MPTCP
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, mptcp)
 	if err != nil {
-		missing(t, "this kernel has no MPTCP")
+		needed.Missing(t, "this kernel has no MPTCP")
 	}
 	require.NoError(t, syscall.Close(fd))
 	c, client := serve(t, "sockopt\n"+observe)

@@ -3,12 +3,15 @@ package sockopt
 import (
 	"bufio"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -16,6 +19,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/needed"
 )
 
 // far is the far end of a cable: a network namespace with one end of a veth pair,
@@ -36,9 +41,9 @@ const farLink = "far0"
 // newFar lays a cable. It skips the test where that is not allowed.
 func newFar(t testing.TB) *far {
 	t.Helper()
-	ip := peer(t, "ip")
+	ip := needed.Program(t, "ip")
 	if os.Geteuid() != 0 {
-		missing(t, "only root makes network namespaces")
+		needed.Missing(t, "only root makes network namespaces")
 	}
 	// Subnets of 198.18.0.0/15, for benchmarks (RFC 2544), and names of links: one
 	// for each process that tests at the same time.
@@ -64,7 +69,7 @@ func newFar(t testing.TB) *far {
 	t.Cleanup(func() { close(f.run) })
 	namespace := <-in
 	if namespace.err != nil {
-		missing(t, fmt.Sprintf("no network namespace: %v", namespace.err))
+		needed.Missing(t, fmt.Sprintf("no network namespace: %v", namespace.err))
 	}
 
 	link := fmt.Sprintf("sockopt%d", subnet)
@@ -100,7 +105,10 @@ func (f *far) serve(t testing.TB) {
 			}
 			f.hold(conn)
 			if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
-				f.asked <- struct{}{}
+				select {
+				case f.asked <- struct{}{}:
+				default: // a client that was cut has asked again
+				}
 			}
 		}
 	})
@@ -145,23 +153,57 @@ func (f *far) hangUp() {
 
 // connections returns how many connections to the far end programs here hold.
 func (f *far) connections() (open int, err error) {
-	ip := net.ParseIP(f.addr).To4()
-	remote := fmt.Sprintf("%X", binary.NativeEndian.Uint32(ip))
-	remote = strings.Repeat("0", 8-len(remote)) + remote + ":"
+	far := fmt.Sprintf("%08X", binary.NativeEndian.Uint32(net.ParseIP(f.addr).To4()))
+	err = eachConnection(func(c connection) {
+		if c.held && strings.HasSuffix(c.host, far) {
+			open++
+		}
+	})
+	return open, err
+}
+
+// connection is a line of the kernel's tables of TCP.
+type connection struct {
+	local, remote int    // ports
+	host          string // the remote address, as the kernel writes it
+	queued        int64  // bytes sent to it that it has not acknowledged
+	held          bool   // by a program
+}
+
+// eachConnection has what the kernel knows of each connection on this side, over IPv4
+// and IPv6.
+func eachConnection(know func(connection)) error {
 	for _, file := range []string{"/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"} {
 		text, err := os.ReadFile(file) //nolint:gosec // one of the two
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // a kernel without IPv6
+		}
 		if err != nil {
-			return 0, err
+			return err
 		}
 		for line := range strings.Lines(string(text)) {
 			// sl local remote state queues timer retransmissions uid timeout inode
 			fields := strings.Fields(line)
-			if len(fields) > 9 && strings.Contains(fields[2], remote) && fields[9] != "0" {
-				open++
+			if len(fields) < 10 || fields[0] == "sl" {
+				continue
 			}
+			c := connection{held: fields[9] != "0"}
+			_, port, _ := strings.Cut(fields[1], ":")
+			c.local = int(hex(port))
+			c.host, port, _ = strings.Cut(fields[2], ":")
+			c.remote = int(hex(port))
+			sent, _, _ := strings.Cut(fields[4], ":")
+			c.queued = hex(sent)
+			know(c)
 		}
 	}
-	return open, nil
+	return nil
+}
+
+// hex reads a number that the kernel has written.
+func hex(digits string) int64 {
+	n, _ := strconv.ParseInt(digits, 16, 64) // it writes no other
+	return n
 }
 
 // do runs something in the namespace and returns when it is done.

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/needed"
 )
 
 // play runs a peer to its end and returns its output.
@@ -20,7 +22,7 @@ func play(t testing.TB, stdin io.Reader, name string, args ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, peer(t, name), args...)
+	cmd := exec.CommandContext(ctx, needed.Program(t, name), args...)
 	cmd.Stdin = stdin
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

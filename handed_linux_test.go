@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-sockopt/caddy-sockopt/internal/needed"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
@@ -43,7 +44,7 @@ func TestHanded(t *testing.T) {
 			require.NoError(t, err)
 			t.Cleanup(func() { inner.Close() })
 			if tcp, _ := socket.TCPListener(inner); tt.mptcp != socket.SpeaksMPTCP(tcp) {
-				missing(t, "this system has no MPTCP")
+				needed.Missing(t, "this system has no MPTCP")
 			}
 			_, port, err := net.SplitHostPort(inner.Addr().String())
 			require.NoError(t, err)

@@ -111,11 +111,10 @@ func TestRouteRows(t *testing.T) {
 		}
 		for _, h2c := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/h2c %v", r.name, h2c), func(t *testing.T) {
+				needKernel(t, r)
 				want, o := expect(t, r)
 				s, err := o.resolve(route, zap.NewNop())
-				if err != nil {
-					missing(t, err.Error())
-				}
+				require.NoError(t, err)
 				override := s.overrides[0]
 				option := override.setting.Option
 				c, addr := g.routes(t, "h1 h2c", fmt.Sprintf("sockopt /held {\n%s %s\n}", r.name, want.sample))

@@ -212,23 +212,3 @@ func address(t testing.TB) string {
 	t.Helper()
 	return fmt.Sprintf("127.0.0.1:%d", port(t))
 }
-
-// peer returns the path of a program that plays the other side, or skips the
-// test where it is missing. SOCKOPT_PEERS=required makes that a failure.
-func peer(t testing.TB, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		missing(t, fmt.Sprintf("%s is not installed", name))
-	}
-	return path
-}
-
-// missing skips the test for a reason, or fails it where nothing may be missing.
-func missing(t testing.TB, reason string) {
-	t.Helper()
-	if os.Getenv("SOCKOPT_PEERS") == "required" {
-		t.Fatalf("%s, and SOCKOPT_PEERS=required", reason)
-	}
-	t.Skip(reason)
-}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/caddy-sockopt/caddy-sockopt/internal/needed"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
@@ -302,7 +303,7 @@ func needIPv6(t testing.TB) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "[::1]:0")
 	if err != nil {
-		missing(t, fmt.Sprintf("no IPv6 here: %v", err))
+		needed.Missing(t, fmt.Sprintf("no IPv6 here: %v", err))
 	}
 	ln.Close()
 }
@@ -365,7 +366,7 @@ func TestMPTCPClientIsServed(t *testing.T) {
 				require.NoError(t, err)
 				defer client.Close()
 				if multipath, err := client.(*net.TCPConn).MultipathTCP(); err != nil || !multipath {
-					missing(t, fmt.Sprintf("no MPTCP here (%v)", err))
+					needed.Missing(t, fmt.Sprintf("no MPTCP here (%v)", err))
 				}
 				_, err = io.WriteString(client, requestLine)
 				require.NoError(t, err)
@@ -408,7 +409,7 @@ func TestMPTCPRefusals(t *testing.T) {
 		require.NoError(t, err)
 		defer client.Close()
 		if multipath, err := client.(*net.TCPConn).MultipathTCP(); err != nil || !multipath {
-			missing(t, fmt.Sprintf("no MPTCP here (%v)", err))
+			needed.Missing(t, fmt.Sprintf("no MPTCP here (%v)", err))
 		}
 		ask(t, client, request)
 	}

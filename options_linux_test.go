@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/caddy-sockopt/caddy-sockopt/internal/needed"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
@@ -90,16 +91,15 @@ func (k inKernel) of(t *testing.T, c syscall.Conn) string {
 	return k.read(t, c, k.level, k.number)
 }
 
-// needKernel skips the test where this kernel is too old for the option, or this
-// process has not the right to it. Where the kernel is new enough a refusal fails
-// the test.
+// needKernel skips the test where this kernel is too old for the option. Where this
+// process has not the right to it, that is missing. Any other refusal fails the test.
 func needKernel(t *testing.T, r row) {
 	t.Helper()
 	if !kernelHas(r.since) {
 		t.Skipf("%s needs Linux %s", r.name, r.since)
 	}
 	if _, err := socket.Try(false, r.uses(sampleOf(t, r), r.option)[0].setting); r.capability != "" && !holds(r.capability) && err != nil {
-		t.Skipf("%s needs %s", r.name, r.capability)
+		needed.Missing(t, fmt.Sprintf("%s needs %s", r.name, r.capability))
 	}
 }
 

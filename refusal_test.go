@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
@@ -94,7 +95,23 @@ var notValues = map[string][]string{
 	wantNumber:     {"", "x", "1.5", "+1", "0x", "0x-1", "0X2A", "0b1", "0o7", "1_000", "2a", "1k", "1s", "9223372036854775808", "0xffffffffffffffff", "\xff"},
 	wantDSCP:       {"", "EF", "af44", "cs8", "be", "64", "-1", "1.5", "0x2e", "9223372036854775808", "\xff"},
 	names.want:     {"", "sixteen_letters_", "two words", "über", "bbr\xff", "bbr\x00", `"`, "{", "#"},
-	wantRaw:        nil, // three words: in the table above
+	wantRaw:        nil, // three words: notRaw
+}
+
+// notRaw are lines of the Caddyfile that are no raw option, and why.
+var notRaw = map[string]string{
+	`"" 18 1`:                 `"" is not a number such as 42 or 0x2a`,
+	"tcp 18 1":                `"tcp" is not a number such as 42 or 0x2a`,
+	"6 0x 1":                  `"0x" is not a number such as 42 or 0x2a`,
+	"6 18 1.5":                `"1.5" is not a number such as 42 or 0x2a`,
+	"6 18 1\xff":              "\"1\ufffd\" is not a number such as 42 or 0x2a",
+	"-1 18 1":                 "level -1 is not from 0 to 2147483647",
+	"2147483648 18 1":         "level 2147483648 is not from 0 to 2147483647",
+	"6 -1 1":                  "option -1 is not from 0 to 2147483647",
+	"6 0x80000000 1":          "option 2147483648 is not from 0 to 2147483647",
+	"6 18 0xffffffff":         "value 4294967295 is not from -2147483648 to 2147483647",
+	"6 18 -2147483649":        "value -2147483649 is not from -2147483648 to 2147483647",
+	"6 18 0x8000000000000000": `"0x8000000000000000" is not a number such as 42 or 0x2a`,
 }
 
 // outOfRange are values that the kernel's interface cannot take, and the range.
@@ -120,7 +137,7 @@ var outOfRange = map[string]struct {
 	"pacing_rate":        {[]string{"0"}, "1 to 9223372036854775807 bytes"},
 	"keepalive_count":    {[]string{"0", "-1", "128"}, "1 to 127"},
 	"priority":           {[]string{"-1", "2147483648"}, "0 to 2147483647"},
-	"mark":               {[]string{"0x100000000"}, "0x0 to 0xffffffff"},
+	"mark":               {[]string{"-1", "0x100000000"}, "0x0 to 0xffffffff"},
 	"ttl":                {[]string{"0", "-1", "256"}, "1 to 255"},
 	"backlog":            {[]string{"0", "-1", "2147483648"}, "1 to 2147483647"},
 	"fastopen":           {[]string{"-1", "2147483648"}, "0 to 2147483647"},
@@ -157,9 +174,15 @@ func TestEveryOptionRefuses(t *testing.T) {
 			err := p.caddyfile(r.name + " `" + word + "`")
 			require.ErrorContains(t, err, fmt.Sprintf("%s: %q is not ", r.name, read))
 		}
+		if r.want() == wantRaw {
+			for line, why := range notRaw {
+				refused(r.name+": "+why, r.name+" "+line)
+				refused(r.name+": "+why, r.name+" "+sample, r.name+" "+line)
+			}
+		}
 		limits, limited := outOfRange[r.name]
 		for _, value := range limits.values {
-			refused(fmt.Sprintf("%s: %s is not from %s; leave the option out for the kernel's default", r.name, value, limits.within),
+			refused(fmt.Sprintf("%s: %s is not from %s; leave the option out for the kernel's default", r.name, printed(t, r, value), limits.within),
 				r.name+" "+value)
 		}
 		switch r.want() {
@@ -171,8 +194,8 @@ func TestEveryOptionRefuses(t *testing.T) {
 
 // notJSON are values that an option cannot have in JSON, by what it wants.
 var notJSON = map[string][]string{
-	onOff.want:       {`"on"`, `1`, `[true]`, `{}`},
-	mention{}.want(): {`"on"`, `""`, `1`, `[true]`, `{}`},
+	onOff.want:       {`"on"`, `1`, `[true]`, `{}`, "\"on\xff\""},
+	mention{}.want(): {`"on"`, `""`, `1`, `[true]`, `{}`, "\"on\xff\""},
 	ackModes.want:    {`true`, `1`, `["on"]`, `{}`, `"AUTO"`, `"on\ufffd"`, "\"on\xff\""},
 	reactions.want:   {`true`, `0`, `["warn"]`, `{}`, `"WARN"`, "\"warn\xff\""},
 	wantSize:         {`true`, `[1]`, `{}`, `1.5`, `1e3`, `-1`, `9223372036854775808`, `"-1"`, `""`, `"1XB"`, "\"1\xffMB\""},
@@ -180,11 +203,61 @@ var notJSON = map[string][]string{
 	wantNumber:       {`true`, `[1]`, `{}`, `1.5`, `1e3`, `9223372036854775808`, `"1.5"`, `""`, `"0x"`, "\"1\xff\""},
 	wantDSCP:         {`true`, `[1]`, `{}`, `1.5`, `1e1`, `-1`, `64`, `"64"`, `"EF"`, `""`, "\"ef\xff\""},
 	names.want:       {`true`, `1`, `["bbr"]`, `{}`, `""`, `"two words"`, "\"bbr\xff\""},
-	wantRaw: {
-		`true`, `1`, `"6 18 1"`, `{}`, `[1]`, `[[]]`, `[{}]`, `[null]`, `[{"level":6}]`,
-		`[{"level":6,"option":18,"value":null}]`, "[{\"level\":6,\"option\":18,\"value\":\"\xff\"}]", `[{"level":6,"option":18,"value":1,"length":4}]`,
-		`[{"level":6,"option":18,"value":2147483648}]`, `[{"level":-1,"option":18,"value":1}]`, `[{"level":6,"option":1.5,"value":1}]`,
-	},
+	wantRaw:          nil, // notRawJSON
+}
+
+// notRawJSON are values that the list of raw options cannot have, and why.
+var notRawJSON = map[string]string{
+	`true`:                                   `true is not a list such as [` + wantRawJSON + `]`,
+	`1`:                                      `1 is not a list such as [` + wantRawJSON + `]`,
+	`"6 18 1"`:                               `"6 18 1" is not a list such as [` + wantRawJSON + `]`,
+	`{}`:                                     `{} is not a list such as [` + wantRawJSON + `]`,
+	`[1]`:                                    `1 is not ` + wantRawJSON,
+	`[[]]`:                                   `[] is not ` + wantRawJSON,
+	`[null]`:                                 `null is not ` + wantRawJSON,
+	`[{}]`:                                   `level is missing; raw takes level, option and value, such as 6 18 30000`,
+	`[{"level":6}]`:                          `option is missing; raw takes level, option and value, such as 6 18 30000`,
+	`[{"level":6,"option":18,"value":null}]`: `value null is not a number such as 42 or 0x2a`,
+	`[{"level":6,"option":18,"value":true}]`: `value true is not a number such as 42 or 0x2a`,
+	`[{"level":6,"option":1.5,"value":1}]`:   `option 1.5 is not a number such as 42 or 0x2a`,
+	"[{\"level\":6,\"option\":18,\"value\":\"\xff\"}]":            `value "`,
+	`[{"level":6,"option":18,"value":1,"length":4}]`:              `unknown "length" in {"level":6,"option":18,"value":1,"length":4}; it is not ` + wantRawJSON,
+	`[{"level":-1,"option":18,"value":1}]`:                        `level -1 is not from 0 to 2147483647`,
+	`[{"level":6,"option":"0x80000000","value":1}]`:               `option 2147483648 is not from 0 to 2147483647`,
+	`[{"level":6,"option":18,"value":2147483648}]`:                `value 2147483648 is not from -2147483648 to 2147483647`,
+	`[{"level":6,"option":18,"value":-2147483649}]`:               `value -2147483649 is not from -2147483648 to 2147483647`,
+	`[{"level":6,"option":18,"value":1},{"level":6,"option":18}]`: `value is missing; raw takes level, option and value, such as 6 18 30000`,
+}
+
+// printed is how an error prints a value of an option: a mark with the digits of 0x2a.
+func printed(t *testing.T, r row, value string) string {
+	t.Helper()
+	if r.name != "mark" {
+		return value
+	}
+	n, err := ParseNumber(value)
+	require.NoError(t, err)
+	return fmt.Sprintf("%#x", int64(n))
+}
+
+// jsonNumber writes a value of an option as a number of JSON. A duration below a
+// millisecond has none that it could be mistaken for.
+func jsonNumber(t *testing.T, r row, value string) (number string, ok bool) {
+	t.Helper()
+	switch r.want() {
+	case wantSize:
+		size, err := ParseSize(value)
+		require.NoError(t, err)
+		return fmt.Sprint(int64(size)), true
+	case wantDuration:
+		duration, err := ParseDuration(value)
+		require.NoError(t, err)
+		return fmt.Sprint(int64(duration)), duration >= Duration(time.Millisecond)
+	default:
+		n, err := ParseNumber(value)
+		require.NoError(t, err)
+		return fmt.Sprint(int64(n)), true
+	}
 }
 
 // TestEveryOptionRefusesJSON: an error names the option, the value and what it
@@ -200,16 +273,23 @@ func TestEveryOptionRefusesJSON(t *testing.T) {
 		require.True(t, ok, "notJSON needs a line for %s", r.want())
 		for _, value := range values {
 			switch {
-			case r.want() == wantRaw:
-				refused(value, "") // its numbers have errors of their own
 			case !utf8.ValidString(value) || strings.Contains(value, `\`):
 				refused(value, `"`) // and what is left of it in UTF-8
 			default:
 				refused(value, value+" is not ")
 			}
 		}
+		if r.want() == wantRaw {
+			for value, why := range notRawJSON {
+				refused(value, why)
+			}
+		}
 		for _, value := range outOfRange[r.name].values {
-			refused(jsonQuoted(value), value+" is not from "+outOfRange[r.name].within)
+			within := printed(t, r, value) + " is not from " + outOfRange[r.name].within
+			refused(jsonQuoted(value), within)
+			if number, ok := jsonNumber(t, r, value); ok {
+				refused(number, within)
+			}
 		}
 		capitals := strings.ToUpper(r.name)
 		require.ErrorContains(t, p.json(fmt.Sprintf(`"%s":%s`, capitals, expectations[r.name].json[0])),
@@ -259,15 +339,21 @@ func TestEveryOptionIsRefusedAtLoad(t *testing.T) {
 		require.Equal(t, before, after)
 	}
 	everywhere(t, func(t *testing.T, p place, r row) {
-		bad := strings.Repeat(" 1.5", max(1, r.values()))
-		refused(t, "text/caddyfile", p.config(s, p.follows(r.name+bad)), r.name)
+		bad, why := strings.Repeat(" 1.5", max(1, r.values())), r.name+`: "1.5" is not `
+		if r.values() == 0 {
+			why = r.name + ` takes no value; "1.5" is too many`
+		}
+		refused(t, "text/caddyfile", p.config(s, p.follows(r.name+bad)), why)
 
 		adapted, err := adapt(p.config(s, p.follows("on_unsupported fail")))
 		require.NoError(t, err)
-		for _, value := range []string{"null", "[1.5]"} {
+		for value, why := range map[string]string{"null": "null is not ", "[1.5]": "[1.5] is not "} {
+			if r.want() == wantRaw {
+				why = strings.NewReplacer("[", "", "]", "").Replace(why) // what is in the list
+			}
 			body := strings.Replace(string(adapted), `"on_unsupported":"fail"`, fmt.Sprintf(`"%s":%s`, r.name, value), 1)
 			require.NotEqual(t, string(adapted), body)
-			refused(t, "application/json", body, r.name+": ")
+			refused(t, "application/json", body, r.name+": "+why)
 		}
 	})
 }

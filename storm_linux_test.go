@@ -22,10 +22,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-const (
-	stormConns = 10_000
-	stormWave  = 2_500 // at a time
-)
+// stormWave is how many connections of the storm there are at a time.
+const stormWave = 2_500
 
 // behaviour is what one client of the storm does, once all of its wave are
 // connected. It returns an error where the server did something wrong.
@@ -149,8 +147,9 @@ func TestFaultStorm(t *testing.T) {
 		"http://"+addr+" {\necho_payload\n}")
 	rest := atRest()
 	wave := waveOf(t)
-	for sent := 0; sent < stormConns; sent += wave {
-		storm(t, addr, min(wave, stormConns-sent))
+	conns := inLong(10_000, 200_000)
+	for sent := 0; sent < conns; sent += wave {
+		storm(t, addr, min(wave, conns-sent))
 	}
 	rest.await(t)
 	require.Zero(t, after.report(t).errors())

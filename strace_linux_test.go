@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/needed"
 )
 
 // trace is the system calls of a Caddy, each as strace wrote it, such as
@@ -22,7 +24,7 @@ type trace []string
 // of the kinds named that Caddy made from its start to its end.
 func (l *lineup) record(t *testing.T, calls string, f func(t *testing.T)) trace {
 	t.Helper()
-	strace := peer(t, "strace") // skips this test, not the one below
+	strace := needed.Program(t, "strace") // skips this test, not the one below
 	dir := t.TempDir()
 	ok := t.Run("under strace", func(t *testing.T) {
 		l.spawn(t, strace, "--follow-forks", "--seccomp-bpf", "--decode-fds=all", "--quiet=all",

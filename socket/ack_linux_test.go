@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/needed"
 )
 
 // wired is a Conn under test, its peer, and what the Conn acknowledged.
@@ -172,7 +174,7 @@ func mptcpPair(t testing.TB) (accepted, peer *net.TCPConn) {
 	dialer.SetMultipathTCP(true)
 	accepted, peer = connect(t, ln, dialer)
 	if multipath, err := accepted.MultipathTCP(); err != nil || !multipath {
-		t.Skip("this kernel has no MPTCP, or has it switched off in net.mptcp.enabled")
+		needed.Missing(t, "this kernel has no MPTCP, or has it switched off in net.mptcp.enabled")
 	}
 	return accepted, peer
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/needed"
 )
 
 // bogus is an option that no kernel has.
@@ -41,7 +43,7 @@ var kinds = []struct {
 	{"accepted MPTCP", func(t testing.TB) syscall.Conn { c, _ := mptcpPair(t); return c }},
 	{"listening", func(t testing.TB) syscall.Conn { return listenWith(t, false) }},
 	{"listening MPTCP", func(t testing.TB) syscall.Conn {
-		mptcpPair(t) // skips where there is none
+		mptcpPair(t) // or it is missing
 		return listenWith(t, true)
 	}},
 }
@@ -167,7 +169,7 @@ func TestWhereOptionsWork(t *testing.T) {
 				require.NoError(t, Set(c, []Setting{tc.setting}, got.failed))
 				switch err := got[tc.setting.Option.Name]; {
 				case tc.capability && errors.Is(err, syscall.EPERM):
-					t.Skip("this process may not set it")
+					needed.Missing(t, "this process may not set it")
 				case promised == refusesIt:
 					return false
 				default:
@@ -186,7 +188,7 @@ func TestWhereOptionsWork(t *testing.T) {
 			} {
 				t.Run(kind.name, func(t *testing.T) {
 					if kind.multipath {
-						mptcpPair(t) // skips where there is none
+						mptcpPair(t) // or it is missing
 					}
 					ln := listenWith(t, kind.multipath)
 					if took(t, ln, kind.promised) && kind.promised == handsItOn {
@@ -210,7 +212,7 @@ func TestWhereOptionsWork(t *testing.T) {
 // TestMPTCPOfIPv6 has no traffic class of its own, which is an error there and not
 // on an MPTCP connection that speaks IPv4.
 func TestMPTCPOfIPv6(t *testing.T) {
-	mptcpPair(t) // skips where there is none
+	mptcpPair(t) // or it is missing
 	var config net.ListenConfig
 	config.SetMultipathTCP(true)
 	ln, err := config.Listen(t.Context(), "tcp", "[::]:0")
@@ -230,7 +232,7 @@ func TestMPTCPOfIPv6(t *testing.T) {
 		t.Run(tc.host, func(t *testing.T) {
 			client, err := dialer.DialContext(t.Context(), "tcp", net.JoinHostPort(tc.host, port))
 			if err != nil {
-				t.Skip(err)
+				needed.Missing(t, err.Error())
 			}
 			defer client.Close()
 			accepted, err := ln.Accept()

@@ -82,11 +82,11 @@ func measureAccept(ctx context.Context, b *bench) error {
 			return err
 		}
 	}
-	if err := rounds(ctx, b.few(20*b.pairs, 1), b.lineup.contenders[accepting], ask(smallBody, anyPath, glance)); err != nil {
+	if err := rounds(ctx, b.few(15*b.pairs, 1), b.lineup.contenders[accepting], ask(smallBody, anyPath, glance)); err != nil {
 		return err
 	}
 	tls := b.lineup.pick(acceptingSecure, stock, noOption, stockAgain, usualTen, dearTen)
-	if err := rounds(ctx, b.few(10*b.pairs, 1), tls, ask(smallTLS, anyPath, glance)); err != nil {
+	if err := rounds(ctx, b.few(8*b.pairs, 1), tls, ask(smallTLS, anyPath, glance)); err != nil {
 		return err
 	}
 	// Go reads this at the start.
@@ -94,7 +94,7 @@ func measureAccept(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	err = rounds(ctx, b.few(10*b.pairs, 1), single.pick(accepting, stock, noOption, stockAgain, usualTen, dearTen), ask(smallNoMP, anyPath, glance))
+	err = rounds(ctx, b.few(8*b.pairs, 1), single.pick(accepting, stock, noOption, stockAgain, usualTen, dearTen), ask(smallNoMP, anyPath, glance))
 	single.end()
 	if err != nil {
 		return err

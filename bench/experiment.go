@@ -39,7 +39,7 @@ func measureExperiment(ctx context.Context, b *bench) error {
 		{apacheBench, func(c contender) (float64, error) { return ab(ctx, c, requests) }},
 	}
 	for _, client := range clients {
-		err := rounds(ctx, b.few(15, 1), b.lineup.pick(plain, experimentSystems...), func(c contender) error {
+		err := rounds(ctx, b.few(9, 1), b.lineup.pick(plain, experimentSystems...), func(c contender) error {
 			rate, err := client.measure(c)
 			if err == nil {
 				b.add(1, client.name, c.system, rateMeasure, rate)

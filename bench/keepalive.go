@@ -60,7 +60,7 @@ func measureKeepAlive(ctx context.Context, b *bench) error {
 			}
 		}
 		pairs := map[string]int{
-			overPlain: 20 * b.pairs, // the bar is here
+			overPlain: 15 * b.pairs, // the bar is here
 			overTLS:   5 * b.pairs,
 			overHTTP2: b.pairs, // h2load takes requests, and no window
 		}[p.name]

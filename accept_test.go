@@ -8,9 +8,16 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-// tenOptions are options that every accepted connection takes, and that leave it
+// usualOptions are ten that operators set: those of nginx's directives listen and
+// tcp_nodelay, without the deferred accept, and of HAProxy's tcp-ut.
+var usualOptions = []string{
+	"nodelay on", "keepalive on", "keepalive_idle 60s", "keepalive_interval 10s", "keepalive_count 6",
+	"recv_buffer 256KiB", "send_buffer 256KiB", "backlog 4096", "fastopen 256", "user_timeout 30s",
+}
+
+// dearOptions are ten that every accepted connection takes, and that leave it
 // as fast as it is.
-var tenOptions = []string{
+var dearOptions = []string{
 	"nodelay on", "notsent_lowat 1MiB", "thin_stream on", "keepalive on", "keepalive_idle 60s",
 	"keepalive_interval 10s", "keepalive_count 6", "user_timeout 30s", "dscp af11", "ttl 64",
 }
@@ -29,7 +36,7 @@ func TestAcceptAllocatesNothingPerOption(t *testing.T) {
 		require.Zero(t, logs.Len())
 		return allocs
 	}
-	lines := tenOptions
+	lines := dearOptions
 	if !socket.QuickAck.Supported() {
 		lines = []string{"nodelay on", "recv_buffer 64KiB", "send_buffer 64KiB", "keepalive on"}
 	}

@@ -130,7 +130,7 @@ func reportAccept(r *record) section {
 			if slices.Contains(kase.judged, system) {
 				_, how, _ := strings.Cut(kase.name, ", ")
 				what := strings.TrimSuffix(fmt.Sprintf("5, `%s`: connections a second, of stock Caddy's, %s", system, how), ", ")
-				judged = s.atLeast(what, median(ratio), acceptBar)
+				judged = s.typicallyAtLeast(what, ratio, acceptBar)
 			}
 			t.add(system, number(median(rate)), quartiles(ratio), judged,
 				number(median(cost)), quartiles(r.beside(5, kase.name, system, costMeasure)))

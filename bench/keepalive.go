@@ -255,7 +255,7 @@ Caddy makes the payload, the other servers read it from a file, HAProxy has it i
 			ratio := r.beside(4, p.name, system, rateMeasure)
 			judged := "–"
 			if system == auto && p.name == overPlain {
-				judged = s.atLeast("4, `quickack auto`: requests a second over "+p.name+", of stock Caddy's", median(ratio), keepAliveBar)
+				judged = s.typicallyAtLeast("4, `quickack auto`: requests a second over "+p.name+", of stock Caddy's", ratio, keepAliveBar)
 			}
 			paired.add(system, number(median(rate)), quartiles(ratio), judged, number(median(cost)), quartiles(r.beside(4, p.name, system, costMeasure)))
 			if system != stock {

@@ -35,23 +35,39 @@ type section struct {
 type verdict struct {
 	What, Got, Bar string
 	Met            bool
+
+	// Noise is how far the figure may be off, where the bar is within that.
+	Noise string
 }
 
 func (v verdict) String() string {
-	if v.Met {
+	switch {
+	case v.Met:
 		return v.Bar + ": met"
+	case v.Noise != "":
+		return v.Bar + ": **within the noise**, " + v.Noise
 	}
 	return v.Bar + ": **missed**"
 }
 
 // atLeast holds a figure to a bar and returns the table's cell.
 func (s *section) atLeast(what string, got, bar float64) string {
-	return s.judge(verdict{what, number(got), "≥ " + number(bar), got >= bar})
+	return s.judge(verdict{What: what, Got: number(got), Bar: "≥ " + number(bar), Met: got >= bar})
+}
+
+// typicallyAtLeast is atLeast for the median of values that differ from round to round.
+func (s *section) typicallyAtLeast(what string, values []float64, bar float64) string {
+	middle := median(values)
+	v := verdict{What: what, Got: ratio(middle), Bar: "≥ " + number(bar), Met: middle >= bar}
+	if least, most := confidence(values); most >= bar {
+		v.Noise = ratio(least) + " to " + ratio(most)
+	}
+	return s.judge(v)
 }
 
 // atMost is atLeast for a figure that may not be more.
 func (s *section) atMost(what string, got, bar float64) string {
-	return s.judge(verdict{what, signed(got), "≤ " + number(bar), got <= bar})
+	return s.judge(verdict{What: what, Got: signed(got), Bar: "≤ " + number(bar), Met: got <= bar})
 }
 
 func (s *section) judge(v verdict) string {

@@ -184,6 +184,20 @@ func quantile(values []float64, q float64) float64 {
 
 func median(values []float64) float64 { return quantile(values, .5) }
 
+// confidence returns the values between which the true median is in 95 of 100 runs,
+// whatever the values' distribution: those that as many places are from the middle as
+// a fair coin may be off.
+func confidence(values []float64) (least, most float64) {
+	if len(values) == 0 {
+		return math.NaN(), math.NaN()
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	n := float64(len(sorted))
+	off := .98 * math.Sqrt(n) // 1.96 standard deviations of the binomial distribution
+	below := max(0, int(math.Floor(n/2-off)))
+	return sorted[below], sorted[len(sorted)-1-below]
+}
+
 // ratios divides measurements of the same rounds, but where the other was nothing.
 func ratios(ours, theirs []float64) []float64 {
 	var quotients []float64

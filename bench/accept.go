@@ -51,7 +51,8 @@ var acceptSeats = func() []seat {
 		} {
 			wrapper := ""
 			if has.options != nil {
-				wrapper = "sockopt {\n" + strings.Join(has.options, "\n") + "\n}"
+				// Some kernels refuse fastopen on a listener that speaks MPTCP.
+				wrapper = "sockopt {\non_unsupported warn\n" + strings.Join(has.options, "\n") + "\n}"
 			}
 			seats = append(seats, seat{w, has.system, caddySite{wrapper: wrapper, directives: "echo_payload 100", secure: w == acceptingSecure}})
 		}

@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"slices"
 	"strings"
@@ -143,7 +142,7 @@ func (l *lineup) startServer(ctx context.Context, s server) (err error) {
 		if spawnErr != nil {
 			return spawnErr
 		}
-		if err = p.await(ctx, l.host, at); err != nil {
+		if err = p.await(ctx, at); err != nil {
 			p.end()
 			continue
 		}
@@ -157,23 +156,18 @@ func (l *lineup) startServer(ctx context.Context, s server) (err error) {
 	return err
 }
 
-// await returns when the process listens on all ports.
-func (p *process) await(ctx context.Context, host string, at []int) error {
+// await returns when the process listens on all ports: it and nobody else, who may have
+// taken one in between, or in the network that the process is in.
+func (p *process) await(ctx context.Context, at []int) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	var dialer net.Dialer
 	for _, port := range at {
-		for {
-			conn, err := dialer.DialContext(ctx, "tcp", address(host, port))
-			if err == nil {
-				conn.Close()
-				break
-			}
+		for !p.listens(port) {
 			select {
 			case <-p.ended:
 				return fmt.Errorf("it ended before it served: %w\n%s", p.err, p.output.String())
 			case <-ctx.Done():
-				return fmt.Errorf("it did not serve on port %d: %w\n%s", port, err, p.output.String())
+				return fmt.Errorf("it did not serve on port %d: %w\n%s", port, ctx.Err(), p.output.String())
 			case <-time.After(10 * time.Millisecond):
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -34,7 +35,8 @@ var wrkScript []byte
 // generator prepares a load generator. It stays on one core: whether the scheduler has
 // it beside the server or on another is else most of what two runs differ by.
 func generator(ctx context.Context, name string, args ...string) *exec.Cmd {
-	return program(ctx, "taskset", append([]string{"--cpu-list", "0", name}, args...)...)
+	first, _, _ := strings.Cut(strings.ReplaceAll(field("/proc/self/status", "Cpus_allowed_list"), "-", ","), ",")
+	return program(ctx, "taskset", append([]string{"--cpu-list", first, name}, args...)...)
 }
 
 // wrk asks for path over some connections at once, until the window is over.
@@ -73,7 +75,10 @@ func (b *bench) wrk(ctx context.Context, window time.Duration, c contender, path
 		return load{}, fmt.Errorf("%s: %w: %s", cmd, err, &printed)
 	}
 	l.seconds = microseconds / 1e6
-	if l.bytes == 0 || failed > 0 {
+	if l.requests == 0 && failed == 0 && window < patience { // it had hardly begun, or the payload is large
+		return b.wrk(ctx, 2*window, c, path, connections, more...)
+	}
+	if l.requests == 0 || failed > 0 {
 		return load{}, fmt.Errorf("%s: %.0f requests failed: %s", cmd, failed, &printed)
 	}
 	return l, nil

@@ -132,6 +132,30 @@ func (p *process) pids() []int {
 	return append([]int{p.cmd.Process.Pid}, descendants(p.cmd.Process.Pid)...)
 }
 
+// listens reports whether the process, or one that it started, listens on a port of the
+// network that it is in (proc_net_tcp(5)).
+func (p *process) listens(port int) bool {
+	const localAddress, state, inode, listening = 1, 3, 9, "0A"
+	suffix := fmt.Sprintf(":%04X", port)
+	pids := p.pids()
+	var sockets []string
+	for _, table := range []string{"tcp", "tcp6"} {
+		for line := range strings.Lines(content(fmt.Sprintf("/proc/%d/net/%s", pids[0], table))) {
+			fields := strings.Fields(line)
+			if len(fields) > inode && fields[state] == listening && strings.HasSuffix(fields[localAddress], suffix) {
+				sockets = append(sockets, "socket:["+fields[inode]+"]")
+			}
+		}
+	}
+	return slices.ContainsFunc(pids, func(pid int) bool {
+		descriptors, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid)) // the pattern is right
+		return slices.ContainsFunc(descriptors, func(descriptor string) bool {
+			is, err := os.Readlink(descriptor)
+			return err == nil && slices.Contains(sockets, is)
+		})
+	})
+}
+
 // cpu returns the seconds of CPU time that the process has used, and those that it
 // started.
 func (p *process) cpu() float64 {

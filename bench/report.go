@@ -42,10 +42,12 @@ type verdict struct {
 
 func (v verdict) String() string {
 	switch {
+	case v.Met && v.Noise != "":
+		return v.Bar + ": met, within the noise, " + v.Noise
 	case v.Met:
 		return v.Bar + ": met"
 	case v.Noise != "":
-		return v.Bar + ": **within the noise**, " + v.Noise
+		return v.Bar + ": **missed**, within the noise, " + v.Noise
 	}
 	return v.Bar + ": **missed**"
 }
@@ -59,7 +61,7 @@ func (s *section) atLeast(what string, got, bar float64) string {
 func (s *section) typicallyAtLeast(what string, values []float64, bar float64) string {
 	middle := median(values)
 	v := verdict{What: what, Got: ratio(middle), Bar: "≥ " + number(bar), Met: middle >= bar}
-	if least, most := confidence(values); most >= bar {
+	if least, most := confidence(values); least < bar && bar <= most {
 		v.Noise = ratio(least) + " to " + ratio(most)
 	}
 	return s.judge(v)

@@ -184,17 +184,21 @@ func quantile(values []float64, q float64) float64 {
 
 func median(values []float64) float64 { return quantile(values, .5) }
 
-// confidence returns the values between which the true median is in 95 of 100 runs,
-// whatever the values' distribution: those that as many places are from the middle as
-// a fair coin may be off.
+// confidence returns the values between which the true median is in 95 of 100 runs at
+// least, whatever the values' distribution, as long as rounds know nothing of each other:
+// each value is below the median as a fair coin falls. Less than six values do not tell.
 func confidence(values []float64) (least, most float64) {
-	if len(values) == 0 {
+	sorted := slices.Sorted(slices.Values(values))
+	below := -1
+	fewer, exactly := 0.0, math.Pow(.5, float64(len(sorted))) // chances that so many are below the median
+	for fewer+exactly <= .025 {
+		below++
+		fewer += exactly
+		exactly *= float64(len(sorted)-below) / float64(below+1)
+	}
+	if below < 0 {
 		return math.NaN(), math.NaN()
 	}
-	sorted := slices.Sorted(slices.Values(values))
-	n := float64(len(sorted))
-	off := .98 * math.Sqrt(n) // 1.96 standard deviations of the binomial distribution
-	below := max(0, int(math.Floor(n/2-off)))
 	return sorted[below], sorted[len(sorted)-1-below]
 }
 

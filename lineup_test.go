@@ -101,7 +101,9 @@ func (l *lineup) certify(t testing.TB) {
 	l.roots.AddCert(server.Certificate())
 }
 
-// run serves the lineup in this process, spawn in one of its own.
+// run serves the lineup in this process, spawn in one of its own. With TLS in this
+// process a test waits for the load first (capture.loaded), or has the race detector find
+// Caddy's own race (see races).
 func (l *lineup) run(t testing.TB) *running {
 	t.Helper()
 	return run(t, l.global.String(), l.sites.String())

@@ -22,7 +22,7 @@ func TestNagleClient(t *testing.T) {
 			l.add(t, w, p, "echo_payload")
 		}
 	}
-	l.run(t)
+	l.spawn(t)
 
 	for _, c := range l.contenders {
 		t.Run(string(c.protocol)+"/"+c.name, func(t *testing.T) {

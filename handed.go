@@ -2,6 +2,7 @@ package sockopt
 
 import (
 	"net"
+	"runtime"
 	"slices"
 	"sync/atomic"
 
@@ -18,7 +19,8 @@ type giver uint8
 const (
 	nobody     giver = iota // or routes, sysctls and clients have a say in it
 	byGo                    // as the server configures its listeners
-	byListener              // the kernel, which copies it from the listening socket
+	byListener              // the kernel, which copies it from a listening socket without MPTCP
+	byEither                // Go, unless the server tells it not to, and then the kernel, from any listening socket
 )
 
 // handed are the settings of the accept phase for one listener. It learns from
@@ -45,29 +47,28 @@ const (
 // hand sets the listening socket to the settings of the accept phase that
 // accepted connections copy from it, and returns what is left to be set on them.
 //
-// It leaves an MPTCP socket as it is, because those connections that turn out to
-// be plain TCP, as most do, copy from a socket below it; and one that is shared
-// with another configuration, or whose connections may come from another socket's
-// queue. Of these nothing but what Go sets can be left out, and of an MPTCP socket
-// the options of its own listen phase.
+// Of an MPTCP socket those connections that turn out to be plain TCP, as most do,
+// copy from a socket below it, which most options do not reach: beside keepalive
+// only those of its own listen phase. One that is shared it leaves as it is: of it
+// nothing but what Go sets can be left out.
 func (w *ListenerWrapper) hand(tcp *net.TCPListener) *handed {
 	h := &handed{all: w.settings.of[accept]}
 	h.tries.Store(triesToLearn)
-	shared := w.sharesListeners() || !slices.Contains([]string{"", "0"}, sysctl("net.ipv4.tcp_migrate_req"))
+	shared, multipath := w.sharesListeners(), socket.SpeaksMPTCP(tcp)
 	var copied []socket.Setting
 	for _, s := range h.all {
 		switch r := rowOf(s.Option); {
-		case r.given == byGo:
+		case r.given == byGo, r.given == byEither && shared:
 			h.given = append(h.given, s)
-		case r.given != byListener || shared:
+		case r.given == nobody || shared:
 		case r.phases&listen != 0:
 			h.given = append(h.given, s)
-		case !socket.SpeaksMPTCP(tcp):
+		case r.given == byEither || !multipath:
 			copied = append(copied, s)
 		}
 	}
 	// What it refuses, its connections turn out not to have.
-	err := socket.Set(tcp, copied, func(socket.Setting, error) {})
+	_, err := socket.Set(tcp, copied)
 	queued, infoErr := socket.Queued(tcp)
 	if err != nil || infoErr != nil {
 		return &handed{all: h.all}
@@ -78,23 +79,35 @@ func (w *ListenerWrapper) hand(tcp *net.TCPListener) *handed {
 }
 
 // leaveToGo has Go set what it sets on each connection anyway to what the wrapper would
-// set: a system call less for each. Of a server whose keepalive_interval is negative Go
-// hears nothing but that, and sets its own defaults.
+// set: a system call less for each. What connections copy from the listening socket it
+// has Go leave alone: one less than without the wrapper. Of a server whose
+// keepalive_interval is negative Go hears nothing but that, and sets its own defaults.
 func (w *ListenerWrapper) leaveToGo() {
 	if w.server == nil || w.server.KeepAliveInterval < 0 {
 		return
 	}
+	shared := w.sharesListeners()
 	for _, s := range w.settings.of[accept] {
-		if set := rowOf(s.Option).onServer; set != nil {
-			set(w.server, s.Value)
+		r := rowOf(s.Option)
+		switch {
+		case r.onServer == nil:
+		case r.given == byEither && !shared:
+			r.onServer(w.server, socket.Value{Number: -1}) // net.KeepAliveConfig: unchanged
+		default:
+			r.onServer(w.server, s.Value)
 		}
 	}
 }
 
-// sharesListeners reports whether the server has a socket that it inherited, and
-// that the next configuration will have as well. Of what is no HTTP server nobody knows.
+// sharesListeners reports whether connections may come from a listening socket that
+// another configuration has set, or sets next: one that the server inherited, any
+// socket on systems where configurations have the same one, and any to whose queue the
+// kernel moves connections from another's. Of what is no HTTP server nobody knows.
 func (w *ListenerWrapper) sharesListeners() bool {
-	return w.server == nil || slices.ContainsFunc(w.server.Listen, func(address string) bool {
+	if w.server == nil || runtime.GOOS != "linux" || !slices.Contains([]string{"", "0"}, sysctl("net.ipv4.tcp_migrate_req")) {
+		return true
+	}
+	return slices.ContainsFunc(w.server.Listen, func(address string) bool {
 		parsed, err := caddy.ParseNetworkAddressWithDefaults(address, "tcp", caddyhttp.DefaultHTTPPort)
 		return err != nil || parsed.IsFdNetwork()
 	})

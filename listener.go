@@ -117,17 +117,16 @@ func (w *ListenerWrapper) prepare(ln net.Listener) *handed {
 		}
 		return atAccept
 	}
-	refused := false
-	err := socket.Set(tcp, named, func(s socket.Setting, err error) {
-		refused = true
+	refused, err := socket.Set(tcp, named)
+	for _, r := range refused {
 		w.log.Error("option refused by the listening socket",
-			zap.String("option", s.Option.Name), zap.Stringer("address", ln.Addr()), zap.Error(err))
-	})
+			zap.String("option", r.Option.Name), zap.Stringer("address", ln.Addr()), zap.Error(r.Err))
+	}
 	if err != nil {
 		w.log.Error("setting options on the listening socket",
 			zap.Stringer("address", ln.Addr()), zap.Error(err))
 	}
-	if refused || err != nil {
+	if len(refused) > 0 || err != nil {
 		return atAccept
 	}
 	return w.hand(tcp)
@@ -155,17 +154,15 @@ func (l *listener) Accept() (net.Conn, error) {
 // needs a wrapped connection, or where others have wrapped it already: HTTP/2
 // needs the *tls.Conn that it knows.
 func (w *ListenerWrapper) outfit(conn net.Conn, named []socket.Setting, report *report) net.Conn {
-	tcp, ok := w.settings.set(conn, named, report)
+	tcp, ok := w.settings.reach(conn, named, report)
 	if !ok {
 		return conn
 	}
-	if conn != net.Conn(tcp) {
-		if w.settings.needConn() {
-			w.tooLate()
-		}
-		return conn
+	bare := conn == net.Conn(tcp)
+	if !bare && w.settings.needConn() {
+		w.tooLate()
 	}
-	if acking, ok := w.settings.acking(tcp, report); ok {
+	if acking := w.settings.outfit(tcp, named, bare, report); acking != nil {
 		return acking
 	}
 	return conn

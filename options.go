@@ -273,7 +273,7 @@ var rows = []row{
 		field:   at(onOff, func(o *Options) **bool { return &o.KeepAlive }),
 	},
 	{
-		name: "keepalive_idle", option: socket.KeepAliveIdle, phases: accept | dial, given: byGo, since: "2.4",
+		name: "keepalive_idle", option: socket.KeepAliveIdle, phases: accept | dial, given: byEither, since: "2.4",
 		doc:     "idle time before the first probe",
 		without: "15s",
 		field:   at(durations(time.Second, time.Second, 32767*time.Second), func(o *Options) **Duration { return &o.KeepAliveIdle }),
@@ -291,7 +291,7 @@ var rows = []row{
 		},
 	},
 	{
-		name: "keepalive_count", option: socket.KeepAliveCount, phases: accept | dial, given: byGo, since: "2.4",
+		name: "keepalive_count", option: socket.KeepAliveCount, phases: accept | dial, given: byEither, since: "2.4",
 		doc:     "unanswered probes before the connection is dropped",
 		without: "9",
 		field:   at(counts(1, 127), func(o *Options) **Number { return &o.KeepAliveCount }),

@@ -126,12 +126,13 @@ func (t *Transport) outfit(conn net.Conn) net.Conn {
 		return conn
 	}
 	t.report.connections.Add(1)
-	tcp, ok := t.settings.set(conn, t.settings.of[dial], t.report)
+	named := t.settings.of[dial]
+	tcp, ok := t.settings.reach(conn, named, t.report)
 	if !ok {
 		return conn
 	}
-	acking, ok := t.settings.acking(tcp, t.report)
-	if !ok {
+	acking := t.settings.outfit(tcp, named, true, t.report)
+	if acking == nil {
 		return conn
 	}
 	if t.ReadTimeout > 0 || t.WriteTimeout > 0 {

@@ -25,8 +25,7 @@ func TestLaterIsTrue(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			accepted, peer := pair(t)
-			got := make(refused)
-			require.NoError(t, Set(accepted, tc.settings, got.failed))
+			got := refusals(t, accepted, tc.settings)
 			require.Empty(t, got)
 			set := tc.settings[len(tc.settings)-1]
 			requireEffective(t, accepted, set)

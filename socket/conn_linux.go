@@ -73,6 +73,10 @@ func NewConn(c *net.TCPConn, mode AckMode, observer Observer) (*Conn, error) {
 // acknowledged by c.
 func (c *Conn) NetConn() net.Conn { return c.TCPConn }
 
+// SyscallConn returns the one raw connection of c. What is read with it is not
+// acknowledged by c.
+func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.raw, nil }
+
 // Read reads like (*net.TCPConn).Read and acknowledges as the mode says.
 //
 // A read into a buffer of one byte never makes AckAuto acknowledge: it is

@@ -27,17 +27,23 @@ type Setting struct {
 	Value  Value
 }
 
+// Refusal is a setting that the kernel refused. Err is an *os.SyscallError, or
+// errors.ErrUnsupported where this system lacks the option.
+type Refusal struct {
+	Setting
+	Err error
+}
+
 // Set applies settings in order to the socket of c, in one trip through the
-// runtime however many they are. For each setting that the kernel refuses it
-// calls failed and goes on with the next one. The error passed to failed is an
-// *os.SyscallError, or errors.ErrUnsupported where this system lacks the option.
+// runtime however many they are. It goes on after those that the kernel refuses,
+// and returns them. Where c is a Conn and none is refused it allocates nothing.
 //
 // Set itself fails only where the socket cannot be reached: net.ErrClosed.
-func Set(c syscall.Conn, settings []Setting, failed func(Setting, error)) error {
+func Set(c syscall.Conn, settings []Setting) ([]Refusal, error) {
 	if len(settings) == 0 {
-		return nil
+		return nil, nil
 	}
-	return set(c, settings, failed)
+	return set(c, settings)
 }
 
 // Get reads the effective value of o: what the kernel made of the value that

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"unsafe"
 
@@ -42,14 +43,40 @@ const (
 // kernel takes it too, Try tells.
 func (o Option) Supported() bool { return o.number != number{} }
 
-func set(c syscall.Conn, settings []Setting, failed func(Setting, error)) error {
-	return control(c, func(fd int) {
-		for _, s := range settings {
-			if err := s.Option.set(fd, s.Value); err != nil {
-				failed(s, err)
-			}
+func set(c syscall.Conn, settings []Setting) ([]Refusal, error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	t := trips.Get().(*trip) //nolint:forcetypeassert // there is nothing else in it
+	t.settings = settings
+	err = controlRaw(raw, t.step)
+	refused := t.refused
+	t.settings, t.refused = nil, nil
+	trips.Put(t)
+	return refused, err
+}
+
+// trip takes settings through the runtime to a descriptor. Trips are used again, since
+// a function made for each would be an allocation.
+type trip struct {
+	settings []Setting
+	refused  []Refusal
+	step     func(fd uintptr)
+}
+
+var trips = sync.Pool{New: func() any {
+	t := new(trip)
+	t.step = t.set
+	return t
+}}
+
+func (t *trip) set(fd uintptr) {
+	for _, s := range t.settings {
+		if err := s.Option.set(int(fd), s.Value); err != nil {
+			t.refused = append(t.refused, Refusal{s, err})
 		}
-	})
+	}
 }
 
 func get(c syscall.Conn, o Option) (value Value, err error) {

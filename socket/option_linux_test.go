@@ -85,8 +85,7 @@ func TestSetAndGet(t *testing.T) {
 		t.Run(kind.name, func(t *testing.T) {
 			c := kind.open(t)
 			for _, tc := range cases {
-				got := make(refused)
-				require.NoError(t, Set(c, []Setting{to(tc.option, tc.set)}, got.failed))
+				got := refusals(t, c, []Setting{to(tc.option, tc.set)})
 				if strings.HasSuffix(kind.name, "MPTCP") && tc.option.Name == QuickAck.Name {
 					require.ErrorIs(t, got[QuickAck.Name], syscall.ENOPROTOOPT)
 					continue
@@ -100,8 +99,7 @@ func TestSetAndGet(t *testing.T) {
 
 func TestAcceptedInheritsBuffers(t *testing.T) {
 	ln := listen(t)
-	got := make(refused)
-	require.NoError(t, Set(ln, []Setting{to(RecvBuffer, 96<<10), to(SendBuffer, 80<<10)}, got.failed))
+	got := refusals(t, ln, []Setting{to(RecvBuffer, 96<<10), to(SendBuffer, 80<<10)})
 	require.Empty(t, got)
 	accepted, _ := connect(t, ln, net.Dialer{})
 	requireEffective(t, accepted, to(RecvBuffer, 192<<10), to(SendBuffer, 160<<10))
@@ -165,8 +163,7 @@ func TestWhereOptionsWork(t *testing.T) {
 			// took reports whether the kernel did as promised.
 			took := func(t *testing.T, c syscall.Conn, promised place) bool {
 				t.Helper()
-				got := make(refused)
-				require.NoError(t, Set(c, []Setting{tc.setting}, got.failed))
+				got := refusals(t, c, []Setting{tc.setting})
 				switch err := got[tc.setting.Option.Name]; {
 				case tc.capability && errors.Is(err, syscall.EPERM):
 					needed.Missing(t, "this process may not set it")
@@ -238,8 +235,7 @@ func TestMPTCPOfIPv6(t *testing.T) {
 			accepted, err := ln.Accept()
 			require.NoError(t, err)
 			defer accepted.Close()
-			got := make(refused)
-			require.NoError(t, Set(accepted.(*net.TCPConn), []Setting{to(TrafficClass, 0xb8)}, got.failed))
+			got := refusals(t, accepted.(*net.TCPConn), []Setting{to(TrafficClass, 0xb8)})
 			require.ErrorIs(t, got[TrafficClass.Name], tc.want)
 			requireEffective(t, accepted.(*net.TCPConn), to(TrafficClass, 0xb8))
 		})
@@ -249,8 +245,7 @@ func TestMPTCPOfIPv6(t *testing.T) {
 func TestSetGoesOnAfterARefusal(t *testing.T) {
 	missing := Option{Name: "SO_ELSEWHERE"}
 	accepted, _ := pair(t)
-	got := make(refused)
-	require.NoError(t, Set(accepted, []Setting{to(NoDelay, 0), to(bogus, 1), to(missing, 1), to(SendBuffer, 64<<10)}, got.failed))
+	got := refusals(t, accepted, []Setting{to(NoDelay, 0), to(bogus, 1), to(missing, 1), to(SendBuffer, 64<<10)})
 
 	require.Len(t, got, 2)
 	require.ErrorIs(t, got[bogus.Name], syscall.ENOPROTOOPT)
@@ -275,9 +270,10 @@ func TestClosedSocket(t *testing.T) {
 		t.Run(kind.name, func(t *testing.T) {
 			c := kind.open(t)
 			require.NoError(t, c.(interface{ Close() error }).Close())
-			unreached := func(Setting, error) { t.Error("a setting was tried") }
-			require.ErrorIs(t, Set(c, []Setting{to(NoDelay, 1)}, unreached), net.ErrClosed)
-			_, err := Get(c, NoDelay)
+			refused, err := Set(c, []Setting{to(NoDelay, 1)})
+			require.ErrorIs(t, err, net.ErrClosed)
+			require.Empty(t, refused)
+			_, err = Get(c, NoDelay)
 			require.ErrorIs(t, err, net.ErrClosed)
 			_, err = Info(c)
 			require.ErrorIs(t, err, net.ErrClosed)
@@ -287,16 +283,19 @@ func TestClosedSocket(t *testing.T) {
 
 func TestSettingsShareOneTrip(t *testing.T) {
 	accepted, _ := pair(t)
+	conn, err := NewConn(accepted, AckAuto, new(acks))
+	require.NoError(t, err)
 	one := []Setting{to(NoDelay, 1)}
 	four := []Setting{to(NoDelay, 1), to(QuickAck, 0), to(RecvBuffer, 64<<10), to(SendBuffer, 64<<10)}
-	unexpected := func(s Setting, err error) { t.Error(s.Option.Name, err) }
-	allocs := func(settings []Setting) float64 {
+	allocs := func(c syscall.Conn, settings []Setting) float64 {
 		return testing.AllocsPerRun(1000, func() {
-			if err := Set(accepted, settings, unexpected); err != nil {
-				t.Error(err)
+			if refused, err := Set(c, settings); err != nil || refused != nil {
+				t.Error(refused, err)
 			}
 		})
 	}
-	t.Logf("%v allocations", allocs(four))
-	require.InDelta(t, allocs(one), allocs(four), 0)
+	for _, settings := range [][]Setting{one, four} {
+		require.Zero(t, allocs(conn, settings))
+		require.InDelta(t, 1, allocs(accepted, settings), 0, "SyscallConn's")
+	}
 }

@@ -18,21 +18,21 @@ type number struct {
 func (o Option) Supported() bool { return o.method != nil }
 
 // A listening socket is left as it is; the connections that it accepts are not.
-func set(c syscall.Conn, settings []Setting, failed func(Setting, error)) error {
+func set(c syscall.Conn, settings []Setting) (refused []Refusal, err error) {
 	tcp, ok := c.(*net.TCPConn)
 	if !ok {
-		return nil
+		return nil, nil
 	}
 	for _, s := range settings {
-		if !s.Option.Supported() {
-			failed(s, errors.ErrUnsupported)
-			continue
+		err := errors.ErrUnsupported
+		if s.Option.Supported() {
+			err = s.Option.method(tcp, int(s.Value.Number))
 		}
-		if err := s.Option.method(tcp, int(s.Value.Number)); err != nil {
-			failed(s, err)
+		if err != nil {
+			refused = append(refused, Refusal{s, err})
 		}
 	}
-	return nil
+	return refused, nil
 }
 
 func get(syscall.Conn, Option) (Value, error) { return Value{}, errors.ErrUnsupported }

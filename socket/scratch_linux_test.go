@@ -55,8 +55,7 @@ func TestTryMeetsTheKindOfListener(t *testing.T) {
 		to(QuickAck, 1), to(UserTimeout, 30_000), to(PacingRate, 1<<20), to(MaxSegment, 87), to(MaxSegment, 1<<16),
 		to(Backlog, 7), to(FastOpen, 16), to(DeferAccept, 3), to(RecvBuffer, 64<<10),
 	} {
-		got := make(refused)
-		require.NoError(t, Set(listen(t), []Setting{setting}, got.failed))
+		got := refusals(t, listen(t), []Setting{setting})
 		_, err := Try(true, setting)
 		require.Equal(t, got[setting.Option.Name], err, setting.Option.Name)
 	}

@@ -4,9 +4,11 @@ import (
 	"net"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/needed"
@@ -108,10 +110,11 @@ func TestHanded(t *testing.T) {
 // are shared with other configurations.
 func TestHandedNot(t *testing.T) {
 	w := new(ListenerWrapper)
-	require.NoError(t, unmarshal(w, "sockopt"+block("nodelay on", "recv_buffer 100KiB", "user_timeout 30s")))
+	require.NoError(t, unmarshal(w, "sockopt"+block("nodelay on", "recv_buffer 100KiB", "user_timeout 30s", "keepalive_idle 30s", "keepalive_interval 7s")))
 	w, _ = provisioned(t, w.Options)
 	for _, server := range []*caddyhttp.Server{{Listen: []string{":80"}}, {Listen: []string{"fd/3"}}, nil} {
 		w.server = server
+		w.leaveToGo()
 		shared := server == nil || server.Listen[0] == "fd/3"
 		var config net.ListenConfig
 		config.SetMultipathTCP(false)
@@ -130,11 +133,16 @@ func TestHandedNot(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, ln.Close())
 		if shared {
-			require.Equal(t, []string{"nodelay"}, named)
+			require.Equal(t, []string{"nodelay", "keepalive_idle", "keepalive_interval"}, named)
 			require.Zero(t, timeout.Number)
+			if server != nil {
+				require.Equal(t, caddy.Duration(30*time.Second), server.KeepAliveIdle)
+			}
 			continue
 		}
-		require.Equal(t, []string{"nodelay", "recv_buffer", "user_timeout"}, named)
+		require.Equal(t, []string{"nodelay", "recv_buffer", "keepalive_interval", "keepalive_idle", "user_timeout"}, named)
+		require.Negative(t, server.KeepAliveIdle, "Go sets it, too")
+		require.Equal(t, caddy.Duration(7*time.Second), server.KeepAliveInterval)
 		require.EqualValues(t, 30000, timeout.Number)
 	}
 }

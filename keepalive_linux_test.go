@@ -12,7 +12,7 @@ import (
 
 // TestKeepAliveBesideTheServers: where the server and the wrapper differ, the
 // wrapper's values win, on the first connections as on those for which it has
-// learned what Go sets.
+// learned what Go sets and the kernel copies, and on those that speak MPTCP.
 func TestKeepAliveBesideTheServers(t *testing.T) {
 	const servers = "keepalive_idle 33s\nkeepalive_interval 44s\nkeepalive_count 5"
 	for _, test := range []struct {
@@ -35,8 +35,10 @@ func TestKeepAliveBesideTheServers(t *testing.T) {
 			addr := address(t)
 			run(t, fmt.Sprintf("servers {\n%s\nlistener_wrappers {\nsockopt%s\n%s\n}\n}", test.server,
 				block(strings.Split(test.wrapper, "\n")...), observe), fmt.Sprintf("http://%s {\necho_payload\n}", addr))
-			for range inTheMaking + triesToLearn {
-				client, err := net.Dial("tcp", addr)
+			for nth := range inTheMaking + triesToLearn {
+				var dialer net.Dialer
+				dialer.SetMultipathTCP(nth%8 == 7)
+				client, err := dialer.Dial("tcp", addr)
 				require.NoError(t, err)
 				conn, _ := acceptedSocket(t, client)
 				require.Equal(t, test.want, strings.Join([]string{

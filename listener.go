@@ -26,9 +26,10 @@ import (
 // listener wrapper.
 //
 // Options that connections come with, from Go or from the listening socket, are
-// left out. For that a listening socket without MPTCP is set to the options of the
-// accept phase as well, and the server's keepalive_idle, keepalive_interval and
-// keepalive_count are what the wrapper's say.
+// left out. For that the listening socket is set to keepalive_idle and keepalive_count,
+// and one without MPTCP to all options of the accept phase; and the server's own
+// keepalive_idle, keepalive_interval and keepalive_count count no more where the wrapper
+// names them.
 //
 // An option that the kernel refuses on one connection is counted and logged at
 // a bounded rate; the connection goes on without it. What is set on a listening

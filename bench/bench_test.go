@@ -56,7 +56,7 @@ func TestQuick(t *testing.T) {
 			require.Positive(t, median(r.of(4, p.name+counting, peer, callsMeasure)), peer)
 		}
 	}
-	for _, kase := range []string{smallBody, smallTLS, smallNoMP} {
+	for _, kase := range []string{smallBody, smallOneCore, smallNoMPTCP, smallTLS} {
 		require.Subset(t, r.systems(5, kase), []string{stock, noOption, stockAgain, usualTen, dearTen}, kase)
 	}
 	for _, system := range []string{stock, auto, on, off} {

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 )
@@ -35,7 +34,7 @@ var wrkScript []byte
 // generator prepares a load generator. It stays on one core: whether the scheduler has
 // it beside the server or on another is else most of what two runs differ by.
 func generator(ctx context.Context, name string, args ...string) *exec.Cmd {
-	first, _, _ := strings.Cut(strings.ReplaceAll(field("/proc/self/status", "Cpus_allowed_list"), "-", ","), ",")
+	first, _ := cores()
 	return program(ctx, "taskset", append([]string{"--cpu-list", first, name}, args...)...)
 }
 

@@ -61,6 +61,13 @@ func field(file, name string) string {
 	return "unknown"
 }
 
+// cores returns the first and the last core that this process may run on, which are
+// the same where there is only one.
+func cores() (first, last string) {
+	allowed := strings.FieldsFunc(field("/proc/self/status", "Cpus_allowed_list"), func(r rune) bool { return r == ',' || r == '-' })
+	return allowed[0], allowed[len(allowed)-1]
+}
+
 // version is that of a system or a client.
 type version struct {
 	Name    string `json:"name"`

@@ -159,20 +159,26 @@ func (p *process) listens(port int) bool {
 // cpu returns the seconds of CPU time that the process has used, and those that it
 // started.
 func (p *process) cpu() float64 {
-	var nanoseconds int64
+	var all time.Duration
 	for _, pid := range p.pids() {
-		// The clock of a process: clock_getcpuclockid(3), and MAKE_PROCESS_CPUCLOCK
-		// with CPUCLOCK_SCHED in the kernel's include/linux/posix-timers_types.h.
-		// /proc/PID/stat has the same in hundredths of a second.
-		clock := ^pid<<3 | 2
-		var spent syscall.Timespec
-		//nolint:gosec // the kernel writes to it
-		_, _, errno := syscall.RawSyscall(syscall.SYS_CLOCK_GETTIME, uintptr(clock), uintptr(unsafe.Pointer(&spent)), 0)
-		if errno == 0 { // it may have ended
-			nanoseconds += spent.Nano()
-		}
+		all += clock(pid)
 	}
-	return float64(nanoseconds) / 1e9
+	return all.Seconds()
+}
+
+// clock returns the CPU time that a process has used.
+func clock(pid int) time.Duration {
+	// clock_getcpuclockid(3), and MAKE_PROCESS_CPUCLOCK with CPUCLOCK_SCHED in the
+	// kernel's include/linux/posix-timers_types.h. /proc/PID/stat has the same in
+	// hundredths of a second.
+	id := ^pid<<3 | 2
+	var spent syscall.Timespec
+	//nolint:gosec // the kernel writes to it
+	_, _, errno := syscall.RawSyscall(syscall.SYS_CLOCK_GETTIME, uintptr(id), uintptr(unsafe.Pointer(&spent)), 0)
+	if errno != 0 { // it may have ended
+		return 0
+	}
+	return time.Duration(spent.Nano())
 }
 
 // memory returns the bytes that the process and those that it started take, each

@@ -1,0 +1,211 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"runtime"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A burst is one request on each of some connections, all at once: two milliseconds
+// of work for the server. Systems that take turns burst by burst have the same pace of
+// the machine, which a shared one changes from one tenth of a second to the next, and
+// what a load generator takes to start is no part of it.
+const (
+	burstSize = 2 * atOnce
+	turns     = 24 // bursts of each system that make a round
+)
+
+// bursts has contenders take turns, and adds for each round what its bursts come to.
+// Over connections that stay each burst uses the same; otherwise each opens its own,
+// and the server closes them. They have one process, which has no children.
+func (b *bench) bursts(ctx context.Context, row int, kase string, count int, contenders []contender, path string, stay bool) error {
+	clients := make(map[contender]*burster)
+	defer func() {
+		for _, cl := range clients {
+			cl.close()
+		}
+	}()
+	for _, c := range contenders {
+		cl, err := newBurster(c, path, stay)
+		if err != nil {
+			return err
+		}
+		clients[c] = cl
+	}
+	round := func() error {
+		loads := make(map[contender]load)
+		err := rounds(ctx, turns, contenders, func(c contender) error {
+			pid := c.process.cmd.Process.Pid
+			l, before, begin := loads[c], clock(pid), time.Now()
+			err := clients[c].burst()
+			l.seconds += time.Since(begin).Seconds()
+			l.cpu += (clock(pid) - before).Seconds()
+			l.requests += burstSize
+			loads[c] = l
+			return err
+		})
+		for _, c := range contenders {
+			b.add(row, kase, c.system, rateMeasure, loads[c].rate())
+			b.add(row, kase, c.system, costMeasure, loads[c].cost())
+		}
+		return err
+	}
+	return onFirstCore(func() error {
+		for range count {
+			if err := round(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// onFirstCore runs f on the core of the load generators. The thread may not end
+// there: with it those processes would that it has started.
+func onFirstCore(f func() error) (err error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var had, set unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &had); err != nil {
+		return os.NewSyscallError("sched_getaffinity", err)
+	}
+	first, _ := cores()
+	core, err := strconv.Atoi(first)
+	if err != nil {
+		return err
+	}
+	set.Set(core)
+	if err := unix.SchedSetaffinity(0, &set); err != nil {
+		return os.NewSyscallError("sched_setaffinity", err)
+	}
+	return errors.Join(f(), os.NewSyscallError("sched_setaffinity", unix.SchedSetaffinity(0, &had)))
+}
+
+// burster asks a server in bursts. It waits in system calls, so that no scheduler but
+// the kernel's has a part in it.
+type burster struct {
+	system  string
+	to      *unix.SockaddrInet4
+	request []byte
+	stay    bool
+	whole   int // bytes of a response, which on connections that stay have one length
+	fds     []int
+	buf     []byte
+}
+
+func newBurster(c contender, path string, stay bool) (*burster, error) {
+	port, err := strconv.Atoi(c.addr[len(loopbackHost)+len(":"):])
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.system, err)
+	}
+	cl := &burster{system: c.system, to: &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}}, stay: stay, buf: make([]byte, 64<<10)}
+	end := "\r\n\r\n"
+	if !stay {
+		end = "\r\nConnection: close\r\n\r\n"
+	}
+	cl.request = []byte("GET " + path + " HTTP/1.1\r\nHost: " + c.addr + end)
+	return cl, nil
+}
+
+func (cl *burster) burst() error {
+	for i := range burstSize {
+		if len(cl.fds) == i {
+			fd, err := cl.open()
+			if err != nil {
+				return err
+			}
+			cl.fds = append(cl.fds, fd)
+		}
+		if n, err := again(func() (int, error) { return unix.Write(cl.fds[i], cl.request) }); err != nil || n < len(cl.request) {
+			return fmt.Errorf("write: %d bytes: %w", n, err)
+		}
+	}
+	for _, fd := range cl.fds {
+		if err := cl.read(fd); err != nil {
+			return err
+		}
+	}
+	if !cl.stay {
+		cl.close()
+	}
+	return nil
+}
+
+func (cl *burster) open() (int, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, os.NewSyscallError("socket", err)
+	}
+	// A wait that is out of time is EAGAIN.
+	timeout := unix.NsecToTimeval(patience.Nanoseconds())
+	_, err = again(func() (int, error) { return 0, unix.Connect(fd, cl.to) })
+	err = errors.Join(os.NewSyscallError("connect", err),
+		os.NewSyscallError("setsockopt", unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout)))
+	if err != nil {
+		return 0, errors.Join(err, unix.Close(fd))
+	}
+	return fd, nil
+}
+
+// read reads one response, to its end or that of the connection.
+func (cl *burster) read(fd int) error {
+	total := 0
+	for cl.whole == 0 || total < cl.whole {
+		n, err := again(func() (int, error) { return unix.Read(fd, cl.buf[total:]) })
+		if err != nil {
+			return os.NewSyscallError("read", err)
+		}
+		if n == 0 {
+			break
+		}
+		total += n
+		if cl.stay && cl.whole == 0 {
+			cl.whole = responseLength(cl.buf[:total])
+		}
+	}
+	if total == 0 || total < cl.whole || !bytes.HasPrefix(cl.buf[:total], []byte("HTTP/1.1 200 ")) {
+		return fmt.Errorf("a response of %d bytes: %.100q", total, cl.buf[:total])
+	}
+	return nil
+}
+
+func (cl *burster) close() {
+	for _, fd := range cl.fds {
+		_ = unix.Close(fd)
+	}
+	cl.fds = cl.fds[:0]
+}
+
+// responseLength returns how long the response is that begins so, or 0 while its header
+// is not whole.
+func responseLength(begin []byte) int {
+	header := bytes.Index(begin, []byte("\r\n\r\n"))
+	resp, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(begin)), nil)
+	if header < 0 || err != nil {
+		return 0
+	}
+	defer resp.Body.Close()
+	return header + len("\r\n\r\n") + int(resp.ContentLength)
+}
+
+// again calls f until no signal interrupts it, such as those that Go sends itself.
+func again(f func() (int, error)) (int, error) {
+	for {
+		n, err := f()
+		if err != syscall.EINTR {
+			return n, err
+		}
+	}
+}

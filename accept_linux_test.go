@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/ten"
 )
 
 // TestAcceptCounts counts the calls of setsockopt(2) that ten options take: all for
@@ -20,11 +22,11 @@ func TestAcceptCounts(t *testing.T) {
 		all, given, left int
 	}{
 		// Two of the ten are the listening socket's alone.
-		{"usual ten, listening with MPTCP", "multipathtcp=2", usualOptions, 8, 7, 1},
-		{"usual ten, listening without", "multipathtcp=0", usualOptions, 8, 8, 0},
+		{"usual ten, listening with MPTCP", "multipathtcp=2", ten.Usual, 8, 7, 1},
+		{"usual ten, listening without", "multipathtcp=0", ten.Usual, 8, 8, 0},
 		// Of dscp and ttl, IPv4 and IPv6 have each their own.
-		{"dear ten, listening with MPTCP", "multipathtcp=2", dearOptions, 12, 5, 7},
-		{"dear ten, listening without", "multipathtcp=0", dearOptions, 12, 10, 2},
+		{"dear ten, listening with MPTCP", "multipathtcp=2", ten.Dear, 12, 5, 7},
+		{"dear ten, listening without", "multipathtcp=0", ten.Dear, 12, 10, 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Setenv("GODEBUG", test.godebug)

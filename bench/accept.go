@@ -8,21 +8,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/ten"
 )
-
-// usualOptions are ten that operators set: those of nginx's directives listen and
-// tcp_nodelay, without the deferred accept, and of HAProxy's tcp-ut.
-var usualOptions = []string{
-	"nodelay on", "keepalive on", "keepalive_idle 60s", "keepalive_interval 10s", "keepalive_count 6",
-	"recv_buffer 256KiB", "send_buffer 256KiB", "backlog 4096", "fastopen 256", "user_timeout 30s",
-}
-
-// dearOptions are ten that every accepted connection takes: most of them a system
-// call for each, dscp and ttl two.
-var dearOptions = []string{
-	"nodelay on", "notsent_lowat 1MiB", "thin_stream on", "keepalive on", "keepalive_idle 60s",
-	"keepalive_interval 10s", "keepalive_count 6", "user_timeout 30s", "dscp af11", "ttl 64",
-}
 
 const (
 	accepting       work = "new connections"
@@ -45,9 +33,9 @@ var acceptSeats = func() []seat {
 			{system: stock},
 			{noOption, []string{}},
 			{system: stockAgain},
-			{oneOption, usualOptions[:1]},
-			{usualTen, usualOptions},
-			{dearTen, dearOptions},
+			{oneOption, ten.Usual[:1]},
+			{usualTen, ten.Usual},
+			{dearTen, ten.Dear},
 		} {
 			wrapper := ""
 			if has.options != nil {
@@ -74,7 +62,8 @@ const (
 
 // measureAccept opens a connection for each request.
 func measureAccept(ctx context.Context, b *bench) error {
-	if err := b.bursts(ctx, 5, smallBody, b.few(25*b.pairs, 1), b.lineup.contenders[accepting], anyPath, false); err != nil {
+	opening := bursts{connections: burstSize, path: anyPath, turns: 24}
+	if err := b.compare(ctx, 5, smallBody, b.few(25*b.pairs, 1), b.lineup.contenders[accepting], opening); err != nil {
 		return err
 	}
 	_, last := cores()
@@ -89,7 +78,7 @@ func measureAccept(ctx context.Context, b *bench) error {
 		if err != nil {
 			return err
 		}
-		err = b.bursts(ctx, 5, other.kase, b.few(15*b.pairs, 1), l.pick(accepting, stock, noOption, stockAgain, usualTen, dearTen), anyPath, false)
+		err = b.compare(ctx, 5, other.kase, b.few(25*b.pairs, 1), l.pick(accepting, stock, noOption, stockAgain, usualTen, dearTen), opening)
 		l.end()
 		if err != nil {
 			return err
@@ -121,9 +110,9 @@ const acceptBar = .98
 
 func reportAccept(r *record) section {
 	s := section{Profile: r.Notes["accept"]}
-	s.Text = fmt.Sprintf(`In bursts of %d connections with one request each, of which each system has %d in a round, in turn; over TLS with wrk, %d connections
-at a time. The usual options are `, burstSize, turns, atOnce) + listed(usualOptions) + `; the dear ones are
-` + listed(dearOptions) + `. "` + stockAgain + `" is a second port without the plugin: the noise of this machine.`
+	s.Text = fmt.Sprintf(`In bursts of %d connections with one request each, of which each Caddy has 24 in a round, in turn; over TLS with wrk, %d connections
+at a time. The usual options are `, burstSize, atOnce) + listed(ten.Usual) + `; the dear ones are
+` + listed(ten.Dear) + `. "` + stockAgain + `" is a second port without the plugin: the noise of this machine.`
 	for _, kase := range []struct {
 		name   string
 		judged []string

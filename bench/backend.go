@@ -11,6 +11,9 @@ import (
 const (
 	stockTransport   = "transport http, stock Caddy"
 	sockoptTransport = "transport sockopt"
+
+	// backendsInTurn has both backends behind one Caddy, request by request.
+	backendsInTurn = sockoptTransport + ", backends in turn"
 )
 
 // backendSeats are Caddys in front of backends.
@@ -43,6 +46,13 @@ func measureBackend(ctx context.Context, b *bench) error {
 			return nil // Paste is missing
 		}
 	}
+	with, _ := b.lineup.find(behindNagle, sockoptTransport)
+	without, _ := b.lineup.find(behindNoDelay, sockoptTransport)
+	with.system, without.system = paste, pasteMend
+	err := b.compare(ctx, 3, backendsInTurn, b.few(25*b.pairs, 1), []contender{with, without}, bursts{1, starsPath, true, 100})
+	if err != nil {
+		return err
+	}
 	return rounds(ctx, b.few(b.pairs, 1), b.lineup.pick(behindNagle, backendSystems...), func(c contender) error {
 		other, _ := b.lineup.find(behindNoDelay, c.system)
 		for backend, proxy := range map[string]contender{paste: c, pasteMend: other} {
@@ -69,15 +79,18 @@ func reportBackend(r *record) section {
 		share, times := ratios(with, without), median(with)/slow
 		share1, times1 := "–", "–"
 		if system == sockoptTransport {
+			share = ratios(r.of(3, backendsInTurn, paste, rateMeasure), r.of(3, backendsInTurn, pasteMend, rateMeasure))
 			share1 = s.typicallyAtLeast("3, `transport sockopt`: requests a second, of those of the TCP_NODELAY backend", share, backendBar)
 			times1 = s.atLeast("3, `transport sockopt`: requests a second before a Nagle backend, times stock Caddy's", times, cureBar)
 		}
 		t.add(system, number(median(with)), number(median(without)), quartiles(share), share1, number(times), times1)
 		bars = append(bars, bar{system, with})
 	}
-	s.Text = `One connection of wrk asks through each proxy, one request after another, for what Paste returns: 10,000 ` + "`*`" + `, header and body in
-writes of their own, in ` + fmt.Sprint(len(r.of(3, paste, stockTransport, rateMeasure))) + ` rounds. The proxy's kernel delays the acknowledgement for which Paste's kernel waits. lighttpd opens a connection to
-the backend for each request, so it does not stall, and does not keep connections alive either.`
+	s.Text = fmt.Sprintf(`One connection of wrk asks through each proxy, one request after another, for what Paste returns: 10,000 %s, header and body in
+writes of their own, in %d rounds. The proxy's kernel delays the acknowledgement for which Paste's kernel waits. lighttpd opens a connection to
+the backend for each request, so it does not stall, and does not keep connections alive either. The share of %s is that of %d rounds
+in which the two backends take turns request by request.`, "`*`", len(r.of(3, paste, stockTransport, rateMeasure)),
+		sockoptTransport, len(r.of(3, backendsInTurn, paste, rateMeasure)))
 	s.Tables = []table{t}
 	s.Pictures = []picture{{"nagle-backend", barsPicture("Requests a second through a proxy before a Nagle backend", "req/s", bars)}}
 	return s

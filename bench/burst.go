@@ -12,25 +12,30 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// A burst is one request on each of some connections, all at once: two milliseconds
-// of work for the server. Systems that take turns burst by burst have the same pace of
-// the machine, which a shared one changes from one tenth of a second to the next, and
-// what a load generator takes to start is no part of it.
-const (
-	burstSize = 2 * atOnce
-	turns     = 24 // bursts of each system that make a round
-)
+// bursts are requests on each of some connections, one at a time, all at once, and again
+// when all are answered: a millisecond or two of work for the server. Systems that take
+// turns burst by burst have the same pace of the machine, which a shared one changes
+// from one tenth of a second to the next, and what a load generator takes to start is
+// no part of it.
+type bursts struct {
+	connections int
+	path        string
+	stay        bool // the same connections for all; otherwise each burst opens its own, and the server closes them
+	turns       int  // bursts of each system that make a round
+}
 
-// bursts has contenders take turns, and adds for each round what its bursts come to.
-// Over connections that stay each burst uses the same; otherwise each opens its own,
-// and the server closes them. They have one process, which has no children.
-func (b *bench) bursts(ctx context.Context, row int, kase string, count int, contenders []contender, path string, stay bool) error {
+const burstSize = 2 * atOnce
+
+// compare has contenders take turns, and adds for each round what its bursts come to.
+// The contenders have one process, which has no children.
+func (b *bench) compare(ctx context.Context, row int, kase string, count int, contenders []contender, g bursts) error {
 	clients := make(map[contender]*burster)
 	defer func() {
 		for _, cl := range clients {
@@ -38,7 +43,7 @@ func (b *bench) bursts(ctx context.Context, row int, kase string, count int, con
 		}
 	}()
 	for _, c := range contenders {
-		cl, err := newBurster(c, path, stay)
+		cl, err := g.newBurster(c)
 		if err != nil {
 			return err
 		}
@@ -46,13 +51,13 @@ func (b *bench) bursts(ctx context.Context, row int, kase string, count int, con
 	}
 	round := func() error {
 		loads := make(map[contender]load)
-		err := rounds(ctx, turns, contenders, func(c contender) error {
+		err := rounds(ctx, g.turns, contenders, func(c contender) error {
 			pid := c.process.cmd.Process.Pid
 			l, before, begin := loads[c], clock(pid), time.Now()
 			err := clients[c].burst()
 			l.seconds += time.Since(begin).Seconds()
 			l.cpu += (clock(pid) - before).Seconds()
-			l.requests += burstSize
+			l.requests += float64(g.connections)
 			loads[c] = l
 			return err
 		})
@@ -62,14 +67,18 @@ func (b *bench) bursts(ctx context.Context, row int, kase string, count int, con
 		}
 		return err
 	}
-	return onFirstCore(func() error {
+	all := func() error {
 		for range count {
 			if err := round(); err != nil {
 				return err
 			}
 		}
 		return nil
-	})
+	}
+	if g.connections == 1 {
+		return all()
+	}
+	return onFirstCore(all)
 }
 
 // onFirstCore runs f on the core of the load generators. The thread may not end
@@ -96,31 +105,33 @@ func onFirstCore(f func() error) (err error) {
 // burster asks a server in bursts. It waits in system calls, so that no scheduler but
 // the kernel's has a part in it.
 type burster struct {
-	system  string
+	bursts
 	to      *unix.SockaddrInet4
 	request []byte
-	stay    bool
 	whole   int // bytes of a response, which on connections that stay have one length
 	fds     []int
 	buf     []byte
 }
 
-func newBurster(c contender, path string, stay bool) (*burster, error) {
-	port, err := strconv.Atoi(c.addr[len(loopbackHost)+len(":"):])
+func (g bursts) newBurster(c contender) (*burster, error) {
+	port, err := strconv.Atoi(strings.TrimPrefix(c.addr, loopbackHost+":"))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", c.system, err)
+		return nil, fmt.Errorf("%s is not on %s: %w", c.system, loopbackHost, err)
 	}
-	cl := &burster{system: c.system, to: &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}}, stay: stay, buf: make([]byte, 64<<10)}
 	end := "\r\n\r\n"
-	if !stay {
+	if !g.stay {
 		end = "\r\nConnection: close\r\n\r\n"
 	}
-	cl.request = []byte("GET " + path + " HTTP/1.1\r\nHost: " + c.addr + end)
-	return cl, nil
+	return &burster{
+		bursts:  g,
+		to:      &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}},
+		request: []byte("GET " + g.path + " HTTP/1.1\r\nHost: " + c.addr + end),
+		buf:     make([]byte, 64<<10),
+	}, nil
 }
 
 func (cl *burster) burst() error {
-	for i := range burstSize {
+	for i := range cl.connections {
 		if len(cl.fds) == i {
 			fd, err := cl.open()
 			if err != nil {

@@ -31,8 +31,9 @@ func (l load) cost() float64 { return 1e6 * l.cpu / l.requests }
 //go:embed wrk.lua
 var wrkScript []byte
 
-// generator prepares a load generator. It stays on one core: whether the scheduler has
-// it beside the server or on another is else most of what two runs differ by.
+// generator prepares a load generator of many connections. It stays on one core: whether
+// the scheduler has it beside the server or on another is else most of what two runs
+// differ by.
 func generator(ctx context.Context, name string, args ...string) *exec.Cmd {
 	first, _ := cores()
 	return program(ctx, "taskset", append([]string{"--cpu-list", first, name}, args...)...)
@@ -45,7 +46,11 @@ func (b *bench) wrk(ctx context.Context, window time.Duration, c contender, path
 		return load{}, err
 	}
 	args := append([]string{"--threads=1", fmt.Sprintf("--connections=%d", connections), "--duration=1h", "--timeout=10s", "--script=" + script}, more...)
-	cmd := generator(ctx, "wrk", append(args, c.url(path))...)
+	start := generator
+	if connections == 1 { // then client and server take turns, and where they do is the scheduler's part
+		start = program
+	}
+	cmd := start(ctx, "wrk", append(args, c.url(path))...)
 	var printed bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &printed, &printed
 	before := c.process.cpu()

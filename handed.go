@@ -1,6 +1,7 @@
 package sockopt
 
 import (
+	"encoding/json"
 	"net"
 	"runtime"
 	"slices"
@@ -78,20 +79,20 @@ func (w *ListenerWrapper) hand(tcp *net.TCPListener) *handed {
 	return h
 }
 
-// leaveToGo has Go set what it sets on each connection anyway to what the wrapper would
+// tellGo has Go set what it sets on each connection anyway to what the wrapper would
 // set: a system call less for each. What connections copy from the listening socket it
-// has Go leave alone: one less than without the wrapper. Of a server whose
+// has Go leave alone, which is one less each than without the wrapper. Of a server whose
 // keepalive_interval is negative Go hears nothing but that, and sets its own defaults.
-func (w *ListenerWrapper) leaveToGo() {
+func (w *ListenerWrapper) tellGo() {
 	if w.server == nil || w.server.KeepAliveInterval < 0 {
 		return
 	}
-	shared := w.sharesListeners()
+	copied := w.isFirst() && !w.sharesListeners()
 	for _, s := range w.settings.of[accept] {
 		r := rowOf(s.Option)
 		switch {
 		case r.onServer == nil:
-		case r.given == byEither && !shared:
+		case r.given == byEither && copied:
 			r.onServer(w.server, socket.Value{Number: -1}) // net.KeepAliveConfig: unchanged
 		default:
 			r.onServer(w.server, s.Value)
@@ -99,10 +100,20 @@ func (w *ListenerWrapper) leaveToGo() {
 	}
 }
 
+// isFirst reports whether the server's listeners come to the wrapper as Caddy opened
+// them. Another wrapper may hide the socket, or serve connections itself.
+func (w *ListenerWrapper) isFirst() bool {
+	var first struct {
+		Wrapper string `json:"wrapper"`
+	}
+	all := w.server.ListenerWrappersRaw
+	return len(all) > 0 && json.Unmarshal(all[0], &first) == nil && first.Wrapper == w.CaddyModule().ID.Name()
+}
+
 // sharesListeners reports whether connections may come from a listening socket that
-// another configuration has set, or sets next: one that the server inherited, any
-// socket on systems where configurations have the same one, and any to whose queue the
-// kernel moves connections from another's. Of what is no HTTP server nobody knows.
+// another configuration has set, or sets next: one that the server inherited, or any to
+// whose queue the kernel moves connections from another's. Of what is no HTTP server
+// nobody knows; on systems other than Linux a listening socket is left as it is.
 func (w *ListenerWrapper) sharesListeners() bool {
 	if w.server == nil || runtime.GOOS != "linux" || !slices.Contains([]string{"", "0"}, sysctl("net.ipv4.tcp_migrate_req")) {
 		return true

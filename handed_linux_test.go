@@ -1,6 +1,7 @@
 package sockopt
 
 import (
+	"encoding/json"
 	"net"
 	"slices"
 	"testing"
@@ -114,7 +115,6 @@ func TestHandedNot(t *testing.T) {
 	w, _ = provisioned(t, w.Options)
 	for _, server := range []*caddyhttp.Server{{Listen: []string{":80"}}, {Listen: []string{"fd/3"}}, nil} {
 		w.server = server
-		w.leaveToGo()
 		shared := server == nil || server.Listen[0] == "fd/3"
 		var config net.ListenConfig
 		config.SetMultipathTCP(false)
@@ -135,14 +135,37 @@ func TestHandedNot(t *testing.T) {
 		if shared {
 			require.Equal(t, []string{"nodelay", "keepalive_idle", "keepalive_interval"}, named)
 			require.Zero(t, timeout.Number)
-			if server != nil {
-				require.Equal(t, caddy.Duration(30*time.Second), server.KeepAliveIdle)
-			}
 			continue
 		}
 		require.Equal(t, []string{"nodelay", "recv_buffer", "keepalive_interval", "keepalive_idle", "user_timeout"}, named)
-		require.Negative(t, server.KeepAliveIdle, "Go sets it, too")
-		require.Equal(t, caddy.Duration(7*time.Second), server.KeepAliveInterval)
 		require.EqualValues(t, 30000, timeout.Number)
+	}
+}
+
+// TestTellGo: Go sets keepalive on connections unless it is certain that the wrapper
+// does, or the kernel.
+func TestTellGo(t *testing.T) {
+	w := new(ListenerWrapper)
+	require.NoError(t, unmarshal(w, "sockopt"+block("keepalive_idle 30s", "keepalive_count 4")))
+	w, _ = provisioned(t, w.Options)
+	for _, test := range []struct {
+		name, address string
+		wrappers      []string
+		idle          caddy.Duration
+		count         int
+	}{
+		{"first", ":80", []string{"sockopt", "tls"}, -caddy.Duration(time.Second), -1},
+		{"behind another", ":80", []string{"proxy_protocol", "sockopt"}, caddy.Duration(30 * time.Second), 4},
+		{"inherited", "fd/3", []string{"sockopt", "tls"}, caddy.Duration(30 * time.Second), 4},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w.server = &caddyhttp.Server{Listen: []string{test.address}}
+			for _, name := range test.wrappers {
+				w.server.ListenerWrappersRaw = append(w.server.ListenerWrappersRaw, json.RawMessage(`{"wrapper":"`+name+`"}`))
+			}
+			w.tellGo()
+			require.Equal(t, test.idle, w.server.KeepAliveIdle)
+			require.Equal(t, test.count, w.server.KeepAliveCount)
+		})
 	}
 }

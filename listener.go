@@ -26,10 +26,10 @@ import (
 // listener wrapper.
 //
 // Options that connections come with, from Go or from the listening socket, are
-// left out. For that the listening socket is set to keepalive_idle and keepalive_count,
-// and one without MPTCP to all options of the accept phase; and the server's own
-// keepalive_idle, keepalive_interval and keepalive_count count no more where the wrapper
-// names them.
+// left out. For that a listening socket which no other configuration shares is set to
+// keepalive_idle and keepalive_count, and one without MPTCP to most options of the
+// accept phase; and Go hears the wrapper's keepalive_idle, keepalive_interval and
+// keepalive_count in place of the server's.
 //
 // An option that the kernel refuses on one connection is counted and logged at
 // a bounded rate; the connection goes on without it. What is set on a listening
@@ -65,7 +65,7 @@ func (w *ListenerWrapper) Provision(ctx caddy.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	w.leaveToGo()
+	w.tellGo()
 	return registerMetrics(ctx)
 }
 
@@ -127,7 +127,7 @@ func (w *ListenerWrapper) prepare(ln net.Listener) *handed {
 		w.log.Error("setting options on the listening socket",
 			zap.Stringer("address", ln.Addr()), zap.Error(err))
 	}
-	if len(refused) > 0 || err != nil {
+	if err != nil {
 		return atAccept
 	}
 	return w.hand(tcp)

@@ -413,7 +413,8 @@ type row struct {
 	without string
 
 	// given is who gives accepted connections the option's value. Where Go gives it as
-	// the server's settings say, onServer makes those say it.
+	// the server's settings say, onServer makes those say it, or, where the listening
+	// socket gives it, with -1 that Go leaves it alone.
 	given    giver
 	onServer func(*caddyhttp.Server, socket.Value)
 

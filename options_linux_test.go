@@ -137,7 +137,7 @@ func TestRowsReachTheKernel(t *testing.T) {
 				require.NotEqual(t, kernel.effective, onConn, "the sample must differ from what a connection has without it")
 				onConn = kernel.effective
 			}
-			if r.phases&listen != 0 && !r.repeats() {
+			if (r.phases&listen != 0 || r.given == byEither) && !r.repeats() {
 				require.NotEqual(t, kernel.effective, onListener, "the sample must differ from what a listener has without it")
 				onListener = kernel.effective
 			}

@@ -22,13 +22,13 @@ func (s *settings) reach(conn net.Conn, named []socket.Setting, report *report) 
 	return tcp, ok
 }
 
-// outfit sets on tcp what is named. Where acknowledgements or stalls are to be seen to,
-// and wraps says that it may, it returns the connection to go on with in the place of
-// tcp, and nil otherwise: on systems without such connections, and where tcp cannot be
-// reached, which it reports.
+// outfit sets on tcp what is named. Where wraps says that it may, it returns the
+// connection to go on with in the place of tcp, which sees to acknowledgements and
+// counts stalls. It returns nil otherwise: on systems without such connections, and
+// where tcp cannot be reached, which it reports.
 func (s *settings) outfit(tcp *net.TCPConn, named []socket.Setting, wraps bool, report *report) (acking *socket.Conn) {
 	var c syscall.Conn = tcp
-	if wraps && s.needConn() && socket.QuickAck.Supported() {
+	if wraps && socket.QuickAck.Supported() {
 		var err error
 		if acking, err = socket.NewConn(tcp, s.ack, report); err != nil {
 			report.unreachable(tcp, err)

@@ -61,11 +61,14 @@ func (b *bench) compare(ctx context.Context, row int, kase string, count int, co
 			loads[c] = l
 			return err
 		})
+		if err != nil {
+			return err
+		}
 		for _, c := range contenders {
 			b.add(row, kase, c.system, rateMeasure, loads[c].rate())
 			b.add(row, kase, c.system, costMeasure, loads[c].cost())
 		}
-		return err
+		return nil
 	}
 	all := func() error {
 		for range count {
@@ -139,8 +142,9 @@ func (cl *burster) burst() error {
 			}
 			cl.fds = append(cl.fds, fd)
 		}
-		if n, err := again(func() (int, error) { return unix.Write(cl.fds[i], cl.request) }); err != nil || n < len(cl.request) {
-			return fmt.Errorf("write: %d bytes: %w", n, err)
+		// A request is so small that it is written whole.
+		if _, err := again(func() (int, error) { return unix.Write(cl.fds[i], cl.request) }); err != nil {
+			return os.NewSyscallError("write", err)
 		}
 	}
 	for _, fd := range cl.fds {
@@ -183,7 +187,9 @@ func (cl *burster) read(fd int) error {
 		}
 		total += n
 		if cl.stay && cl.whole == 0 {
-			cl.whole = responseLength(cl.buf[:total])
+			if cl.whole, err = responseLength(cl.buf[:total]); err != nil {
+				return err
+			}
 		}
 	}
 	if total == 0 || total < cl.whole || !bytes.HasPrefix(cl.buf[:total], []byte("HTTP/1.1 200 ")) {
@@ -201,14 +207,21 @@ func (cl *burster) close() {
 
 // responseLength returns how long the response is that begins so, or 0 while its header
 // is not whole.
-func responseLength(begin []byte) int {
-	header := bytes.Index(begin, []byte("\r\n\r\n"))
+func responseLength(begin []byte) (int, error) {
+	const end = "\r\n\r\n"
+	header := bytes.Index(begin, []byte(end))
+	if header < 0 {
+		return 0, nil
+	}
 	resp, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(begin)), nil)
-	if header < 0 || err != nil {
-		return 0
+	if err != nil {
+		return 0, err
 	}
 	defer resp.Body.Close()
-	return header + len("\r\n\r\n") + int(resp.ContentLength)
+	if resp.ContentLength < 0 {
+		return 0, fmt.Errorf("a response without Content-Length: %q", begin[:header])
+	}
+	return header + len(end) + int(resp.ContentLength), nil
 }
 
 // again calls f until no signal interrupts it, such as those that Go sends itself.

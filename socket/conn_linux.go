@@ -73,8 +73,8 @@ func NewConn(c *net.TCPConn, mode AckMode, observer Observer) (*Conn, error) {
 // acknowledged by c.
 func (c *Conn) NetConn() net.Conn { return c.TCPConn }
 
-// SyscallConn returns the one raw connection of c. What is read with it is not
-// acknowledged by c.
+// SyscallConn returns the raw connection that c has, and so allocates nothing. What is
+// read with it is not acknowledged by c.
 func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.raw, nil }
 
 // Read reads like (*net.TCPConn).Read and acknowledges as the mode says.

@@ -236,7 +236,7 @@ func reportIdle(r *record) section {
 			switch what := "6, `" + system + "`: bytes more for each of " + kase + " idle connections"; {
 			case system == stock:
 			case count < spans:
-				judged = s.atMost(what+", heap", moreHeap, memoryBar)
+				judged = s.typicallyAtMost(what+", heap", r.of(6, kase, system, heapMeasure), r.of(6, kase, stock, heapMeasure), memoryBar)
 			default:
 				judged = s.atMost(what, moreHeap+moreStack, memoryBar)
 			}

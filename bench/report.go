@@ -72,6 +72,20 @@ func (s *section) atMost(what string, got, bar float64) string {
 	return s.judge(verdict{What: what, Got: signed(got), Bar: "≤ " + number(bar), Met: got <= bar})
 }
 
+// typicallyAtMost holds what the median of values is more than that of others to a bar.
+func (s *section) typicallyAtMost(what string, values, others []float64, bar float64) string {
+	more := median(values) - median(others)
+	v := verdict{What: what, Got: signed(more), Bar: "≤ " + number(bar), Met: more <= bar}
+	few, many := confidence(values)
+	fewest, most := confidence(others)
+	below := math.Hypot(median(values)-few, most-median(others)) // NaN where they do not tell
+	above := math.Hypot(many-median(values), median(others)-fewest)
+	if more-below <= bar && bar < more+above {
+		v.Noise = signed(more-below) + " to " + signed(more+above)
+	}
+	return s.judge(v)
+}
+
 func (s *section) judge(v verdict) string {
 	s.Verdicts = append(s.Verdicts, v)
 	return v.String()

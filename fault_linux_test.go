@@ -136,7 +136,7 @@ func (e *exposed) loadUntil(t *testing.T, done <-chan error, clients int) (loads
 // accepted yet, and ends those that ask nothing. What comes before the cut is right all
 // the same.
 func (e *exposed) isCut(err error) bool {
-	for _, cut := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE} {
+	for _, cut := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE, syscall.ENOTCONN} {
 		if e.loading && errors.Is(err, cut) {
 			e.cut.Add(1)
 			return true

@@ -62,7 +62,7 @@ const (
 
 // measureAccept opens a connection for each request.
 func measureAccept(ctx context.Context, b *bench) error {
-	opening := bursts{connections: burstSize, path: anyPath, turns: 24}
+	opening := bursts{connections: burstSize, path: anyPath, turns: burstTurns}
 	if err := b.compare(ctx, 5, smallBody, b.few(25*b.pairs, 1), b.lineup.contenders[accepting], opening); err != nil {
 		return err
 	}
@@ -110,8 +110,8 @@ const acceptBar = .98
 
 func reportAccept(r *record) section {
 	s := section{Profile: r.Notes["accept"]}
-	s.Text = fmt.Sprintf(`In bursts of %d connections with one request each, of which each Caddy has 24 in a round, in turn; over TLS with wrk, %d connections
-at a time. The usual options are `, burstSize, atOnce) + listed(ten.Usual) + `; the dear ones are
+	s.Text = fmt.Sprintf(`In bursts of %d connections with one request each, of which each Caddy has %d in a round, in turn; over TLS with wrk, %d connections
+at a time. The usual options are `, burstSize, burstTurns, atOnce) + listed(ten.Usual) + `; the dear ones are
 ` + listed(ten.Dear) + `. "` + stockAgain + `" is a second port without the plugin: the noise of this machine.`
 	for _, kase := range []struct {
 		name   string

@@ -31,7 +31,11 @@ type bursts struct {
 	turns       int  // bursts of each system that make a round
 }
 
-const burstSize = 2 * atOnce
+// Of the comparisons with many connections.
+const (
+	burstSize  = 2 * atOnce
+	burstTurns = 24
+)
 
 // compare has contenders take turns, and adds for each round what its bursts come to.
 // The contenders have one process, which has no children.
@@ -78,15 +82,15 @@ func (b *bench) compare(ctx context.Context, row int, kase string, count int, co
 		}
 		return nil
 	}
-	if g.connections == 1 {
-		return all()
+	if pinned(g.connections) {
+		return onFirstCore(all)
 	}
-	return onFirstCore(all)
+	return all()
 }
 
 // onFirstCore runs f on the core of the load generators. The thread may not end
 // there: with it those processes would that it has started.
-func onFirstCore(f func() error) (err error) {
+func onFirstCore(f func() error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var had, set unix.CPUSet

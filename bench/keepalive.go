@@ -63,7 +63,7 @@ func measureKeepAlive(ctx context.Context, b *bench) error {
 		var err error
 		switch p.name {
 		case overPlain: // the bar is here
-			err = b.compare(ctx, 4, p.name, b.few(25*b.pairs, 1), paired, bursts{burstSize, starsPath, true, 24})
+			err = b.compare(ctx, 4, p.name, b.few(25*b.pairs, 1), paired, bursts{burstSize, starsPath, true, burstTurns})
 		case overTLS:
 			err = rounds(ctx, b.few(5*b.pairs, 1), paired, ask(p.name, glance))
 		case overHTTP2: // h2load takes requests, and no window
@@ -247,11 +247,11 @@ const (
 func reportKeepAlive(r *record) section {
 	var s section
 	s.Text = fmt.Sprintf(`Over connections that stay clients ask for 10,000 %s, each request in one piece. Over HTTP/1.1 Caddys are compared in bursts of one
-request on each of %d connections, of which each Caddy has 24 in a round, in turn; otherwise wrk asks over %d connections, and h2load
+request on each of %d connections, of which each Caddy has %d in a round, in turn; otherwise wrk asks over %d connections, and h2load
 for HTTP/2, with 4 requests at once over each. "%s" is a second port without the plugin: the noise of this machine. System calls are
 those on sockets, under strace; segments are the kernel's count (TCP_INFO) without it; both of 500 requests over 5 connections that
 have had 20 each, the median of three counts.
-Caddy makes the payload, the other servers read it from a file, HAProxy has it in memory.`, "`*`", burstSize, atOnce, stockAgain)
+Caddy makes the payload, the other servers read it from a file, HAProxy has it in memory.`, "`*`", burstSize, burstTurns, atOnce, stockAgain)
 	for _, p := range protocols {
 		paired := newTable("Caddy", "req/s", "ratio to stock, quartiles of the pairs", "bar", "CPU µs a request", "ratio to stock, quartiles")
 		paired.Title = fmt.Sprintf("%s, %d rounds:", p.name, len(r.of(4, p.name, stock, rateMeasure)))

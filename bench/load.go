@@ -31,9 +31,13 @@ func (l load) cost() float64 { return 1e6 * l.cpu / l.requests }
 //go:embed wrk.lua
 var wrkScript []byte
 
-// generator prepares a load generator of many connections. It stays on one core: whether
-// the scheduler has it beside the server or on another is else most of what two runs
-// differ by.
+// pinned says whether a client of so many connections stays on one core: whether the
+// scheduler has it beside the server or on another is else most of what two runs differ
+// by. Over a single connection client and server take turns, and where they do is the
+// scheduler's part.
+func pinned(connections int) bool { return connections > 1 }
+
+// generator prepares a load generator that is pinned.
 func generator(ctx context.Context, name string, args ...string) *exec.Cmd {
 	first, _ := cores()
 	return program(ctx, "taskset", append([]string{"--cpu-list", first, name}, args...)...)
@@ -46,9 +50,9 @@ func (b *bench) wrk(ctx context.Context, window time.Duration, c contender, path
 		return load{}, err
 	}
 	args := append([]string{"--threads=1", fmt.Sprintf("--connections=%d", connections), "--duration=1h", "--timeout=10s", "--script=" + script}, more...)
-	start := generator
-	if connections == 1 { // then client and server take turns, and where they do is the scheduler's part
-		start = program
+	start := program
+	if pinned(connections) {
+		start = generator
 	}
 	cmd := start(ctx, "wrk", append(args, c.url(path))...)
 	var printed bytes.Buffer

@@ -12,12 +12,7 @@ const maxWraps = 16
 // TCPConn returns the kernel's TCP connection inside c, however often c is
 // wrapped: by Conn, by *tls.Conn, by a PROXY protocol connection, or by a struct
 // that embeds a net.Conn. It never reads from c and never blocks.
-func TCPConn(c net.Conn) (*net.TCPConn, bool) {
-	if tcp, ok := c.(*net.TCPConn); ok { // as most are
-		return tcp, tcp != nil
-	}
-	return find[*net.TCPConn](c)
-}
+func TCPConn(c net.Conn) (*net.TCPConn, bool) { return find[*net.TCPConn](c) }
 
 // AckingConn returns the Conn inside c, which may be wrapped like TCPConn's.
 func AckingConn(c net.Conn) (*Conn, bool) { return find[*Conn](c) }

@@ -59,6 +59,6 @@ func (c *corkedWriter) cork() {
 // end says that the handlers have returned.
 func (c *corkedWriter) end() {
 	if c.corked {
-		c.conn.end(c.hold)
+		c.conn.end(c.hold, false)
 	}
 }

@@ -115,10 +115,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		h.observer.Unreachable(conn.tcp, err)
 		return next.ServeHTTP(w, r)
 	}
-	defer conn.end(hold)
+	shared := r.ProtoMajor > 1
+	defer conn.end(hold, shared)
 	switch {
 	case h.cork == nil:
-	case r.ProtoMajor != 1:
+	case shared:
 		h.observer.Refused(conn.tcp, socket.Cork, errHTTP2)
 	default:
 		c := &corkedWriter{

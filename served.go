@@ -18,8 +18,8 @@ type served struct {
 	restore   *time.Timer
 }
 
-// restoreAfter bounds how long the options of a request outlast its handlers on an
-// HTTP/2 connection that is not idle, because other requests are served.
+// restoreAfter bounds how long the options of a request outlast its handlers on a
+// connection that is not idle, because other requests are served.
 const restoreAfter = 100 * time.Millisecond
 
 // hold sets the options of a request.
@@ -41,12 +41,14 @@ func (s *served) hold(h *socket.Hold) error {
 
 // end says that the handlers of a request have returned. What is left of its response
 // is sent afterwards, so its options stay until the connection is idle or has the next
-// request.
-func (s *served) end(h *socket.Hold) {
+// request. A shared connection may have neither for long.
+func (s *served) end(h *socket.Hold, shared bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ended = append(s.ended, h)
-	s.restore.Reset(restoreAfter)
+	if shared {
+		s.restore.Reset(restoreAfter)
+	}
 }
 
 func (s *served) restoreEnded() {

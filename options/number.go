@@ -1,4 +1,4 @@
-package sockopt
+package options
 
 import (
 	"fmt"
@@ -28,6 +28,6 @@ func ParseNumber(text string) (Number, error) {
 
 // UnmarshalJSON reads a number or a string for ParseNumber.
 func (n *Number) UnmarshalJSON(b []byte) (err error) {
-	*n, err = fromJSON(b, wantNumber, func(n int64) (Number, error) { return Number(n), nil }, ParseNumber)
+	*n, err = numberOrText(b, wantNumber, func(n int64) (Number, error) { return Number(n), nil }, ParseNumber)
 	return err
 }

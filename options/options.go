@@ -1,12 +1,8 @@
-package sockopt
+package options
 
 import (
 	"math"
-	"slices"
 	"time"
-
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
@@ -185,210 +181,201 @@ type Options struct {
 // known of an option is in its row.
 var rows = []row{
 	{
-		name: "nodelay", option: socket.NoDelay, phases: accept | dial | route, given: byGo, since: "2.0",
+		name: "nodelay", option: socket.NoDelay, phases: Accept | Dial | Route, since: "2.0",
 		doc:     "send small segments at once: Nagle's algorithm off",
 		without: "on",
 		field:   at(onOff, func(o *Options) **bool { return &o.NoDelay }),
 	},
 	{
-		name: "quickack", option: socket.QuickAck, phases: accept | dial, since: "2.4.4",
+		name: "quickack", option: socket.QuickAck, phases: Accept | Dial, since: "2.4.4",
 		doc:     "acknowledge in time to prevent a stall, after every read, or as the kernel does",
 		without: "auto",
 		field:   at(ackModes, func(o *Options) **socket.AckMode { return &o.QuickAck }),
 	},
 	{
-		name: "delayed_ack_max", option: socket.DelayedAckMax, phases: accept | dial | route, given: byListener, since: "6.15",
+		name: "delayed_ack_max", option: socket.DelayedAckMax, phases: Accept | Dial | Route, since: "6.15",
 		doc:   "longest delay of an acknowledgement",
 		takes: "two clock ticks (8ms at 250 Hz) to 200ms",
 		field: at(durations(time.Microsecond, 0, 200*time.Millisecond), func(o *Options) **Duration { return &o.DelayedAckMax }),
 	},
 	{
-		name: "notsent_lowat", option: socket.NotSentLowat, phases: accept | dial | route, given: byListener, since: "3.12",
+		name: "notsent_lowat", option: socket.NotSentLowat, phases: Accept | Dial | Route, since: "3.12",
 		doc:     "most unsent bytes before the socket stops being writable",
 		without: "unlimited, dialed the sysctl",
 		bounds:  "net.ipv4.tcp_notsent_lowat",
 		field:   at(sizes(1, math.MaxInt32), func(o *Options) **Size { return &o.NotSentLowat }),
 	},
 	{
-		name: "cork", option: socket.Cork, phases: route, since: "2.2",
+		name: "cork", option: socket.Cork, phases: Route, since: "2.2",
 		doc:   "send full segments only, while a request is handled",
 		field: at(onOff, func(o *Options) **bool { return &o.Cork }),
 	},
 	{
-		name: "busy_poll", option: socket.BusyPoll, phases: accept | dial, given: byListener, since: "3.11",
+		name: "busy_poll", option: socket.BusyPoll, phases: Accept | Dial, since: "3.11",
 		doc:    "poll the network device while reading, instead of sleeping",
-		bounds: "net.core.busy_read", capability: "CAP_NET_ADMIN",
+		bounds: "net.core.busy_read", capabilities: netAdmin,
 		field: at(durations(time.Microsecond, 0, math.MaxInt32*time.Microsecond), func(o *Options) **Duration { return &o.BusyPoll }),
 	},
 	{
-		name: "recv_buffer", option: socket.RecvBuffer, phases: listen | accept | dial, given: byListener, since: "2.0",
+		name: "recv_buffer", option: socket.RecvBuffer, phases: Listen | Accept | Dial, since: "2.0",
 		doc:     "receive buffer; a fixed size switches the kernel's autotuning off",
 		without: "tuned by the kernel",
-		bounds:  "net.core.rmem_max", clampedBy: "net.core.rmem_max", doubled: true,
+		bounds:  "net.core.rmem_max", clampedBy: "net.core.rmem_max",
 		field: at(sizes(1, maxBuffer), func(o *Options) **Size { return &o.RecvBuffer }),
 	},
 	{
-		name: "send_buffer", option: socket.SendBuffer, phases: listen | accept | dial | route, given: byListener, since: "2.0",
+		name: "send_buffer", option: socket.SendBuffer, phases: Listen | Accept | Dial | Route, since: "2.0",
 		doc:     "send buffer; a fixed size switches the kernel's autotuning off",
 		without: "tuned by the kernel",
-		bounds:  "net.core.wmem_max", clampedBy: "net.core.wmem_max", doubled: true,
+		bounds:  "net.core.wmem_max", clampedBy: "net.core.wmem_max",
 		field: at(sizes(1, maxBuffer), func(o *Options) **Size { return &o.SendBuffer }),
 	},
 	{
-		name: "congestion", option: socket.Congestion, phases: listen | accept | dial | route, since: "2.6.13",
+		name: "congestion", option: socket.Congestion, phases: Listen | Accept | Dial | Route, since: "2.6.13",
 		doc:     "congestion control algorithm",
 		bounds:  "net.ipv4.tcp_available_congestion_control",
-		permits: "net.ipv4.tcp_allowed_congestion_control", capability: "CAP_NET_ADMIN",
+		permits: "net.ipv4.tcp_allowed_congestion_control", capabilities: netAdmin,
 		field: at(names, func(o *Options) **string { return &o.Congestion }),
 	},
 	{
-		name: "pacing_rate", option: socket.PacingRate, phases: accept | dial | route, given: byListener, since: "3.13",
+		name: "pacing_rate", option: socket.PacingRate, phases: Accept | Dial | Route, since: "3.13",
 		doc:     "most bytes sent in a second",
 		without: "unlimited",
 		field:   at(sizes(1, math.MaxInt64), func(o *Options) **Size { return &o.PacingRate }),
 	},
 	{
-		name: "window_clamp", option: socket.WindowClamp, phases: accept | dial | route, since: "2.4",
-		doc:     "largest receive window that is offered, which recent kernels raise again as bytes arrive",
-		without: "the receive buffer",
-		inert:   setAnew(socket.WindowClamp, "recv_buffer bounds the window, roughly"),
-		field:   at(sizes(1, math.MaxInt32), func(o *Options) **Size { return &o.WindowClamp }),
+		name: "window_clamp", option: socket.WindowClamp, phases: Accept | Dial | Route, since: "2.4",
+		doc:      "largest receive window that is offered, which recent kernels raise again as bytes arrive",
+		without:  "the receive buffer",
+		noEffect: changedLater(socket.WindowClamp, "recv_buffer bounds the window, roughly"),
+		field:    at(sizes(1, math.MaxInt32), func(o *Options) **Size { return &o.WindowClamp }),
 	},
 	{
-		name: "max_segment", option: socket.MaxSegment, phases: listen, since: "2.0",
+		name: "max_segment", option: socket.MaxSegment, phases: Listen, since: "2.0",
 		doc:     "largest segment that is offered and sent",
 		without: "from the MTU",
 		takes:   "88 to 32767 bytes",
 		field:   at(sizes(88, 32767), func(o *Options) **Size { return &o.MaxSegment }),
 	},
 	{
-		name: "thin_stream", option: socket.ThinStream, phases: accept | dial | route, given: byListener, since: "2.6.34",
+		name: "thin_stream", option: socket.ThinStream, phases: Accept | Dial | Route, since: "2.6.34",
 		doc:   "retransmit at constant intervals when little is in flight",
 		field: at(onOff, func(o *Options) **bool { return &o.ThinStream }),
 	},
 	{
-		name: "keepalive", option: socket.KeepAlive, phases: accept | dial, given: byGo, since: "2.0",
+		name: "keepalive", option: socket.KeepAlive, phases: Accept | Dial, since: "2.0",
 		doc:     "probe idle connections",
 		without: "on",
 		field:   at(onOff, func(o *Options) **bool { return &o.KeepAlive }),
 	},
 	{
-		name: "keepalive_idle", option: socket.KeepAliveIdle, phases: accept | dial, given: byEither, since: "2.4",
+		name: "keepalive_idle", option: socket.KeepAliveIdle, phases: Accept | Dial, since: "2.4",
 		doc:     "idle time before the first probe",
 		without: "15s",
 		field:   at(durations(time.Second, time.Second, 32767*time.Second), func(o *Options) **Duration { return &o.KeepAliveIdle }),
-		onServer: func(s *caddyhttp.Server, v socket.Value) {
-			s.KeepAliveIdle = caddy.Duration(time.Duration(v.Number) * time.Second)
-		},
 	},
 	{
-		name: "keepalive_interval", option: socket.KeepAliveInterval, phases: accept | dial, given: byGo, since: "2.4",
+		name: "keepalive_interval", option: socket.KeepAliveInterval, phases: Accept | Dial, since: "2.4",
 		doc:     "time between two probes",
 		without: "15s, dialed 30s",
 		field:   at(durations(time.Second, time.Second, 32767*time.Second), func(o *Options) **Duration { return &o.KeepAliveInterval }),
-		onServer: func(s *caddyhttp.Server, v socket.Value) {
-			s.KeepAliveInterval = caddy.Duration(time.Duration(v.Number) * time.Second)
-		},
 	},
 	{
-		name: "keepalive_count", option: socket.KeepAliveCount, phases: accept | dial, given: byEither, since: "2.4",
+		name: "keepalive_count", option: socket.KeepAliveCount, phases: Accept | Dial, since: "2.4",
 		doc:     "unanswered probes before the connection is dropped",
 		without: "9",
 		field:   at(counts(1, 127), func(o *Options) **Number { return &o.KeepAliveCount }),
-		onServer: func(s *caddyhttp.Server, v socket.Value) {
-			s.KeepAliveCount = int(v.Number)
-		},
 	},
 	{
-		name: "user_timeout", option: socket.UserTimeout, phases: accept | dial | route, given: byListener, since: "2.6.37",
+		name: "user_timeout", option: socket.UserTimeout, phases: Accept | Dial | Route, since: "2.6.37",
 		doc:     "how long sent bytes may stay unacknowledged",
 		without: "until net.ipv4.tcp_retries2",
 		bounds:  "net.ipv4.tcp_retries2",
 		field:   at(durations(time.Millisecond, 0, math.MaxInt32*time.Millisecond), func(o *Options) **Duration { return &o.UserTimeout }),
 	},
 	{
-		name: "linger", option: socket.Linger, phases: accept, given: byListener, since: "2.0",
+		name: "linger", option: socket.Linger, phases: Accept, since: "2.0",
 		doc:     "how long close waits for unsent bytes; 0s resets the connection",
 		without: "off",
 		field:   at(durations(time.Second, 0, 32767*time.Second), func(o *Options) **Duration { return &o.Linger }),
 	},
 	{
-		name: "fin_timeout", option: socket.FinTimeout, phases: accept | dial, given: byListener, since: "2.4",
+		name: "fin_timeout", option: socket.FinTimeout, phases: Accept | Dial, since: "2.4",
 		doc:    "how long a closed connection waits for the peer's FIN",
 		bounds: "net.ipv4.tcp_fin_timeout", clampedBy: "the kernel",
 		field: at(durations(time.Second, time.Second, math.MaxInt32*time.Second), func(o *Options) **Duration { return &o.FinTimeout }),
 	},
 	{
-		name: "rto_min", option: socket.RTOMin, phases: accept | dial | route, given: byListener, since: "6.15",
+		name: "rto_min", option: socket.RTOMin, phases: Accept | Dial | Route, since: "6.15",
 		doc:   "shortest time before a retransmission",
 		takes: "two clock ticks (8ms at 250 Hz) to 200ms",
 		field: at(durations(time.Microsecond, 0, 200*time.Millisecond), func(o *Options) **Duration { return &o.RTOMin }),
 	},
 	{
-		name: "rto_max", option: socket.RTOMax, phases: accept | dial | route, given: byListener, since: "6.15",
+		name: "rto_max", option: socket.RTOMax, phases: Accept | Dial | Route, since: "6.15",
 		doc:   "longest time between retransmissions",
 		takes: "1s to 120s",
 		field: at(durations(time.Millisecond, time.Second, 2*time.Minute), func(o *Options) **Duration { return &o.RTOMax }),
 	},
 	{
 		// Before priority, which the kernel derives from it.
-		name: "dscp", option: socket.TrafficClass, phases: accept | dial | route, since: "2.0",
+		name: "dscp", option: socket.TrafficClass, phases: Accept | Dial | Route, since: "2.0",
 		doc:   "differentiated services code point of what is sent",
 		field: at(codePoints, func(o *Options) **DSCP { return &o.DSCP }),
 	},
 	{
-		name: "priority", option: socket.Priority, phases: accept | dial | route, since: "2.0",
-		doc:        "queueing priority; more than 6 needs CAP_NET_ADMIN or CAP_NET_RAW",
-		capability: "CAP_NET_ADMIN or CAP_NET_RAW",
-		field:      at(counts(0, math.MaxInt32), func(o *Options) **Number { return &o.Priority }),
+		name: "priority", option: socket.Priority, phases: Accept | Dial | Route, since: "2.0",
+		doc:          "queueing priority; more than 6 needs CAP_NET_ADMIN or CAP_NET_RAW",
+		capabilities: netRaw,
+		field:        at(counts(0, math.MaxInt32), func(o *Options) **Number { return &o.Priority }),
 	},
 	{
-		name: "mark", option: socket.Mark, phases: accept | dial | route, since: "2.6.25",
-		doc:        "firewall and routing mark",
-		capability: "CAP_NET_ADMIN or CAP_NET_RAW",
-		field:      at(marks, func(o *Options) **Number { return &o.Mark }),
+		name: "mark", option: socket.Mark, phases: Accept | Dial | Route, since: "2.6.25",
+		doc:          "firewall and routing mark",
+		capabilities: netRaw,
+		field:        at(marks, func(o *Options) **Number { return &o.Mark }),
 	},
 	{
-		name: "ttl", option: socket.TTL, phases: accept | dial, given: byListener, since: "2.0",
+		name: "ttl", option: socket.TTL, phases: Accept | Dial, since: "2.0",
 		doc:    "time to live, or hop limit",
 		bounds: "net.ipv4.ip_default_ttl",
 		field:  at(counts(1, 255), func(o *Options) **Number { return &o.TTL }),
 	},
 	{
-		name: "backlog", option: socket.Backlog, phases: listen, since: "2.0",
+		name: "backlog", option: socket.Backlog, phases: Listen, since: "2.0",
 		doc:     "connections that may wait for Accept",
 		without: "net.core.somaxconn",
 		bounds:  "net.core.somaxconn", clampedBy: "net.core.somaxconn",
 		field: at(counts(1, math.MaxInt32), func(o *Options) **Number { return &o.Backlog }),
 	},
 	{
-		name: "defer_accept", option: socket.DeferAccept, phases: listen, since: "2.4",
+		name: "defer_accept", option: socket.DeferAccept, phases: Listen, since: "2.4",
 		doc:       "how long Accept waits for a client's first bytes",
 		without:   "off",
 		clampedBy: "the kernel",
 		field:     at(durations(time.Second, 0, math.MaxInt32*time.Second), func(o *Options) **Duration { return &o.DeferAccept }),
 	},
 	{
-		name: "fastopen", option: socket.FastOpen, phases: listen, since: "3.7",
+		name: "fastopen", option: socket.FastOpen, phases: Listen, since: "3.7",
 		doc:    "TCP Fast Open: connections with data in the SYN that may wait",
 		bounds: "net.ipv4.tcp_fastopen", clampedBy: "net.core.somaxconn",
-		inert: withoutServerFastOpen,
-		field: at(counts(0, math.MaxInt32), func(o *Options) **Number { return &o.FastOpen }),
+		noEffect: withoutServerFastOpen,
+		field:    at(counts(0, math.MaxInt32), func(o *Options) **Number { return &o.FastOpen }),
 	},
 	{
-		name: "raw", option: socket.Option{Name: "any"}, phases: listen | accept | dial | route, since: "2.0",
+		name: "raw", option: socket.Option{Name: "any"}, phases: Listen | Accept | Dial | Route, since: "2.0",
 		doc:       "any other option, by numbers; may repeat",
 		clampedBy: "the kernel",
 		field:     rawField{},
 	},
 	{
-		name: "metrics", phases: accept | dial,
+		name: "metrics", phases: Accept | Dial,
 		doc:     "add TCP_INFO to Caddy's metrics when the connection closes",
 		without: "off",
-		field:   mention{func(o *Options) **bool { return &o.Metrics }},
+		field:   at(flag, func(o *Options) **bool { return &o.Metrics }),
 	},
 	{
-		name: "on_unsupported", phases: listen | accept | dial | route,
+		name: "on_unsupported", phases: Listen | Accept | Dial | Route,
 		doc:     "what this system refuses: fail the load, or warn and leave the option out",
 		without: "fail",
 		field:   at(reactions, func(o *Options) **Unsupported { return &o.OnUnsupported }),
@@ -398,96 +385,11 @@ var rows = []row{
 // maxBuffer is the largest buffer that the kernel can double into an int, in bytes.
 const maxBuffer = math.MaxInt32 / 2
 
-// row is what is known of one option.
-type row struct {
-	name   string        // in Caddyfile and JSON
-	option socket.Option // the kernel's; none for a row that is not the kernel's business
-	phases phase
-	since  string // first version of Linux that has it
-	doc    string // one line
-
-	// without is what connections have where the option is not named, if that
-	// is not what getsockopt reads from a new socket: Go or Caddy sets it, or
-	// the kernel's value stands for something else. Where it is the same as
-	// bounds, that sysctl's value is meant.
-	without string
-
-	// given is who gives accepted connections the option's value. Where Go gives it as
-	// the server's settings say, onServer makes those say it, or, where the listening
-	// socket gives it, with -1 that Go leaves it alone.
-	given    giver
-	onServer func(*caddyhttp.Server, socket.Value)
-
-	// takes is what values the kernel takes, where Options alone cannot tell;
-	// bounds is the sysctl with the kernel's limit or default. Where the kernel
-	// quietly takes a smaller value instead of one beyond its limit, clampedBy is
-	// the sysctl with that limit, or "the kernel". doubled says that it doubles
-	// the value.
-	takes     string
-	bounds    string
-	clampedBy string
-	doubled   bool
-
-	// inert says why a value has no effect on this system, or none that lasts, if so.
-	// It is given what is set before. Nil where all have.
-	inert func(v socket.Value, before []socket.Setting) string
-
-	// capability is what a process needs for some values, and permits the sysctl
-	// that names those for which it needs none.
-	capability string
-	permits    string
-
-	field
-}
-
-// phase is when an option may be set.
-type phase uint8
-
-const (
-	listen phase = 1 << iota // on the listening socket
-	accept                   // on each accepted connection
-	dial                     // on each dialed connection
-	route                    // on the connection of the request being served
-)
-
-// phaseNames are the phases as documentation and the admin API name them.
-var phaseNames = map[phase]string{listen: "listen", accept: "accept", dial: "dial", route: "route"}
-
-// names returns the names of the phases in set.
-func (set phase) names() []string {
-	phases := each(set)
-	names := make([]string, len(phases))
-	for i, p := range phases {
-		names[i] = phaseNames[p]
-	}
-	return names
-}
-
-// each returns the phases in set one by one.
-func each(set phase) []phase {
-	var phases []phase
-	for p := listen; p <= route; p <<= 1 {
-		if set&p != 0 {
-			phases = append(phases, p)
-		}
-	}
-	return phases
-}
-
 // Unsupported is what to do with an option that this system refuses.
 type Unsupported string
 
+// What to do with an option that this system refuses.
 const (
-	unsupportedFail Unsupported = "fail"
-	unsupportedWarn Unsupported = "warn"
+	Fail Unsupported = "fail"
+	Warn Unsupported = "warn"
 )
-
-// rowOf returns the row of an option of the kernel's: of one that no other row
-// has, raw's.
-func rowOf(o socket.Option) row {
-	i := slices.IndexFunc(rows, func(r row) bool { return r.option.Is(o) })
-	if i < 0 {
-		i = slices.IndexFunc(rows, row.repeats)
-	}
-	return rows[i]
-}

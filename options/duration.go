@@ -1,4 +1,4 @@
-package sockopt
+package options
 
 import (
 	"encoding/json"
@@ -43,7 +43,7 @@ func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(d.String()
 
 // UnmarshalJSON reads a string for ParseDuration or a number of nanoseconds.
 func (d *Duration) UnmarshalJSON(b []byte) (err error) {
-	*d, err = fromJSON(b, wantDuration, durationOf, ParseDuration)
+	*d, err = numberOrText(b, wantDuration, durationOf, ParseDuration)
 	return err
 }
 
@@ -52,7 +52,7 @@ func durationOf(n int64) (Duration, error) {
 		return 0, fmt.Errorf("%d is not %s", n, wantDuration)
 	}
 	if n > 0 && n < int64(time.Millisecond) {
-		return 0, reasonError(fmt.Sprintf(`%d is nanoseconds, as every number is; write a string with a unit, such as "30s"`, n))
+		return 0, valueError(fmt.Sprintf(`%d is nanoseconds, as every number is; write a string with a unit, such as "30s"`, n))
 	}
 	return Duration(n), nil
 }

@@ -1,4 +1,4 @@
-package sockopt
+package options
 
 import (
 	"encoding/json"
@@ -49,7 +49,7 @@ func (d DSCP) MarshalJSON() ([]byte, error) { return json.Marshal(d.String()) }
 
 // UnmarshalJSON reads a number or a string for ParseDSCP.
 func (d *DSCP) UnmarshalJSON(b []byte) (err error) {
-	*d, err = fromJSON(b, wantDSCP, dscpOf, ParseDSCP)
+	*d, err = numberOrText(b, wantDSCP, dscpOf, ParseDSCP)
 	return err
 }
 

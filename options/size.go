@@ -1,4 +1,4 @@
-package sockopt
+package options
 
 import (
 	"fmt"
@@ -48,7 +48,7 @@ func (s Size) String() string {
 
 // UnmarshalJSON reads a number of bytes or a string for ParseSize.
 func (s *Size) UnmarshalJSON(b []byte) (err error) {
-	*s, err = fromJSON(b, wantSize, sizeOf, ParseSize)
+	*s, err = numberOrText(b, wantSize, sizeOf, ParseSize)
 	return err
 }
 

@@ -1,26 +1,21 @@
-package sockopt
+package stats
 
 import (
 	"errors"
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-// originLabels tell the metrics of one origin from those of another: there are as
-// many as there are listeners, transports and servers in the configurations that
-// this process has run.
+// originLabels tell the metrics of one origin from those of another.
 var originLabels = []string{"direction", "server", "address"}
 
-func (o origin) labels() []string { return []string{string(o.direction), o.server, o.address} }
+func (o Origin) labels() []string { return []string{string(o.Direction), o.Server, o.Address} }
 
-// registerMetrics adds the metrics to the registry of a configuration. They outlive
-// it: the next one has another registry, and the same metrics.
-func registerMetrics(ctx caddy.Context) error {
-	registry := ctx.GetMetricsRegistry()
+// Register adds the metrics to the registry of a configuration. They outlive it: the
+// next configuration has another registry, and the same metrics.
+func Register(registry *prometheus.Registry) error {
 	for _, c := range append(closeCollectors(), countersCollector{}) {
 		var registered prometheus.AlreadyRegisteredError
 		if err := registry.Register(c); err != nil && !errors.As(err, &registered) {
@@ -36,6 +31,8 @@ type countersCollector struct{}
 var (
 	connectionsDesc = desc("connections_total", "Connections accepted from clients, or dialed to backends.")
 	acksDesc        = desc("acknowledgements_total", "Acknowledgements that quickack auto or on asked the kernel for.")
+	wastedDesc      = desc("wasted_acknowledgements_total", "Acknowledgements that were needless, because the next write would have carried them.")
+	patientDesc     = desc("patient_connections_total", "Times that a connection stopped asking for acknowledgements, because they were needless.")
 	stallsDesc      = desc("suspected_stalls_total", "Waits for a peer's next bytes that took as long as a delayed acknowledgement, where none was asked for.")
 	unreachableDesc = desc("unreachable_connections_total", "Connections in which no TCP socket was found, so that they go without options.")
 	errorsDesc      = desc("option_errors_total", "Options that a connection refused.", "option", "errno")
@@ -48,46 +45,64 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(metricPrefix+name, help, append(labels, originLabels...), nil)
 }
 
-// Describe implements prometheus.Collector.
-func (countersCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{connectionsDesc, acksDesc, stallsDesc, unreachableDesc, errorsDesc} {
-		ch <- d
-	}
+// totals are the counters that have no labels but those of the origin.
+var totals = []struct {
+	*prometheus.Desc
+	of func(CountersNow) uint64
+}{
+	{connectionsDesc, func(c CountersNow) uint64 { return c.Connections }},
+	{acksDesc, func(c CountersNow) uint64 { return c.Acknowledged }},
+	{wastedDesc, func(c CountersNow) uint64 { return c.Wasted }},
+	{patientDesc, func(c CountersNow) uint64 { return c.Patient }},
+	{stallsDesc, func(c CountersNow) uint64 { return c.Stalled }},
+	{unreachableDesc, func(c CountersNow) uint64 { return c.Unreachable }},
 }
 
-// Collect implements prometheus.Collector. Origins that only their order tells
-// apart are added up.
+// Describe implements prometheus.Collector.
+func (countersCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, t := range totals {
+		ch <- t.Desc
+	}
+	ch <- errorsDesc
+}
+
+// Collect implements prometheus.Collector. Origins that differ only in their number
+// are added up.
 func (countersCollector) Collect(ch chan<- prometheus.Metric) {
 	type errorLabels struct {
 		option, errno string
-		origin
+		Origin
 	}
-	sums, errs := make(map[origin]countersNow), make(map[errorLabels]uint64)
-	allCounters.Lock()
-	for o, c := range allCounters.of {
-		o.nth = 0
-		now, sum := c.now(), sums[o]
-		sum.Connections += now.Connections
-		sum.Acknowledged += now.Acknowledged
-		sum.Unreachable += now.Unreachable
-		sum.Stalled += now.Stalled
-		sums[o] = sum
+	sums, errs := make(map[Origin][]uint64), make(map[errorLabels]uint64)
+	registry.Lock()
+	dropUnused()
+	for o, c := range registry.of {
+		now := c.Now()
+		c.scraped = true
+		o.Nth = 0
 		for _, refused := range now.Refused {
 			errs[errorLabels{refused.Option, refused.Errno, o}] += refused.Count
 		}
+		if o.Direction == Route {
+			continue // a listener has accepted and counted its connections
+		}
+		sum, ok := sums[o]
+		if !ok {
+			sum = make([]uint64, len(totals))
+			sums[o] = sum
+		}
+		for i, t := range totals {
+			sum[i] += t.of(now)
+		}
 	}
-	allCounters.Unlock()
+	registry.Unlock()
 	counter := func(d *prometheus.Desc, value uint64, labels []string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(value), labels...)
 	}
 	for o, sum := range sums {
-		if o.direction == directionRoute {
-			continue // its connections are those that a listener accepted
+		for i, t := range totals {
+			counter(t.Desc, sum[i], o.labels())
 		}
-		counter(connectionsDesc, sum.Connections, o.labels())
-		counter(acksDesc, sum.Acknowledged, o.labels())
-		counter(stallsDesc, sum.Stalled, o.labels())
-		counter(unreachableDesc, sum.Unreachable, o.labels())
 	}
 	for e, count := range errs {
 		counter(errorsDesc, count, append([]string{e.option, e.errno}, e.labels()...))
@@ -131,7 +146,7 @@ type closeMetrics struct {
 	busyTime, rwndLimitedTime, sndbufLimitedTime prometheus.Counter
 }
 
-func metricsAtClose(o origin) *closeMetrics {
+func metricsAtClose(o Origin) *closeMetrics {
 	labels := o.labels()
 	return &closeMetrics{
 		rttAtClose.WithLabelValues(labels...), minAtClose.WithLabelValues(labels...),
@@ -140,7 +155,14 @@ func metricsAtClose(o origin) *closeMetrics {
 	}
 }
 
-// add adds a connection. What this kernel does not tell is left out.
+// dropCloseMetrics drops the series of an origin.
+func dropCloseMetrics(o Origin) {
+	for _, c := range closeCollectors() {
+		c.(interface{ DeleteLabelValues(...string) bool }).DeleteLabelValues(o.labels()...) //nolint:forcetypeassert // each is a vector
+	}
+}
+
+// add adds a connection. It leaves out what this kernel does not report.
 func (m *closeMetrics) add(info *socket.TCPInfo) {
 	for _, figure := range []struct {
 		socket.Figure

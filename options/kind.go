@@ -1,7 +1,6 @@
-package sockopt
+package options
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -14,26 +13,22 @@ import (
 
 // kind is a way to write the values of an option.
 type kind[T any] struct {
-	// want says what a value looks like, for errors and tables; wantJSON where that
-	// is another in JSON.
+	// want says what a value looks like, for errors and tables, and is empty where
+	// the name stands alone. wantJSON says it for JSON where that differs.
 	want, wantJSON string
 
 	// parse reads a value from the Caddyfile, text writes it again.
 	parse func(text string) (T, error)
 	text  func(T) string
 
-	// check says why the kernel's interface cannot take a value. JSON brings
-	// values that parse has not seen.
+	// check says why a value is not allowed, whatever the system. Values from JSON
+	// do not pass through parse.
 	check func(T) error
 
 	// kernel is the value for the kernel, in its unit; show is a value of the
-	// kernel's as text would write it.
+	// kernel as text would write it. Both are nil for what is not the kernel's.
 	kernel func(T) socket.Value
 	show   func(socket.Value) string
-
-	// upkeep tells the values that are not set once: a socket.Conn keeps
-	// them up. Nil where all are.
-	upkeep func(T) bool
 }
 
 // The kinds of the options in the table.
@@ -57,12 +52,18 @@ var (
 		kernel: func(mode socket.AckMode) socket.Value {
 			return socket.Value{Number: boolNumber(mode != socket.AckOff)}
 		},
-		show:   func(v socket.Value) string { return onOrOff(v.Number != 0) },
-		upkeep: func(mode socket.AckMode) bool { return mode != socket.AckOff },
+		show: func(v socket.Value) string { return onOrOff(v.Number != 0) },
+	}
+
+	// flag is the kind of a line that has no value.
+	flag = kind[bool]{
+		wantJSON: wantBool,
+		parse:    func(string) (bool, error) { return true, nil },
+		text:     func(bool) string { return "" },
 	}
 
 	reactions = kind[Unsupported]{
-		want:  list([]Unsupported{unsupportedFail, unsupportedWarn}),
+		want:  list([]Unsupported{Fail, Warn}),
 		parse: func(text string) (Unsupported, error) { return Unsupported(text), checkUnsupported(Unsupported(text)) },
 		text:  func(u Unsupported) string { return string(u) },
 		check: checkUnsupported,
@@ -103,7 +104,7 @@ var (
 // wantBool says what a switch looks like in JSON.
 const wantBool = "true or false"
 
-// nameLetters are what the names of the kernel's algorithms are made of.
+// nameLetters may be in the name of an algorithm of the kernel.
 const nameLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
 
 // sizes is the kind of an option in bytes.
@@ -118,8 +119,8 @@ func sizes(least, most Size) kind[Size] {
 	}
 }
 
-// durations is the kind of an option that the kernel counts in unit. What is no
-// multiple of it is rounded up.
+// durations is the kind of an option that the kernel counts in unit. Other values
+// are rounded up.
 func durations(unit, least, most time.Duration) kind[Duration] {
 	return kind[Duration]{
 		want:  wantDuration,
@@ -137,8 +138,8 @@ func durations(unit, least, most time.Duration) kind[Duration] {
 	}
 }
 
-// numbers is the kind of an option that is a plain number. One beyond an int is an
-// unsigned int, which the kernel gives back as the int of the same bits.
+// numbers is the kind of an option that is a plain number. A number beyond an int is an
+// unsigned int, which getsockopt returns as the int of the same bits.
 func numbers(least, most Number, text func(Number) string) kind[Number] {
 	return kind[Number]{
 		want:   wantNumber,
@@ -160,7 +161,7 @@ func counts(least, most Number) kind[Number] {
 	return numbers(least, most, func(n Number) string { return strconv.FormatInt(int64(n), 10) })
 }
 
-// within is a check that a value is in a range, which its error names in a unit.
+// within checks that a value is in a range. Its error has the range with the unit.
 func within[T ~int64](least, most T, text func(T) string, unit string) func(T) error {
 	return func(value T) error {
 		if value < least || value > most {
@@ -189,7 +190,7 @@ func checkAckMode(mode socket.AckMode) error {
 	return oneOf(mode, socket.AckAuto, socket.AckOn, socket.AckOff)
 }
 
-func checkUnsupported(u Unsupported) error { return oneOf(u, unsupportedFail, unsupportedWarn) }
+func checkUnsupported(u Unsupported) error { return oneOf(u, Fail, Warn) }
 
 func oneOf[T ~string](text T, allowed ...T) error {
 	if slices.Contains(allowed, text) {
@@ -198,7 +199,7 @@ func oneOf[T ~string](text T, allowed ...T) error {
 	return fmt.Errorf("%q is not %s", string(text), list(allowed))
 }
 
-// list is "a, b or c".
+// list returns "a, b or c".
 func list[T ~string](words []T) string {
 	var b strings.Builder
 	for i, word := range words {
@@ -212,95 +213,4 @@ func list[T ~string](words []T) string {
 		b.WriteString(string(word))
 	}
 	return b.String()
-}
-
-// field is the place of an option in Options, in the forms that others need.
-type field interface {
-	want() string
-	values() int   // how many follow the name
-	repeats() bool // whether the option may be named again
-
-	isSet(o *Options) bool
-	parse(o *Options, args []string) error
-	unmarshal(o *Options, text []byte) error // from JSON
-
-	// uses are the values that are named, as settings of option.
-	uses(o *Options, option socket.Option) []use
-
-	// show is a value of the kernel's as the Caddyfile would write it.
-	show(v socket.Value) string
-}
-
-// use is a value that is named for an option.
-type use struct {
-	text    string // as in the Caddyfile
-	prefix  string // of text: what precedes the value itself
-	err     error  // why it cannot be
-	setting socket.Setting
-	upkeep  bool // it is not set once: a socket.Conn keeps it up
-}
-
-// at is the field of an option of kind k that place finds in Options.
-func at[T any](k kind[T], place func(*Options) **T) field { return fieldOf[T]{k, place} }
-
-// mention is the field of an option that has no value: it is named, or it is not.
-type mention struct{ place func(*Options) **bool }
-
-func (mention) want() string                       { return "" }
-func (mention) values() int                        { return 0 }
-func (mention) repeats() bool                      { return false }
-func (f mention) isSet(o *Options) bool            { on := *f.place(o); return on != nil && *on }
-func (mention) uses(*Options, socket.Option) []use { return []use{{}} }
-func (mention) show(socket.Value) string           { return "" }
-
-func (f mention) parse(o *Options, _ []string) error {
-	*f.place(o) = new(true)
-	return nil
-}
-
-func (f mention) unmarshal(o *Options, text []byte) (err error) {
-	*f.place(o), err = decode[bool](text, wantBool)
-	return err
-}
-
-type fieldOf[T any] struct {
-	kind  kind[T]
-	place func(*Options) **T
-}
-
-func (f fieldOf[T]) want() string               { return f.kind.want }
-func (f fieldOf[T]) values() int                { return 1 }
-func (f fieldOf[T]) repeats() bool              { return false }
-func (f fieldOf[T]) isSet(o *Options) bool      { return *f.place(o) != nil }
-func (f fieldOf[T]) show(v socket.Value) string { return f.kind.show(v) }
-
-func (f fieldOf[T]) parse(o *Options, args []string) error {
-	value, err := f.kind.parse(args[0])
-	if err != nil {
-		return err
-	}
-	if f.kind.check != nil {
-		if err := f.kind.check(value); err != nil {
-			return err
-		}
-	}
-	*f.place(o) = &value
-	return nil
-}
-
-func (f fieldOf[T]) unmarshal(o *Options, text []byte) (err error) {
-	*f.place(o), err = decode[T](text, cmp.Or(f.kind.wantJSON, f.kind.want))
-	return err
-}
-
-func (f fieldOf[T]) uses(o *Options, option socket.Option) []use {
-	value := **f.place(o)
-	u := use{text: f.kind.text(value), upkeep: f.kind.upkeep != nil && f.kind.upkeep(value)}
-	if f.kind.check != nil {
-		u.err = f.kind.check(value)
-	}
-	if f.kind.kernel != nil {
-		u.setting = socket.Setting{Option: option, Value: f.kind.kernel(value)}
-	}
-	return []use{u}
 }

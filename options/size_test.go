@@ -1,4 +1,4 @@
-package sockopt
+package options
 
 import (
 	"encoding/json"

@@ -30,7 +30,7 @@ func (s *settings) outfit(tcp *net.TCPConn, named []socket.Setting, wraps bool, 
 	var c syscall.Conn = tcp
 	if wraps && socket.QuickAck.Supported() {
 		var err error
-		if acking, err = socket.NewConn(tcp, s.ack, report); err != nil {
+		if acking, err = socket.NewConn(tcp, socket.AckOptions{Mode: s.ack}, report); err != nil {
 			report.unreachable(tcp, err)
 			return nil
 		}

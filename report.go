@@ -67,6 +67,12 @@ func (r *report) AcknowledgeFailed(c *socket.Conn, err error) {
 	r.refusedBy(c.TCPConn, socket.QuickAck, err)
 }
 
+// Wasted implements socket.Observer.
+func (r *report) Wasted(*socket.Conn) {}
+
+// BecamePatient implements socket.Observer.
+func (r *report) BecamePatient(*socket.Conn) {}
+
 // Stalled implements socket.Observer.
 func (r *report) Stalled(c *socket.Conn, wait time.Duration) {
 	count := r.stalled.Add(1)

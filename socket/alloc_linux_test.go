@@ -87,7 +87,7 @@ func TestConnIsSmall(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	for i := range kept {
-		kept[i], _ = NewConn(accepted, AckAuto, observer)
+		kept[i], _ = NewConn(accepted, AckOptions{Mode: AckAuto}, observer)
 	}
 	runtime.ReadMemStats(&after)
 	runtime.KeepAlive(kept)

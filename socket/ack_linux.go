@@ -114,9 +114,15 @@ func (c *Conn) park(fd int) {
 	switch {
 	case c.due.Load() != owed:
 	case !c.never && !c.refused && !c.patient():
+		if c.left.Load() == 1 { // the short timer is there in time for the first stall
+			c.tune(fd)
+		}
 		c.acknowledge(fd)
 	case !c.sending.Load():
-		c.tune(fd)
+		if !c.never && !c.refused {
+			c.tune(fd)
+			c.suspicion -= min(c.suspicion, 1)
+		}
 		c.parked.Store(now())
 	}
 }

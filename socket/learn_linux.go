@@ -21,9 +21,10 @@ type learning struct {
 	timer atomic.Uint32
 
 	// The goroutine that reads has these to itself.
-	before uint32 // TCP_DELACK_MAX_US before it was shortened, in microseconds; 0 is unknown
-	stalls uint8  // counted up to mostStalls
-	keep   bool   // KeepDelayedAckMax
+	before    uint32 // TCP_DELACK_MAX_US before it was shortened, in microseconds; 0 is unknown
+	suspicion uint8  // parks within which another stall of the short timer is believed
+	stalls    uint8  // believed so far, up to mostStalls
+	keep      bool   // KeepDelayedAckMax
 }
 
 // Values of learning.timer.
@@ -39,6 +40,10 @@ const (
 	// stall allows 16 times as many as before.
 	firstLeft  = 4
 	mostStalls = 5 // 4 Mi wasted
+
+	// A busy machine, and requests that overlap, look like a stall of the short timer
+	// now and then. One costs little, so the Conn believes two within as many parks.
+	suspectParks = 64
 
 	// A late reply weighs as much as lateWeight in time. Where one in 33 is late or more,
 	// the kernel's own timer is put back: each of these costs a segment.
@@ -83,6 +88,11 @@ func (c *Conn) stalled() {
 	if c.never || c.refused {
 		return
 	}
+	if c.timer.Load() == timerShort && c.suspicion == 0 {
+		c.suspicion = suspectParks
+		return
+	}
+	c.suspicion = 0
 	if c.stalls < mostStalls {
 		c.stalls++
 	}
@@ -93,11 +103,8 @@ func (c *Conn) stalled() {
 	}
 }
 
-// tune sets the kernel's timer before a patient Conn parks.
+// tune sets the kernel's timer at a park, if need be.
 func (c *Conn) tune(fd int) {
-	if c.never || c.refused {
-		return
-	}
 	switch c.timer.Load() {
 	case timerUntouched:
 		c.shorten(fd)
@@ -178,5 +185,5 @@ func stallOf(maximum time.Duration) (least, most time.Duration) {
 	if maximum == 0 || maximum >= delackMin {
 		return 30 * time.Millisecond, 300 * time.Millisecond
 	}
-	return maximum * 3 / 4, maximum * 3
+	return maximum * 3 / 4, maximum * 2
 }

@@ -115,7 +115,7 @@ func TestAcknowledgements(t *testing.T) {
 // Answers that do not go through Write: one that comes from a file counts as a
 // write, one of many buffers does not and has the next request acknowledged alone.
 func TestAnswersOutsideWrite(t *testing.T) {
-	const payload, requests = "12345", 500
+	const payload, requests = "12345", 100
 	cases := []struct {
 		name     string
 		answer   func(t *testing.T, c *Conn)

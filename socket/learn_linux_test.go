@@ -3,6 +3,7 @@ package socket
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
 	"flag"
 	"fmt"
@@ -10,7 +11,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -65,32 +68,126 @@ func (a *accepting) segments(t testing.TB) (out int) {
 	return out
 }
 
-// site is an HTTP server over TLS for HTTP/1.1 and HTTP/2, whose connections are
-// Conns, or not where observer is nil.
+// A protocol is what clients and servers speak over their Conns.
+type protocol string
+
+const (
+	overTLS protocol = "HTTP/1.1 over TLS"
+	h2      protocol = "HTTP/2 over TLS"
+	h2c     protocol = "HTTP/2 without TLS"
+	plain   protocol = "HTTP/1.1 without TLS"
+)
+
+func (p protocol) secure() bool { return p == overTLS || p == h2 }
+
+// forHTTP is p as net/http has it.
+func (p protocol) forHTTP() *http.Protocols {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(p == overTLS || p == plain)
+	protocols.SetHTTP2(p == h2)
+	protocols.SetUnencryptedHTTP2(p == h2c)
+	return protocols
+}
+
+// site is an HTTP server. Its connections are Conns where mode says how they
+// acknowledge, and have Nagle's algorithm where nagle says so.
 type site struct {
 	*httptest.Server
 	*accepting
-	observer *acks
+	protocol protocol
+	mode     AckMode
+	nagle    bool
+	observer acks
 }
 
-func newSite(t testing.TB, mode AckMode, h http.Handler) *site {
+func (s *site) start(t testing.TB, h http.Handler) {
 	t.Helper()
-	s := &site{Server: httptest.NewUnstartedServer(h), observer: new(acks)}
+	s.Server = httptest.NewUnstartedServer(h)
 	s.accepting = &accepting{Listener: s.Server.Listener, wrap: func(c *net.TCPConn) net.Conn {
-		if mode == "" {
-			return c
+		if s.nagle {
+			require.NoError(t, c.SetNoDelay(false))
 		}
-		conn, err := NewConn(c, AckOptions{Mode: mode}, s.observer)
-		if err != nil {
-			return c
-		}
-		return conn
+		return conn(t, c, s.mode, &s.observer)
 	}}
 	s.Server.Listener = s.accepting
-	s.EnableHTTP2 = true
-	s.StartTLS()
+	s.Config.Protocols = s.protocol.forHTTP()
+	if s.protocol.secure() {
+		s.EnableHTTP2 = s.protocol == h2
+		s.StartTLS()
+	} else {
+		s.Start()
+	}
 	t.Cleanup(s.Server.Close)
-	return s
+}
+
+// conn returns c as a Conn where mode says how it acknowledges.
+func conn(t testing.TB, c *net.TCPConn, mode AckMode, observer Observer) net.Conn {
+	if mode == "" {
+		return c
+	}
+	wrapped, err := NewConn(c, AckOptions{Mode: mode}, observer)
+	if err != nil {
+		t.Error(err)
+		return c
+	}
+	return wrapped
+}
+
+// client returns a client with one connection of its own, a Conn where mode says how
+// it acknowledges.
+func (s *site) client(t testing.TB, mode AckMode, observer *acks) *http.Client {
+	t.Helper()
+	transport := &http.Transport{
+		Protocols: s.protocol.forHTTP(), MaxConnsPerHost: 1,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			c, err := new(net.Dialer).DialContext(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			return conn(t, c.(*net.TCPConn), mode, observer), nil
+		},
+	}
+	if s.protocol.secure() {
+		transport.TLSClientConfig = s.trust()
+	}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: settling{transport}}
+}
+
+// trust returns a configuration for clients of s.
+func (s *site) trust() *tls.Config {
+	config := s.Server.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
+	config.ServerName = "example.com"
+	return config
+}
+
+// settling tells a connection that a response was read to its end.
+type settling struct{ http.RoundTripper }
+
+func (s settling) RoundTrip(r *http.Request) (*http.Response, error) {
+	var acking *Conn
+	return s.RoundTripper.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
+		GotConn: func(info httptrace.GotConnInfo) { acking, _ = AckingConn(info.Conn) },
+		PutIdleConn: func(error) {
+			if acking != nil {
+				acking.Settle()
+			}
+		},
+	})))
+}
+
+// ask sends one request with a body of size bytes and reads its response.
+func ask(t testing.TB, client *http.Client, url string, size int) {
+	response, err := client.Post(url, "text/plain", bytes.NewReader(make([]byte, size)))
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer response.Body.Close()
+	n, err := io.Copy(io.Discard, response.Body)
+	if n != int64(size) || err != nil {
+		t.Error(n, err)
+	}
 }
 
 // echo reads a request's body and answers with it.
@@ -111,81 +208,102 @@ func echo(after time.Duration) http.Handler {
 // shorter than its own.
 const slow = 15 * time.Millisecond
 
-// A client whose requests come in one piece costs next to nothing.
-func TestWholeRequestsCostNothing(t *testing.T) {
+// Clients and backends whose messages come in one piece cost next to nothing.
+func TestWholeMessagesCostNothing(t *testing.T) {
 	const body = 100
 	cases := []struct {
-		name           string
-		protocol       string
+		protocol       protocol
 		conns, streams int
-		handler        http.Handler
+		takes          time.Duration
 		requests       int
-		mostAcks       int // where not 0.02 a request
+		most           int // acknowledgements
 	}{
-		{"HTTP/1.1", "http/1.1", 1, 1, echo(0), 3000, 0},
-		{"HTTP/1.1, four connections", "http/1.1", 4, 1, echo(0), 3000, 0},
-		{"HTTP/2", "h2", 1, 1, echo(0), 3000, 0},
-		{"HTTP/2, four times four streams", "h2", 4, 4, echo(0), 3000, 0},
-		{"HTTP/1.1, slow", "http/1.1", 1, 1, echo(slow), 300, 8},
-		{"HTTP/2, slow", "h2", 1, 1, echo(slow), 300, 8},
-		{"HTTP/2, four times four streams, slow", "h2", 4, 4, echo(slow), 3000, 0},
+		{plain, 1, 1, 0, 3000, 0},
+		{overTLS, 1, 1, 0, 3000, 60},
+		{overTLS, 1, 1, time.Millisecond, 3000, 60},
+		{overTLS, 1, 1, slow, 300, 8},
+		{h2, 1, 1, 0, 3000, 60},
+		{h2, 1, 1, slow, 300, 8},
+		{h2, 4, 4, 0, 3000, 60},
+		{h2, 4, 4, slow, 3000, 60},
+		{h2c, 1, 1, 0, 3000, 60},
+		{h2c, 4, 4, 0, 3000, 60},
 	}
 	for _, tc := range cases {
-		t.Run(tc.name, func(t *testing.T) {
-			n := count(tc.requests) / tc.conns / tc.streams
-			total := n * tc.conns * tc.streams
-			run := func(mode AckMode) (*site, float64) {
-				s := newSite(t, mode, tc.handler)
+		t.Run(fmt.Sprintf("%s/%d by %d streams/%s", tc.protocol, tc.conns, tc.streams, tc.takes), func(t *testing.T) {
+			each := count(tc.requests) / (tc.conns * tc.streams)
+			total := each * tc.conns * tc.streams
+			run := func(mode AckMode) (accepted, dialed *acks, segments float64) {
+				s := site{protocol: tc.protocol, mode: mode}
+				s.start(t, echo(tc.takes))
+				dialed = new(acks)
 				var wg sync.WaitGroup
 				for range tc.conns {
-					client := s.client(t, tc.protocol)
+					client := s.client(t, mode, dialed)
 					ask(t, client, s.URL, body)
 					for range tc.streams {
 						wg.Go(func() {
-							for range n {
+							for range each {
 								ask(t, client, s.URL, body)
 							}
 						})
 					}
 				}
 				wg.Wait()
-				return s, float64(s.segments(t)) / float64(total)
+				return &s.observer, dialed, float64(s.segments(t)) / float64(total)
 			}
-			_, stock := run("")
-			s, segments := run(AckAuto)
-			t.Logf("%d requests: %d acknowledgements, %d wasted, %d times patient, %d stalls; segments for each request %.3f, %.3f without",
-				total, s.observer.acknowledged.Load(), s.observer.wasted.Load(), s.observer.patient.Load(), s.observer.stalled.Load(), segments, stock)
-			most := max(tc.mostAcks, total/50)
-			require.LessOrEqual(t, int(s.observer.acknowledged.Load()), most)
+			_, _, stock := run("")
+			accepted, dialed, segments := run(AckAuto)
+			t.Logf("%d requests\naccepted: %s\ndialed: %s\nsegments out for each response %.3f, %.3f without",
+				total, accepted, dialed, segments, stock)
+			require.LessOrEqual(t, int(accepted.acknowledged.Load()), tc.most)
+			require.LessOrEqual(t, int(dialed.acknowledged.Load()), tc.most)
 		})
 	}
 }
 
-// client returns a client with one connection of its own.
-func (s *site) client(t testing.TB, protocol string) *http.Client {
-	t.Helper()
-	var p http.Protocols
-	p.SetHTTP1(protocol == "http/1.1")
-	p.SetHTTP2(protocol == "h2")
-	transport := &http.Transport{
-		TLSClientConfig: s.Server.Client().Transport.(*http.Transport).TLSClientConfig.Clone(),
-		Protocols:       &p, MaxConnsPerHost: 1,
-	}
-	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport}
+func (a *acks) String() string {
+	return fmt.Sprintf("%d acknowledgements, %d wasted, %d times patient, %d stalls",
+		a.acknowledged.Load(), a.wasted.Load(), a.patient.Load(), a.stalled.Load())
 }
 
-// ask sends one request with a body of size bytes and reads its response.
-func ask(t testing.TB, client *http.Client, url string, size int) {
-	response, err := client.Post(url, "text/plain", bytes.NewReader(make([]byte, size)))
-	if err != nil {
-		t.Error(err)
-		return
+// waits are how long requests took.
+type waits []time.Duration
+
+// measure calls ask for each request, and keeps how long it took.
+func measure(t *testing.T, n int, ask func(i int)) waits {
+	t.Helper()
+	took := make(waits, n)
+	for i := range took {
+		begin := time.Now()
+		ask(i)
+		took[i] = time.Since(begin)
 	}
-	defer response.Body.Close()
-	n, err := io.Copy(io.Discard, response.Body)
-	if n != int64(size) || err != nil {
-		t.Error(n, err)
+	slices.Sort(took)
+	return took
+}
+
+func (w waits) median() time.Duration { return w[len(w)/2] }
+
+// over counts those over least.
+func (w waits) over(least time.Duration) (n int) {
+	for _, d := range w {
+		if d > least {
+			n++
+		}
+	}
+	return n
+}
+
+// requireFew requires that few requests have waited for an acknowledgement.
+func (w waits) requireFew(t *testing.T, a *acks) {
+	t.Helper()
+	t.Logf("median %v, most %v, %d over 5 ms, %d over 30 ms; %s",
+		w.median(), w[len(w)-1], w.over(5*time.Millisecond), w.over(30*time.Millisecond), a)
+	require.Less(t, w.median(), 10*time.Millisecond)
+	require.LessOrEqual(t, w.over(30*time.Millisecond), 3)
+	if shortens(t) {
+		require.LessOrEqual(t, w.over(5*time.Millisecond), 8)
 	}
 }
 
@@ -196,27 +314,29 @@ type nagler interface {
 	ask(inPieces bool) error
 }
 
-func (s *site) nagler(t testing.TB, protocol string) nagler {
+func (s *site) nagler(t testing.TB) nagler {
 	t.Helper()
 	raw, err := net.Dial("tcp", s.Server.Listener.Addr().String())
 	require.NoError(t, err)
 	t.Cleanup(func() { raw.Close() })
 	require.NoError(t, raw.(*net.TCPConn).SetNoDelay(false))
-	config := s.Server.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
-	config.NextProtos, config.ServerName = []string{protocol}, "example.com"
-	conn := tls.Client(raw, config)
-	require.NoError(t, conn.Handshake())
-	if protocol == "http/1.1" {
-		return &nagler1{conn, bufio.NewReader(conn)}
+	c := raw
+	if s.protocol.secure() {
+		config := s.trust()
+		config.NextProtos = map[protocol][]string{h2: {"h2"}, overTLS: {"http/1.1"}}[s.protocol]
+		c = tls.Client(raw, config)
 	}
-	c := &nagler2{conn: conn, stream: 1}
-	c.framer = http2.NewFramer(&c.out, bufio.NewReader(conn))
-	c.encoder = hpack.NewEncoder(&c.header)
-	_, err = io.WriteString(conn, http2.ClientPreface)
+	if s.protocol == plain || s.protocol == overTLS {
+		return &nagler1{c, bufio.NewReader(c)}
+	}
+	n := &nagler2{conn: c, stream: 1}
+	n.framer = http2.NewFramer(&n.out, bufio.NewReader(c))
+	n.encoder = hpack.NewEncoder(&n.header)
+	_, err = io.WriteString(c, http2.ClientPreface)
 	require.NoError(t, err)
-	require.NoError(t, c.framer.WriteSettings())
-	require.NoError(t, c.flush(false))
-	return c
+	require.NoError(t, n.framer.WriteSettings())
+	require.NoError(t, n.flush(false))
+	return n
 }
 
 type nagler1 struct {
@@ -315,38 +435,59 @@ func (c *nagler2) ask(inPieces bool) error {
 	}
 }
 
-// A client that sends requests in pieces waits a few times at most.
+// A client with Nagle's algorithm on that sends requests in pieces waits a few times at most.
 func TestNagleClientsDoNotWait(t *testing.T) {
-	for _, protocol := range []string{"http/1.1", "h2"} {
+	cases := []struct {
+		protocol protocol
+		takes    time.Duration
+	}{{plain, 0}, {overTLS, 0}, {overTLS, time.Millisecond}, {h2, 0}, {h2c, 0}}
+	for _, tc := range cases {
 		for _, nth := range []int{1, 3, 20} {
-			t.Run(fmt.Sprintf("%s/one in %d", protocol, nth), func(t *testing.T) {
-				s := newSite(t, AckAuto, echo(0))
-				c := s.nagler(t, protocol)
-				took := make([]time.Duration, count(600))
-				for i := range took {
-					begin := time.Now()
-					require.NoError(t, c.ask(i%nth == nth-1))
-					took[i] = time.Since(begin)
+			t.Run(fmt.Sprintf("%s/%s/one in %d", tc.protocol, tc.takes, nth), func(t *testing.T) {
+				s := site{protocol: tc.protocol, mode: AckAuto}
+				s.start(t, echo(tc.takes))
+				c := s.nagler(t)
+				took := measure(t, count(600), func(i int) { require.NoError(t, c.ask(i%nth == nth-1)) })
+				took.requireFew(t, &s.observer)
+				if tc.protocol == plain {
+					require.Zero(t, s.observer.stalled.Load())
+					require.Zero(t, s.observer.wasted.Load())
 				}
-				over := func(least time.Duration) (n int) {
-					for _, d := range took {
-						if d > least {
-							n++
+			})
+		}
+	}
+}
+
+// A backend with Nagle's algorithm on that sends responses in pieces keeps nobody waiting.
+func TestNagleBackendsDoNotKeepWaiting(t *testing.T) {
+	for _, p := range []protocol{plain, overTLS, h2, h2c} {
+		for _, nth := range []int{1, 3, 20} {
+			t.Run(fmt.Sprintf("%s/one in %d", p, nth), func(t *testing.T) {
+				s := site{protocol: p, nagle: true}
+				s.start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					w.Header().Set("Content-Length", "3")
+					for range 3 {
+						io.WriteString(w, "*")
+						if r.ContentLength == 1 {
+							http.NewResponseController(w).Flush()
 						}
 					}
-					return n
-				}
-				kernels, short := over(30*time.Millisecond), over(5*time.Millisecond)
-				slices.Sort(took)
-				median := took[len(took)/2]
-				t.Logf("median %v, most %v, %d over 5 ms, %d over 30 ms; %d acknowledgements, %d wasted, %d times patient, %d stalls",
-					median, took[len(took)-1], short, kernels,
-					s.observer.acknowledged.Load(), s.observer.wasted.Load(), s.observer.patient.Load(), s.observer.stalled.Load())
-				require.Less(t, median, 10*time.Millisecond)
-				require.LessOrEqual(t, kernels, 3)
-				if shortens(t) {
-					require.LessOrEqual(t, short, 8)
-				}
+				}))
+				observer := new(acks)
+				client := s.client(t, AckAuto, observer)
+				took := measure(t, count(600), func(i int) {
+					body := io.Reader(http.NoBody)
+					if i%nth == nth-1 { // it asks for pieces
+						body = strings.NewReader("*")
+					}
+					response, err := client.Post(s.URL, "text/plain", body)
+					require.NoError(t, err)
+					defer response.Body.Close()
+					got, err := io.ReadAll(response.Body)
+					require.NoError(t, err)
+					require.Equal(t, "***", string(got))
+				})
+				took.requireFew(t, observer)
 			})
 		}
 	}

@@ -8,8 +8,9 @@ import (
 // ack is what a Conn knows of the acknowledgement of what it read. The goroutine
 // that reads and those that write share it.
 type ack struct {
-	// parked is when a read parked of which a stall may come, by now: bytes are owed
-	// an acknowledgement that nobody asks for. It is 0 otherwise.
+	// parked is when a read parked, by now, where it matters how long: bytes are owed
+	// an acknowledgement that nobody asks for, or the one asked for is on trial. It is 0
+	// otherwise.
 	parked atomic.Int64
 
 	due  atomic.Uint32
@@ -120,8 +121,7 @@ func (c *Conn) park(fd int) {
 		c.acknowledge(fd)
 	case !c.sending.Load():
 		if !c.never && !c.refused {
-			c.tune(fd)
-			c.suspicion -= min(c.suspicion, 1)
+			c.bePatient(fd)
 		}
 		c.parked.Store(now())
 	}
@@ -137,23 +137,30 @@ func (c *Conn) resume(fd int) {
 		return
 	}
 	c.parked.Store(0)
-	if c.due.Load() != owed { // a reply was written meanwhile
+	due := c.due.Load()
+	if due == nothing { // a reply was written meanwhile
 		return
 	}
 	wait := time.Duration(now() - parked)
+	if due == asked {
+		c.judge(wait)
+		return
+	}
 	if wait < c.leastStall() {
 		return
 	}
 	var info TCPInfo
+	var rtt int64
 	if err := info.read(fd); err == nil {
 		wait -= time.Duration(info.Last_data_recv) * time.Millisecond
-		if rtt, known := info.Value(MinRTT); known {
+		if value, known := info.Value(MinRTT); known {
+			rtt = value
 			wait -= time.Duration(rtt) * time.Microsecond
 		}
 	}
-	if least, most := stallOf(delayedAckMax(fd)); wait >= least && wait <= most {
+	least, most := stallOf(delayedAckMax(fd))
+	if wait >= least && wait <= most && c.suspect(uint32(rtt)) { //nolint:gosec // it has 32 bits in tcp_info
 		c.observer.Stalled(c, wait)
-		c.stalled()
 	}
 }
 
@@ -173,6 +180,9 @@ func (c *Conn) acknowledge(fd int) {
 		return
 	}
 	c.observer.Acknowledged()
+	if c.onTrial {
+		c.parked.Store(now())
+	}
 }
 
 // Values of TCP_QUICKACK, as tcp_sock_set_quickack in the kernel's net/ipv4/tcp.c

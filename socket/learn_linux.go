@@ -8,8 +8,9 @@ import (
 // learning is what AckAuto has learned about its peer. It begins eager: it
 // acknowledges at each park with bytes owed. Where too many of these are wasted it
 // becomes patient and leaves them to the kernel, whose timer it shortens first, and
-// restores where replies keep coming later than the short one. A stall makes it
-// eager again, with more to waste.
+// restores where replies keep coming later than the short one. Waits that look like
+// stalls make it eager again, on trial: if the peer's bytes then come as soon as they
+// are acknowledged, the peer did wait, and the Conn may waste more from now on.
 type learning struct {
 	// left is how many acknowledgements may be wasted; below 1 the Conn is patient.
 	left atomic.Int32
@@ -22,9 +23,13 @@ type learning struct {
 
 	// The goroutine that reads has these to itself.
 	before    uint32 // TCP_DELACK_MAX_US before it was shortened, in microseconds; 0 is unknown
-	suspicion uint8  // parks within which another stall of the short timer is believed
-	stalls    uint8  // believed so far, up to mostStalls
-	keep      bool   // KeepDelayedAckMax
+	rtt       uint32 // tcpi_min_rtt at the last stall, in microseconds
+	suspicion int32  // grows with waits that look like stalls, and shrinks with parks
+	trusted   uint8  // trials that were not refuted, up to mostTrusted
+	refuted   uint8  // trials in a row in which acknowledging helped nobody, up to mostRefuted
+	score     int8   // acknowledgements of a trial that helped, less those that did not
+	onTrial   bool
+	keep      bool // KeepDelayedAckMax
 }
 
 // Values of learning.timer.
@@ -36,14 +41,22 @@ const (
 )
 
 const (
-	// firstLeft is how many acknowledgements are wasted before a Conn is patient. Each
-	// stall allows 16 times as many as before.
-	firstLeft  = 4
-	mostStalls = 5 // 4 Mi wasted
+	// firstLeft is how many acknowledgements are wasted before a Conn is patient, and
+	// trialLeft how many in its first trial. Each one that is not refuted allows 16 times
+	// as many as before.
+	firstLeft   = 4
+	trialLeft   = 24
+	mostTrusted = 5 // 1.5 Mi wasted
 
-	// A busy machine, and requests that overlap, look like a stall of the short timer
-	// now and then. One costs little, so the Conn believes two within as many parks.
-	suspectParks = 64
+	// A busy machine, requests that overlap, and peers that think look like a stall now
+	// and then. One of the short timer costs little, so that the first trial takes two
+	// within 32 parks. After one that refuted them it takes 16 times as many.
+	stallWeight = 32
+	mostRefuted = 4
+
+	// A trial ends when this many acknowledgements more have helped nobody than have
+	// helped.
+	hopeless = 4
 
 	// A late reply weighs as much as lateWeight in time. Where one in 33 is late or more,
 	// the kernel's own timer is put back: each of these costs a segment.
@@ -83,24 +96,61 @@ func (c *Conn) inTime() {
 	}
 }
 
-// stalled sees that the peer waited.
-func (c *Conn) stalled() {
+// suspect sees a wait that looks like a stall, on a path with a round trip of rtt
+// microseconds. It reports whether the Conn takes it for one.
+func (c *Conn) suspect(rtt uint32) bool {
 	if c.never || c.refused {
-		return
+		return true
 	}
-	if c.timer.Load() == timerShort && c.suspicion == 0 {
-		c.suspicion = suspectParks
-		return
+	one := c.trusted > 0 || c.timer.Load() != timerShort
+	c.suspicion += stallWeight
+	if (!one || c.refuted > 0) && c.suspicion <= stallWeight<<(4*c.refuted) {
+		return c.refuted == 0
 	}
-	c.suspicion = 0
-	if c.stalls < mostStalls {
-		c.stalls++
-	}
-	c.left.Store(firstLeft << (4 * c.stalls))
+	c.suspicion, c.score, c.onTrial, c.rtt = 0, 0, true, rtt
+	c.left.Store(trialLeft << (4 * c.trusted))
+	c.trusted = min(c.trusted+1, mostTrusted)
 	if c.timer.Load() == timerRestored {
 		c.late.Store(0)
 		c.timer.Store(timerUntouched)
 	}
+	return true
+}
+
+// judge sees that bytes came some time after an acknowledgement on trial.
+func (c *Conn) judge(wait time.Duration) {
+	wait -= time.Duration(c.rtt) * time.Microsecond
+	switch least := c.leastStall(); {
+	case wait < least/2:
+		c.score = min(c.score+1, hopeless)
+	case wait >= least:
+		c.score--
+	}
+	if c.score <= -hopeless && c.left.Swap(0) > 0 {
+		c.observer.BecamePatient(c)
+	}
+}
+
+// endTrial sees that the Conn is patient.
+func (c *Conn) endTrial() {
+	c.onTrial = false
+	if c.score > 0 {
+		c.refuted = 0
+		return
+	}
+	c.refuted = min(c.refuted+1, mostRefuted)
+	c.trusted--
+}
+
+// bePatient sees a park without an acknowledgement.
+func (c *Conn) bePatient(fd int) {
+	if c.onTrial {
+		c.endTrial()
+	}
+	if c.suspicion > 0 {
+		c.suspicion--
+	}
+	c.tune(fd)
 }
 
 // tune sets the kernel's timer at a park, if need be.
@@ -179,11 +229,12 @@ func (c *Conn) leastStall() time.Duration {
 // after at most maximum, where 0 is the kernel's default.
 //
 // The kernel delays by 40 to 200 ms (TCP_DELACK_MIN and TCP_DELACK_MAX in its
-// include/net/tcp.h), and by maximum where that is less. The scheduler adds to it.
+// include/net/tcp.h), and by maximum where that is less. A clock tick, half of the least
+// maximum, and the scheduler add to it.
 func stallOf(maximum time.Duration) (least, most time.Duration) {
 	const delackMin = 40 * time.Millisecond
 	if maximum == 0 || maximum >= delackMin {
 		return 30 * time.Millisecond, 300 * time.Millisecond
 	}
-	return maximum * 3 / 4, maximum * 2
+	return maximum * 3 / 4, maximum * 7 / 4
 }

@@ -204,6 +204,15 @@ func echo(after time.Duration) http.Handler {
 	})
 }
 
+// byByte reads a request's body byte by byte.
+func byByte(_ http.ResponseWriter, r *http.Request) {
+	for {
+		if _, err := r.Body.Read(make([]byte, 1)); err != nil {
+			return
+		}
+	}
+}
+
 // slow is a handler's time that is longer than the shortest timer of Linux and
 // shorter than its own.
 const slow = 15 * time.Millisecond
@@ -452,15 +461,23 @@ func (c *nagler2) ask(inPieces bool) error {
 // A client with Nagle's algorithm on that sends requests in pieces waits a few times at most.
 func TestNagleClientsDoNotWait(t *testing.T) {
 	cases := []struct {
+		name     string
 		protocol protocol
-		takes    time.Duration
-	}{{plain, 0}, {overTLS, 0}, {overTLS, time.Millisecond}, {h2, 0}, {h2c, 0}}
+		handler  http.Handler
+	}{
+		{"", plain, echo(0)},
+		{", read byte by byte", plain, http.HandlerFunc(byByte)},
+		{"", overTLS, echo(0)},
+		{", 1 ms", overTLS, echo(time.Millisecond)},
+		{"", h2, echo(0)},
+		{"", h2c, echo(0)},
+	}
 	for _, tc := range cases {
 		for _, nth := range []int{1, 3, 20} {
-			t.Run(fmt.Sprintf("%s/%s/one in %d", tc.protocol, tc.takes, nth), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s%s/one in %d", tc.protocol, tc.name, nth), func(t *testing.T) {
 				eventually(t, func() bool {
 					s := site{protocol: tc.protocol, mode: AckAuto}
-					s.start(t, echo(tc.takes))
+					s.start(t, tc.handler)
 					c := s.nagler(t)
 					took := measure(t, count(600), func(i int) { require.NoError(t, c.ask(i%nth == nth-1)) })
 					if tc.protocol == plain {

@@ -10,11 +10,13 @@ import (
 
 // served is a connection over which requests come, as their handlers see it.
 type served struct {
-	tcp *net.TCPConn // the kernel's
+	tcp    *net.TCPConn // the kernel's
+	acking *socket.Conn // nil where the wrapper has none
 
 	mu        sync.Mutex
 	overrides *socket.Overrides // nil until a request has options
 	ended     []*socket.Hold    // of requests whose handlers have returned
+	heldBack  bool              // a request's options may hold back what is written
 	restore   *time.Timer
 }
 
@@ -51,6 +53,17 @@ func (s *served) end(h *socket.Hold, shared bool) {
 	}
 }
 
+// setHeldBack tells the connection that what is written may not leave, until options are
+// restored.
+func (s *served) setHeldBack() {
+	if s.acking != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.heldBack = true
+		s.acking.SetHeldBack(true)
+	}
+}
+
 func (s *served) restoreEnded() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -75,4 +88,8 @@ func (s *served) restoreAll() {
 	s.restore.Stop()
 	s.releaseEnded()
 	s.overrides.ReleaseAll()
+	if s.heldBack {
+		s.heldBack = false
+		s.acking.SetHeldBack(false)
+	}
 }

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -21,17 +20,12 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 )
 
-var full = flag.Bool("long", false, "have the tests of what AckAuto learns run with all their requests")
-
 // count is how many requests a test sends: fewer without -long.
-func count(all int) int {
-	if *full {
-		return all
-	}
-	return all / 3
-}
+func count(all int) int { return lab.Long(all/3, all) }
 
 // accepting wraps what it accepts as wrap says, and keeps it.
 type accepting struct {
@@ -265,7 +259,7 @@ func TestWholeMessagesCostNothing(t *testing.T) {
 			t.Logf("%d requests; accepted: %s; dialed: %s; %.3f segments out for each response", total, accepted, dialed, segments)
 			require.LessOrEqual(t, int(accepted.acknowledged.Load()), tc.most)
 			require.LessOrEqual(t, int(dialed.acknowledged.Load()), tc.most)
-			if *full {
+			if lab.Long(0, 1) == 1 {
 				_, _, stock := run("")
 				t.Logf("%.3f segments without", stock)
 				if tc.streams == 1 { // more of them share segments as it comes

@@ -52,11 +52,14 @@ var epoch = time.Now().Add(-time.Second)
 // is the goroutine that reads, before it reads on.
 func (c *Conn) Settle() { c.due.Store(nothing) }
 
-// SetHeldBack tells whether what is written may stay in the kernel: TCP_CORK is
-// set, or Nagle's algorithm is on. A write then counts neither as carrying an
-// acknowledgement nor as wasting one, so that AckAuto stays as eager as it is: it
-// asks at each park with bytes read since the last one. SetHeldBack(false) counts
-// what was written meanwhile as sent.
+// SetHeldBack tells whether what is written may stay in the kernel, as with TCP_CORK.
+// A write then counts neither as carrying an acknowledgement nor as wasting one.
+// SetHeldBack(false) counts what was written meanwhile as sent.
+//
+// Where a write leaves all the same it costs a system call, and a segment because the
+// kernel acknowledges the peer's next message by itself. Nagle's algorithm is
+// therefore no reason to call it: it holds back what follows bytes that are on their
+// way, and those carried the acknowledgement unless both sides sent at once.
 func (c *Conn) SetHeldBack(held bool) {
 	if held {
 		c.held.CompareAndSwap(sent, heldBack)

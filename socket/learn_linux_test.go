@@ -31,10 +31,8 @@ func passed(w wired, d time.Duration) {
 	}
 }
 
-// whole is a request in one piece whose answer comes after the read for the next has parked.
-var whole = []step{receive(5), during(answer(5))}
-
-// answeredAfter is one whose answer takes d.
+// answeredAfter is a request in one piece, whose answer comes when the read for the next
+// has been parked for d.
 func answeredAfter(d time.Duration) []step {
 	return []step{receive(5), during(func(t *testing.T, w wired) {
 		passed(w, d)
@@ -63,7 +61,7 @@ func TestLearning(t *testing.T) {
 		require.NoError(t, control(accepted, func(fd int) { d = shortestDelay(fd) }))
 		return d
 	}(t)
-	inTime, late, stall := answeredAfter(0), answeredAfter(least*2), pieces(least)
+	whole, late, stall := answeredAfter(0), answeredAfter(least*2), pieces(least*5/4)
 	times := func(n int, steps []step) []step { return slices.Repeat(steps, n) }
 	patient := times(4, whole)
 	restored := slices.Concat(patient, times(5, late))
@@ -82,15 +80,15 @@ func TestLearning(t *testing.T) {
 		{"bytes come next", false, times(20, pieces(0)), 20, 0, 0, 0, kernelsOwn},
 		{"somebody has chosen the timer", true, times(40, whole), 4, 4, 1, 0, kernelsOwn},
 		{"answers are late", false, restored, 4, 4, 1, 0, kernelsOwn},
-		{"one answer in 40 is late", false, slices.Concat(patient, times(10, slices.Concat(late, times(39, inTime)))), 4, 4, 1, 0, least},
+		{"one answer in 40 is late", false, slices.Concat(patient, times(5, slices.Concat(late, times(39, whole)))), 4, 4, 1, 0, least},
 		{"one short stall", false, slices.Concat(patient, stall, times(4, whole)), 4, 4, 1, 1, least},
 		{"two short stalls far apart", false, slices.Concat(patient, stall, times(40, whole), stall, times(4, whole)), 4, 4, 1, 2, least},
 		{"two short stalls", false, slices.Concat(patient, stall, stall, times(4, whole)), 8, 8, 1, 2, least},
 		{"a pause too long for the short timer", false, slices.Concat(patient, times(4, pieces(3*least)), times(4, whole)), 4, 4, 1, 0, least},
 		{"one long stall", false, slices.Concat(restored, pieces(40*time.Millisecond), times(4, whole)), 8, 8, 1, 1, kernelsOwn},
 		{"a long stall, and the short timer again", false, slices.Concat(restored, pieces(40*time.Millisecond), times(30, whole)), 28, 28, 2, 1, least},
-		{"a trial that helps nobody ends", false, slices.Concat(patient, stall, stall, times(10, pieces(least))), 8, 4, 2, 2, least},
-		{"after that it believes less", false, slices.Concat(patient, stall, stall, times(30, pieces(least))), 12, 4, 3, 3, least},
+		{"a trial that helps nobody ends", false, slices.Concat(patient, stall, stall, times(10, pieces(least*5/4))), 8, 4, 2, 2, least},
+		{"after that it believes less", false, slices.Concat(patient, stall, stall, times(30, pieces(least*5/4))), 12, 4, 3, 3, least},
 		{"a trial that helps", false, slices.Concat(patient, stall, stall, pieces(0), times(24, whole), stall, times(40, whole)), 69, 68, 2, 3, least},
 	}
 	for _, tc := range cases {

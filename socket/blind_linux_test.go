@@ -61,13 +61,15 @@ func TestFullWindow(t *testing.T) {
 			require.NoError(t, control(accepted, func(fd int) { unsent, _ = unix.IoctlGetInt(fd, unix.SIOCOUTQNSD) }))
 			require.Positive(t, unsent)
 			t.Logf("median %v, most %v, %d over 30 ms; %d bytes unsent", took.median(), took[rounds-1], took.over(30*time.Millisecond), unsent)
+			require.Less(t, took.median(), 10*time.Millisecond)
+			require.LessOrEqual(t, took.over(30*time.Millisecond), 3)
 		})
 	}
 }
 
 // What is written under TCP_CORK carries no acknowledgement, which the Conn has to be told.
 func TestCorkedWrites(t *testing.T) {
-	const warmUp, rounds = 30, 20
+	const warmUp, rounds = 20, 11
 	for _, told := range []bool{false, true} {
 		t.Run(fmt.Sprintf("told %t", told), func(t *testing.T) {
 			accepted, peer := pair(t)

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/caddy-sockopt/caddy-sockopt/internal/needed"
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 )
 
 // bogus is an option that no kernel has.
@@ -166,7 +166,7 @@ func TestWhereOptionsWork(t *testing.T) {
 				got := refusals(t, c, []Setting{tc.setting})
 				switch err := got[tc.setting.Option.Name]; {
 				case tc.capability && errors.Is(err, syscall.EPERM):
-					needed.Missing(t, "this process may not set it")
+					lab.Missing(t, "this process may not set it")
 				case promised == refusesIt:
 					return false
 				default:
@@ -272,7 +272,7 @@ func TestMPTCPOfIPv6(t *testing.T) {
 		t.Run(tc.host, func(t *testing.T) {
 			client, err := dialer.DialContext(t.Context(), "tcp", net.JoinHostPort(tc.host, port))
 			if err != nil {
-				needed.Missing(t, err.Error())
+				lab.Missing(t, err.Error())
 			}
 			defer client.Close()
 			accepted, err := ln.Accept()
@@ -326,7 +326,7 @@ func TestClosedSocket(t *testing.T) {
 
 func TestSettingsShareOneTrip(t *testing.T) {
 	accepted, _ := pair(t)
-	conn, err := NewConn(accepted, AckAuto, new(acks))
+	conn, err := NewConn(accepted, AckOptions{Mode: AckAuto}, new(acks))
 	require.NoError(t, err)
 	one := []Setting{to(NoDelay, 1)}
 	four := []Setting{to(NoDelay, 1), to(QuickAck, 0), to(RecvBuffer, 64<<10), to(SendBuffer, 64<<10)}

@@ -69,37 +69,3 @@ func TestOptionOfAnotherPhase(t *testing.T) {
 	require.Contains(t, answer, "parsing caddyfile tokens for 'servers': "+want)
 	client.get(t)
 }
-
-// entry is an entry of the plugin in the log.
-type entry struct {
-	Message   string `json:"msg"`
-	Option    string `json:"option"`
-	Error     string `json:"error"`
-	Requested string `json:"requested"`
-	Effective string `json:"effective"`
-	QuickAck  string `json:"quickack"`
-}
-
-// warnings returns what the plugin has warned of, and fails the test for worse.
-func (c *running) warnings() []entry {
-	c.t.Helper()
-	require.Empty(c.t, c.logged("error"))
-	return c.logged("warn")
-}
-
-// logged returns what the plugin has logged at a level.
-func (c *running) logged(level string) (all []entry) {
-	c.t.Helper()
-	for line := range strings.Lines(c.log()) {
-		var e struct {
-			Level  string `json:"level"`
-			Logger string `json:"logger"`
-			entry
-		}
-		require.NoError(c.t, json.Unmarshal([]byte(line), &e))
-		if e.Level == level && strings.Contains(e.Logger, "sockopt") {
-			all = append(all, e.entry)
-		}
-	}
-	return all
-}

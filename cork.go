@@ -42,7 +42,11 @@ func (c *corkedWriter) ReadFrom(r io.Reader) (int64, error) {
 // full when the cork is taken out.
 func (c *corkedWriter) FlushError() error {
 	err := http.NewResponseController(c.ResponseWriter).Flush()
-	if c.corked {
+	switch {
+	case !c.corked:
+	case c.conn.acking != nil:
+		_ = c.conn.acking.Push() // closed: there is nothing to send
+	default:
 		c.conn.overrides.Release(c.hold)
 		c.conn.overrides.Hold(c.hold)
 	}
@@ -52,6 +56,7 @@ func (c *corkedWriter) FlushError() error {
 func (c *corkedWriter) cork() {
 	if !c.corked {
 		c.corked = true
+		c.conn.setHeldBack()
 		c.conn.overrides.Hold(c.hold)
 	}
 }
@@ -59,6 +64,6 @@ func (c *corkedWriter) cork() {
 // end says that the handlers have returned.
 func (c *corkedWriter) end() {
 	if c.corked {
-		c.conn.end(c.hold)
+		c.conn.end(c.hold, false)
 	}
 }

@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -81,6 +82,17 @@ func TestDocsCaddyfiles(t *testing.T) {
 		}
 	}
 	require.NotZero(t, blocks)
+}
+
+var docJSON = regexp.MustCompile("(?ms)^```json\n(.*?)^```$")
+
+// TestDocsJSON parses every JSON on a page.
+func TestDocsJSON(t *testing.T) {
+	for _, page := range pages(t) {
+		for _, block := range docJSON.FindAllStringSubmatch(readPage(t, page), -1) {
+			require.True(t, json.Valid([]byte(block[1])), "%s: %s", page, block[1])
+		}
+	}
 }
 
 var (

@@ -247,7 +247,7 @@ func (c *client) dial(ctx context.Context, e Experiment) (*conn, error) {
 
 // acknowledging returns conn with an acknowledgement after each read.
 func acknowledging(conn *net.TCPConn) (net.Conn, error) {
-	acking, err := socket.NewConn(conn, socket.AckOn, unobserved{})
+	acking, err := socket.NewConn(conn, socket.AckOptions{Mode: socket.AckOn}, unobserved{})
 	if err != nil {
 		return nil, fmt.Errorf("needs TCP_QUICKACK, which is Linux's: %w", err)
 	}
@@ -258,6 +258,8 @@ type unobserved struct{}
 
 func (unobserved) Acknowledged()                         {}
 func (unobserved) AcknowledgeFailed(*socket.Conn, error) {}
+func (unobserved) Wasted(*socket.Conn)                   {}
+func (unobserved) BecamePatient(*socket.Conn)            {}
 func (unobserved) Stalled(*socket.Conn, time.Duration)   {}
 func (unobserved) Closing(*socket.Conn)                  {}
 

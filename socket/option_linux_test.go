@@ -283,7 +283,7 @@ func TestClosedSocket(t *testing.T) {
 
 func TestSettingsShareOneTrip(t *testing.T) {
 	accepted, _ := pair(t)
-	conn, err := NewConn(accepted, AckAuto, new(acks))
+	conn, err := NewConn(accepted, AckOptions{Mode: AckAuto}, new(acks))
 	require.NoError(t, err)
 	one := []Setting{to(NoDelay, 1)}
 	four := []Setting{to(NoDelay, 1), to(QuickAck, 0), to(RecvBuffer, 64<<10), to(SendBuffer, 64<<10)}

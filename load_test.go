@@ -13,65 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// site is a running Caddy that serves the payload.
-type site struct {
-	*running
-	addr string
-}
-
 // listenerWrapper is the path of the first listener wrapper in the admin API.
 const listenerWrapper = "/config/apps/http/servers/srv0/listener_wrappers/0"
-
-// serve runs a site whose listener wrappers are lines, and connects a client.
-func serve(t *testing.T, lines string) (*site, *visitor) {
-	t.Helper()
-	addr := address(t)
-	c := &site{run(t, wrappers(lines), echoSite(addr)), addr}
-	client := newVisitor(addr)
-	client.get(t)
-	return c, client
-}
-
-// echoSite is a site that serves the payload on addr.
-func echoSite(addr string) string { return fmt.Sprintf("http://%s {\necho_payload\n}", addr) }
-
-// with is the site's Caddyfile, but with other listener wrappers.
-func (s *site) with(lines string) string { return s.config(wrappers(lines), echoSite(s.addr)) }
-
-// config is a Caddyfile for the same Caddy.
-func (s *site) config(global, sites string) string { return config(s.dir, s.admin, global, sites) }
-
-// reachable returns when the site serves: for a moment after a load, the server of
-// the configuration before it takes connections, and drops them.
-func (s *site) reachable(t *testing.T) {
-	t.Helper()
-	require.Eventually(t, func() bool {
-		return get(t.Context(), http.DefaultClient, "http://"+s.addr) == nil
-	}, patience, time.Millisecond)
-}
-
-// visitor is an HTTP client that keeps one connection.
-type visitor struct {
-	http.Client
-	url       string
-	connected bool
-}
-
-func newVisitor(addr string) *visitor {
-	return &visitor{Client: http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}}, url: "http://" + addr}
-}
-
-// get fetches the payload over the connection of the first call.
-func (c *visitor) get(t *testing.T) {
-	t.Helper()
-	ctx := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{
-		GotConn: func(info httptrace.GotConnInfo) {
-			require.Equal(t, c.connected, info.Reused, "the connection of the last request was closed")
-		},
-	})
-	require.NoError(t, get(ctx, &c.Client, c.url))
-	c.connected = true
-}
 
 func TestBadConfigurationIsRefused(t *testing.T) {
 	c, client := serve(t, "sockopt")

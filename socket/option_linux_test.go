@@ -222,7 +222,7 @@ func TestBothFamilies(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			ln, err := net.Listen("tcp", test.listen)
 			if err != nil {
-				needed.Missing(t, err.Error())
+				lab.Missing(t, err.Error())
 			}
 			defer ln.Close()
 			_, port, err := net.SplitHostPort(ln.Addr().String())

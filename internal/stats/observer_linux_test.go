@@ -27,7 +27,7 @@ func TestClosing(t *testing.T) {
 			accepted, err := ln.Accept()
 			require.NoError(t, err)
 			require.NoError(t, ln.Close())
-			conn, err := socket.NewConn(accepted.(*net.TCPConn), socket.AckAuto, NewObserver(counters, zap.NewNop(), metrics))
+			conn, err := socket.NewConn(accepted.(*net.TCPConn), socket.AckOptions{Mode: socket.AckAuto}, NewObserver(counters, zap.NewNop(), metrics))
 			require.NoError(t, err)
 			_, err = io.WriteString(client, "ping")
 			require.NoError(t, err)

@@ -1,17 +1,9 @@
 package sockopt
 
 import (
-	"fmt"
-	"io"
-	"net"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/caddy-sockopt/caddy-sockopt/internal/needed"
-	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
 // TestSupportOfThisKernel fails where the kernel is new enough for an option, and

@@ -3,10 +3,12 @@ package sockopt
 import (
 	"encoding/json"
 	"fmt"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab/inprocess"
 )
 
 // The lines of the main example, and all that adapting it yields.
@@ -48,7 +50,7 @@ example.com {
 )
 
 func TestWholeCaddyfile(t *testing.T) {
-	adapted, err := adapt(wholeCaddyfile)
+	adapted, err := inprocess.Adapt(wholeCaddyfile)
 	require.NoError(t, err)
 	require.JSONEq(t, wholeJSON, string(adapted))
 }
@@ -71,7 +73,7 @@ var (
 	sockoptDirective = directive{
 		name: "sockopt",
 		caddyfile: func(follows string) string {
-			return "{\n" + wrappers("sockopt"+follows) + "\n}\n:80 {\n}\n"
+			return "{\n" + lab.Wrappers("sockopt"+follows) + "\n}\n:80 {\n}\n"
 		},
 		line:   4,
 		within: "servers",
@@ -86,11 +88,6 @@ var (
 	}
 )
 
-// block is a block of lines, each of which begins at the left.
-func block(lines ...string) string {
-	return " {\n" + strings.Join(lines, "\n") + "\n}"
-}
-
 func TestCaddyfile(t *testing.T) {
 	t.Setenv("SOCKOPT_TEST_SIZE", "64KiB")
 	t.Setenv("SOCKOPT_TEST_LINE", "nodelay off")
@@ -101,63 +98,63 @@ func TestCaddyfile(t *testing.T) {
 		want      string
 	}{
 		{"bare", sockoptDirective, "", `{"wrapper":"sockopt"}`},
-		{"empty block", sockoptDirective, block(), `{"wrapper":"sockopt"}`},
-		{"nodelay on", sockoptDirective, block("nodelay on"), `{"nodelay":true,"wrapper":"sockopt"}`},
-		{"nodelay off", sockoptDirective, block("nodelay off"), `{"nodelay":false,"wrapper":"sockopt"}`},
-		{"quickack auto", sockoptDirective, block("quickack auto"), `{"quickack":"auto","wrapper":"sockopt"}`},
-		{"quickack on", sockoptDirective, block("quickack on"), `{"quickack":"on","wrapper":"sockopt"}`},
-		{"quickack off", sockoptDirective, block("quickack off"), `{"quickack":"off","wrapper":"sockopt"}`},
-		{"size with a binary unit", sockoptDirective, block("recv_buffer 256KiB"), `{"recv_buffer":262144,"wrapper":"sockopt"}`},
-		{"size with a decimal unit", sockoptDirective, block("send_buffer 1MB"), `{"send_buffer":1000000,"wrapper":"sockopt"}`},
-		{"size in bytes", sockoptDirective, block("send_buffer 4096"), `{"send_buffer":4096,"wrapper":"sockopt"}`},
-		{"quoted size with a space", sockoptDirective, block(`send_buffer "4 KiB"`), `{"send_buffer":4096,"wrapper":"sockopt"}`},
-		{"on_unsupported fail", sockoptDirective, block("on_unsupported fail"), `{"on_unsupported":"fail","wrapper":"sockopt"}`},
-		{"on_unsupported warn", sockoptDirective, block("on_unsupported warn"), `{"on_unsupported":"warn","wrapper":"sockopt"}`},
-		{"duration", sockoptDirective, block("user_timeout 1m30s"), `{"user_timeout":"1m30s","wrapper":"sockopt"}`},
-		{"duration in days", sockoptDirective, block("defer_accept 1d"), `{"defer_accept":"24h","wrapper":"sockopt"}`},
-		{"linger that resets", sockoptDirective, block("linger 0s"), `{"linger":"0s","wrapper":"sockopt"}`},
-		{"rate", sockoptDirective, block("pacing_rate 10MiB"), `{"pacing_rate":10485760,"wrapper":"sockopt"}`},
-		{"algorithm", sockoptDirective, block("congestion bbr"), `{"congestion":"bbr","wrapper":"sockopt"}`},
-		{"hexadecimal number", sockoptDirective, block("mark 0x2A"), `{"mark":42,"wrapper":"sockopt"}`},
-		{"leading zero", sockoptDirective, block("mark 010"), `{"mark":10,"wrapper":"sockopt"}`},
-		{"code point by name", sockoptDirective, block("dscp af41"), `{"dscp":"af41","wrapper":"sockopt"}`},
-		{"code point by number", sockoptDirective, block("dscp 46"), `{"dscp":"ef","wrapper":"sockopt"}`},
-		{"code point without a name", sockoptDirective, block("dscp 63"), `{"dscp":"63","wrapper":"sockopt"}`},
+		{"empty block", sockoptDirective, lab.Block(), `{"wrapper":"sockopt"}`},
+		{"nodelay on", sockoptDirective, lab.Block("nodelay on"), `{"nodelay":true,"wrapper":"sockopt"}`},
+		{"nodelay off", sockoptDirective, lab.Block("nodelay off"), `{"nodelay":false,"wrapper":"sockopt"}`},
+		{"quickack auto", sockoptDirective, lab.Block("quickack auto"), `{"quickack":"auto","wrapper":"sockopt"}`},
+		{"quickack on", sockoptDirective, lab.Block("quickack on"), `{"quickack":"on","wrapper":"sockopt"}`},
+		{"quickack off", sockoptDirective, lab.Block("quickack off"), `{"quickack":"off","wrapper":"sockopt"}`},
+		{"size with a binary unit", sockoptDirective, lab.Block("recv_buffer 256KiB"), `{"recv_buffer":262144,"wrapper":"sockopt"}`},
+		{"size with a decimal unit", sockoptDirective, lab.Block("send_buffer 1MB"), `{"send_buffer":1000000,"wrapper":"sockopt"}`},
+		{"size in bytes", sockoptDirective, lab.Block("send_buffer 4096"), `{"send_buffer":4096,"wrapper":"sockopt"}`},
+		{"quoted size with a space", sockoptDirective, lab.Block(`send_buffer "4 KiB"`), `{"send_buffer":4096,"wrapper":"sockopt"}`},
+		{"on_unsupported fail", sockoptDirective, lab.Block("on_unsupported fail"), `{"on_unsupported":"fail","wrapper":"sockopt"}`},
+		{"on_unsupported warn", sockoptDirective, lab.Block("on_unsupported warn"), `{"on_unsupported":"warn","wrapper":"sockopt"}`},
+		{"duration", sockoptDirective, lab.Block("user_timeout 1m30s"), `{"user_timeout":"1m30s","wrapper":"sockopt"}`},
+		{"duration in days", sockoptDirective, lab.Block("defer_accept 1d"), `{"defer_accept":"24h","wrapper":"sockopt"}`},
+		{"linger that resets", sockoptDirective, lab.Block("linger 0s"), `{"linger":"0s","wrapper":"sockopt"}`},
+		{"rate", sockoptDirective, lab.Block("pacing_rate 10MiB"), `{"pacing_rate":10485760,"wrapper":"sockopt"}`},
+		{"algorithm", sockoptDirective, lab.Block("congestion bbr"), `{"congestion":"bbr","wrapper":"sockopt"}`},
+		{"hexadecimal number", sockoptDirective, lab.Block("mark 0x2A"), `{"mark":42,"wrapper":"sockopt"}`},
+		{"leading zero", sockoptDirective, lab.Block("mark 010"), `{"mark":10,"wrapper":"sockopt"}`},
+		{"code point by name", sockoptDirective, lab.Block("dscp af41"), `{"dscp":"af41","wrapper":"sockopt"}`},
+		{"code point by number", sockoptDirective, lab.Block("dscp 46"), `{"dscp":"ef","wrapper":"sockopt"}`},
+		{"code point without a name", sockoptDirective, lab.Block("dscp 63"), `{"dscp":"63","wrapper":"sockopt"}`},
 		{
-			"raw options", sockoptDirective, block("raw 6 18 30000", "raw 0x1 0x8 -1"),
+			"raw options", sockoptDirective, lab.Block("raw 6 18 30000", "raw 0x1 0x8 -1"),
 			`{"raw":[{"level":6,"option":18,"value":30000},{"level":1,"option":8,"value":-1}],"wrapper":"sockopt"}`,
 		},
 		{
 			"any order, with a comment", sockoptDirective,
-			block("send_buffer 1MiB # towards far clients", "", "nodelay on"),
+			lab.Block("send_buffer 1MiB # towards far clients", "", "nodelay on"),
 			`{"nodelay":true,"send_buffer":1048576,"wrapper":"sockopt"}`,
 		},
 		{
 			"value from the environment", sockoptDirective,
-			block("recv_buffer {$SOCKOPT_TEST_SIZE}", "send_buffer {$SOCKOPT_TEST_UNSET:1MiB}"),
+			lab.Block("recv_buffer {$SOCKOPT_TEST_SIZE}", "send_buffer {$SOCKOPT_TEST_UNSET:1MiB}"),
 			`{"recv_buffer":65536,"send_buffer":1048576,"wrapper":"sockopt"}`,
 		},
-		{"line from the environment", sockoptDirective, block("{$SOCKOPT_TEST_LINE}"), `{"nodelay":false,"wrapper":"sockopt"}`},
+		{"line from the environment", sockoptDirective, lab.Block("{$SOCKOPT_TEST_LINE}"), `{"nodelay":false,"wrapper":"sockopt"}`},
 
 		{"bare", echoDirective, "", `{"handler":"echo_payload"}`},
-		{"empty block", echoDirective, block(), `{"handler":"echo_payload"}`},
+		{"empty block", echoDirective, lab.Block(), `{"handler":"echo_payload"}`},
 		{"size as argument", echoDirective, " 10000", `{"handler":"echo_payload","size":10000}`},
 		{"nothing", echoDirective, " 0", `{"handler":"echo_payload","size":0}`},
 		{"1 GiB", echoDirective, " 1GiB", `{"handler":"echo_payload","size":1073741824}`},
 		{"size from the environment", echoDirective, " {$SOCKOPT_TEST_SIZE}", `{"handler":"echo_payload","size":65536}`},
 		{
-			"argument and block", echoDirective, " 1MiB" + block("write_size 1KiB"),
+			"argument and block", echoDirective, " 1MiB" + lab.Block("write_size 1KiB"),
 			`{"handler":"echo_payload","size":1048576,"write_size":1024}`,
 		},
 		{
 			"every line", echoDirective,
-			block("size 5", "fill x", "content_type text/html", "write_size 2", "flush_headers"),
+			lab.Block("size 5", "fill x", "content_type text/html", "write_size 2", "flush_headers"),
 			`{"content_type":"text/html","fill":"x","flush_headers":true,"handler":"echo_payload","size":5,"write_size":2}`,
 		},
-		{"fill with a brace", echoDirective, block(`fill "}"`), `{"fill":"}","handler":"echo_payload"}`},
-		{"fill with a space", echoDirective, block(`fill " "`), `{"fill":" ","handler":"echo_payload"}`},
+		{"fill with a brace", echoDirective, lab.Block(`fill "}"`), `{"fill":"}","handler":"echo_payload"}`},
+		{"fill with a space", echoDirective, lab.Block(`fill " "`), `{"fill":" ","handler":"echo_payload"}`},
 		{
-			"content_type with a parameter", echoDirective, block(`content_type "text/plain; charset=utf-8"`),
+			"content_type with a parameter", echoDirective, lab.Block(`content_type "text/plain; charset=utf-8"`),
 			`{"content_type":"text/plain; charset=utf-8","handler":"echo_payload"}`,
 		},
 	} {
@@ -172,25 +169,25 @@ func TestCaddyfileOfManyWrappers(t *testing.T) {
 		`{"nodelay":false,"wrapper":"sockopt"}`,
 		`{"wrapper":"tls"}`,
 		`{"nodelay":true,"wrapper":"sockopt"}`,
-	}, adaptedModules(t, "{\n"+wrappers("sockopt"+block("nodelay off")+"\ntls\nsockopt"+block("nodelay on"))+"\n}\n:80 {\n}\n"))
+	}, adaptedModules(t, "{\n"+lab.Wrappers("sockopt"+lab.Block("nodelay off")+"\ntls\nsockopt"+lab.Block("nodelay on"))+"\n}\n:80 {\n}\n"))
 }
 
 func TestCaddyfileWithImports(t *testing.T) {
 	const snippet = "(buffers) {\nrecv_buffer {args[0]}\nsend_buffer {args[0]}\n}\n"
-	importing := func(lines ...string) string { return snippet + sockoptDirective.caddyfile(block(lines...)) }
+	importing := func(lines ...string) string { return snippet + sockoptDirective.caddyfile(lab.Block(lines...)) }
 	require.Equal(t, []string{`{"nodelay":true,"quickack":"on","recv_buffer":65536,"send_buffer":65536,"wrapper":"sockopt"}`},
 		adaptedModules(t, importing("nodelay on", "import buffers 64KiB", "quickack on")))
 
-	_, err := adapt(importing("recv_buffer 4KiB", "import buffers 64KiB"))
+	_, err := inprocess.Adapt(importing("recv_buffer 4KiB", "import buffers 64KiB"))
 	require.ErrorContains(t, err, "recv_buffer is set twice; leave one of them out, at Caddyfile:2 ")
 	require.ErrorContains(t, err, "import chain ['Caddyfile:10 (import buffers)']")
 }
 
 func TestEchoPayloadTakesAMatcher(t *testing.T) {
-	adapted, err := adapt(":80 {\necho_payload /stars 5\n}\n")
+	adapted, err := inprocess.Adapt(":80 {\necho_payload /lab.Stars 5\n}\n")
 	require.NoError(t, err)
 	require.JSONEq(t, `{"apps":{"http":{"servers":{"srv0":{"listen":[":80"],"routes":[
-		{"match":[{"path":["/stars"]}],"handle":[{"handler":"echo_payload","size":5}]}
+		{"match":[{"path":["/lab.Stars"]}],"handle":[{"handler":"echo_payload","size":5}]}
 	]}}}}}`, string(adapted))
 }
 
@@ -198,7 +195,7 @@ func TestEchoPayloadTakesAMatcher(t *testing.T) {
 // a Caddyfile adapts to.
 func adaptedModules(t *testing.T, caddyfile string) (modules []string) {
 	t.Helper()
-	adapted, err := adapt(caddyfile)
+	adapted, err := inprocess.Adapt(caddyfile)
 	require.NoError(t, err)
 	var c struct {
 		Apps struct {
@@ -245,73 +242,73 @@ const (
 var badCaddyfiles = []badCaddyfile{
 	{"argument", sockoptDirective, " on", 0, `sockopt takes no argument, but options in a block, one a line; "on" is too many`},
 	{"option as argument", sockoptDirective, " nodelay on", 0, `sockopt takes no argument, but options in a block, one a line; "nodelay" is too many`},
-	{"argument and block", sockoptDirective, " on" + block("nodelay on"), 0, `sockopt takes no argument, but options in a block, one a line; "on" is too many`},
-	{"unknown name", sockoptDirective, block("nodelay on", "no_delay on"), 2, `unknown option "no_delay"; here it can be ` + listenerNames},
-	{"kernel's name", sockoptDirective, block("TCP_NODELAY on"), 1, `unknown option "TCP_NODELAY"; here it can be ` + listenerNames},
-	{"name in capitals", sockoptDirective, block("Nodelay on"), 1, `unknown option "Nodelay"; here it can be ` + listenerNames},
-	{"unknown name with a block", sockoptDirective, block("buffers {", "recv 1MiB", "}"), 1, `unknown option "buffers"; here it can be ` + listenerNames},
-	{"no value", sockoptDirective, block("nodelay"), 1, `nodelay needs one value: on or off`},
-	{"no value, but a block", sockoptDirective, block("nodelay {", "on", "}"), 1, `nodelay needs one value: on or off`},
-	{"no mode", sockoptDirective, block("quickack"), 1, `quickack needs one value: auto, on or off`},
-	{"no size", sockoptDirective, block("recv_buffer", "send_buffer 1MiB"), 1, `recv_buffer needs one value: a size such as 64KiB, 1MB or a number of bytes`},
-	{"two values", sockoptDirective, block("nodelay on off"), 1, `nodelay takes one value, on or off; "off" is too many`},
-	{"unit apart", sockoptDirective, block("recv_buffer 64 KiB"), 1, `recv_buffer takes one value, a size such as 64KiB, 1MB or a number of bytes; "KiB" is too many`},
-	{"twice the same", sockoptDirective, block("nodelay on", "nodelay on"), 2, `nodelay is set twice; leave one of them out`},
-	{"twice different", sockoptDirective, block("quickack on", "nodelay on", "quickack off"), 3, `quickack is set twice; leave one of them out`},
-	{"boolean of JSON", sockoptDirective, block("nodelay true"), 1, `nodelay: "true" is not on or off`},
-	{"switch in capitals", sockoptDirective, block("nodelay ON"), 1, `nodelay: "ON" is not on or off`},
-	{"empty switch", sockoptDirective, block(`nodelay ""`), 1, `nodelay: "" is not on or off`},
-	{"runtime placeholder", sockoptDirective, block("nodelay {env.NODELAY}"), 1, `nodelay: "{env.NODELAY}" is not on or off`},
-	{"unset variable", sockoptDirective, block("nodelay {$SOCKOPT_TEST_UNSET}"), 1, `nodelay needs one value: on or off`},
-	{"unknown mode", sockoptDirective, block("quickack sometimes"), 1, `quickack: "sometimes" is not auto, on or off`},
-	{"unknown reaction", sockoptDirective, block("on_unsupported ignore"), 1, `on_unsupported: "ignore" is not fail or warn`},
-	{"no size at all", sockoptDirective, block("recv_buffer big"), 1, `recv_buffer: "big" is not a size such as 64KiB, 1MB or a number of bytes`},
-	{"negative size", sockoptDirective, block("recv_buffer -1"), 1, `recv_buffer: "-1" is not a size such as 64KiB, 1MB or a number of bytes`},
-	{"fraction of a byte", sockoptDirective, block("send_buffer 1.5"), 1, `send_buffer: "1.5" is not a size such as 64KiB, 1MB or a number of bytes`},
-	{"decimal comma", sockoptDirective, block("send_buffer 1,5MB"), 1, `send_buffer: "1,5MB" is not a size such as 64KiB, 1MB or a number of bytes`},
-	{"unknown unit", sockoptDirective, block("send_buffer 1XB"), 1, `send_buffer: "1XB" is not a size such as 64KiB, 1MB or a number of bytes`},
-	{"size beyond 63 bits", sockoptDirective, block("send_buffer 8EiB"), 1, `send_buffer: "8EiB" is not a size such as 64KiB, 1MB or a number of bytes`},
-	{"no buffer", sockoptDirective, block("recv_buffer 0"), 1, `recv_buffer: 0 is not from 1 to 1073741823 bytes; leave the option out for the kernel's default`},
-	{"size beyond the kernel's interface", sockoptDirective, block("send_buffer 2GiB"), 1, `send_buffer: 2GiB is not from 1 to 1073741823 bytes; leave the option out for the kernel's default`},
-	{"option of a route", sockoptDirective, block("cork on"), 1, `cork cannot be set here, but for the requests of a route; here it can be ` + listenerNames},
-	{"option of a route without a value", sockoptDirective, block("cork"), 1, `cork cannot be set here, but for the requests of a route; here it can be ` + listenerNames},
-	{"raw option in one word", sockoptDirective, block("raw 6:18:30000"), 1, `raw needs three values: level, option and value, such as 6 18 30000`},
-	{"raw option without a value", sockoptDirective, block("raw 6 18"), 1, `raw needs three values: level, option and value, such as 6 18 30000`},
-	{"raw option with one more", sockoptDirective, block("raw 6 18 30000 4"), 1, `raw takes three values, level, option and value, such as 6 18 30000; "4" is too many`},
-	{"second raw option", sockoptDirective, block("raw 6 18 30000", "raw 6 18 x"), 2, `raw: "x" is not a number such as 42 or 0x2a`},
-	{"raw level", sockoptDirective, block("raw -1 18 30000"), 1, `raw: level -1 is not from 0 to 2147483647`},
-	{"raw number", sockoptDirective, block("raw 6 0x80000000 30000"), 1, `raw: option 2147483648 is not from 0 to 2147483647`},
-	{"raw value", sockoptDirective, block("raw 6 18 0xffffffff"), 1, `raw: value 4294967295 is not from -2147483648 to 2147483647`},
-	{"raw option with a block", sockoptDirective, block("raw 6 18 30000 {", "}"), 1, `raw takes no block`},
-	{"value and block", sockoptDirective, block("nodelay on {", "now", "}"), 1, `nodelay takes no block`},
-	{"value and empty block", sockoptDirective, block("nodelay on {", "}", "quickack on"), 1, `nodelay takes no block`},
+	{"argument and block", sockoptDirective, " on" + lab.Block("nodelay on"), 0, `sockopt takes no argument, but options in a block, one a line; "on" is too many`},
+	{"unknown name", sockoptDirective, lab.Block("nodelay on", "no_delay on"), 2, `unknown option "no_delay"; here it can be ` + listenerNames},
+	{"kernel's name", sockoptDirective, lab.Block("TCP_NODELAY on"), 1, `unknown option "TCP_NODELAY"; here it can be ` + listenerNames},
+	{"name in capitals", sockoptDirective, lab.Block("Nodelay on"), 1, `unknown option "Nodelay"; here it can be ` + listenerNames},
+	{"unknown name with a block", sockoptDirective, lab.Block("buffers {", "recv 1MiB", "}"), 1, `unknown option "buffers"; here it can be ` + listenerNames},
+	{"no value", sockoptDirective, lab.Block("nodelay"), 1, `nodelay needs one value: on or off`},
+	{"no value, but a block", sockoptDirective, lab.Block("nodelay {", "on", "}"), 1, `nodelay needs one value: on or off`},
+	{"no mode", sockoptDirective, lab.Block("quickack"), 1, `quickack needs one value: auto, on or off`},
+	{"no size", sockoptDirective, lab.Block("recv_buffer", "send_buffer 1MiB"), 1, `recv_buffer needs one value: a size such as 64KiB, 1MB or a number of bytes`},
+	{"two values", sockoptDirective, lab.Block("nodelay on off"), 1, `nodelay takes one value, on or off; "off" is too many`},
+	{"unit apart", sockoptDirective, lab.Block("recv_buffer 64 KiB"), 1, `recv_buffer takes one value, a size such as 64KiB, 1MB or a number of bytes; "KiB" is too many`},
+	{"twice the same", sockoptDirective, lab.Block("nodelay on", "nodelay on"), 2, `nodelay is set twice; leave one of them out`},
+	{"twice different", sockoptDirective, lab.Block("quickack on", "nodelay on", "quickack off"), 3, `quickack is set twice; leave one of them out`},
+	{"boolean of JSON", sockoptDirective, lab.Block("nodelay true"), 1, `nodelay: "true" is not on or off`},
+	{"switch in capitals", sockoptDirective, lab.Block("nodelay ON"), 1, `nodelay: "ON" is not on or off`},
+	{"empty switch", sockoptDirective, lab.Block(`nodelay ""`), 1, `nodelay: "" is not on or off`},
+	{"runtime placeholder", sockoptDirective, lab.Block("nodelay {env.NODELAY}"), 1, `nodelay: "{env.NODELAY}" is not on or off`},
+	{"unset variable", sockoptDirective, lab.Block("nodelay {$SOCKOPT_TEST_UNSET}"), 1, `nodelay needs one value: on or off`},
+	{"unknown mode", sockoptDirective, lab.Block("quickack sometimes"), 1, `quickack: "sometimes" is not auto, on or off`},
+	{"unknown reaction", sockoptDirective, lab.Block("on_unsupported ignore"), 1, `on_unsupported: "ignore" is not fail or warn`},
+	{"no size at all", sockoptDirective, lab.Block("recv_buffer big"), 1, `recv_buffer: "big" is not a size such as 64KiB, 1MB or a number of bytes`},
+	{"negative size", sockoptDirective, lab.Block("recv_buffer -1"), 1, `recv_buffer: "-1" is not a size such as 64KiB, 1MB or a number of bytes`},
+	{"fraction of a byte", sockoptDirective, lab.Block("send_buffer 1.5"), 1, `send_buffer: "1.5" is not a size such as 64KiB, 1MB or a number of bytes`},
+	{"decimal comma", sockoptDirective, lab.Block("send_buffer 1,5MB"), 1, `send_buffer: "1,5MB" is not a size such as 64KiB, 1MB or a number of bytes`},
+	{"unknown unit", sockoptDirective, lab.Block("send_buffer 1XB"), 1, `send_buffer: "1XB" is not a size such as 64KiB, 1MB or a number of bytes`},
+	{"size beyond 63 bits", sockoptDirective, lab.Block("send_buffer 8EiB"), 1, `send_buffer: "8EiB" is not a size such as 64KiB, 1MB or a number of bytes`},
+	{"no buffer", sockoptDirective, lab.Block("recv_buffer 0"), 1, `recv_buffer: 0 is not from 1 to 1073741823 bytes; leave the option out for the kernel's default`},
+	{"size beyond the kernel's interface", sockoptDirective, lab.Block("send_buffer 2GiB"), 1, `send_buffer: 2GiB is not from 1 to 1073741823 bytes; leave the option out for the kernel's default`},
+	{"option of a route", sockoptDirective, lab.Block("cork on"), 1, `cork cannot be set here, but for the requests of a route; here it can be ` + listenerNames},
+	{"option of a route without a value", sockoptDirective, lab.Block("cork"), 1, `cork cannot be set here, but for the requests of a route; here it can be ` + listenerNames},
+	{"raw option in one word", sockoptDirective, lab.Block("raw 6:18:30000"), 1, `raw needs three values: level, option and value, such as 6 18 30000`},
+	{"raw option without a value", sockoptDirective, lab.Block("raw 6 18"), 1, `raw needs three values: level, option and value, such as 6 18 30000`},
+	{"raw option with one more", sockoptDirective, lab.Block("raw 6 18 30000 4"), 1, `raw takes three values, level, option and value, such as 6 18 30000; "4" is too many`},
+	{"second raw option", sockoptDirective, lab.Block("raw 6 18 30000", "raw 6 18 x"), 2, `raw: "x" is not a number such as 42 or 0x2a`},
+	{"raw level", sockoptDirective, lab.Block("raw -1 18 30000"), 1, `raw: level -1 is not from 0 to 2147483647`},
+	{"raw number", sockoptDirective, lab.Block("raw 6 0x80000000 30000"), 1, `raw: option 2147483648 is not from 0 to 2147483647`},
+	{"raw value", sockoptDirective, lab.Block("raw 6 18 0xffffffff"), 1, `raw: value 4294967295 is not from -2147483648 to 2147483647`},
+	{"raw option with a block", sockoptDirective, lab.Block("raw 6 18 30000 {", "}"), 1, `raw takes no block`},
+	{"value and block", sockoptDirective, lab.Block("nodelay on {", "now", "}"), 1, `nodelay takes no block`},
+	{"value and empty block", sockoptDirective, lab.Block("nodelay on {", "}", "quickack on"), 1, `nodelay takes no block`},
 
-	{"no size", echoDirective, " stars", 0, `echo_payload: "stars" is not a size such as 64KiB, 1MB or a number of bytes`},
+	{"no size", echoDirective, " lab.Stars", 0, `echo_payload: "lab.Stars" is not a size such as 64KiB, 1MB or a number of bytes`},
 	{"empty size", echoDirective, ` ""`, 0, `echo_payload: "" is not a size such as 64KiB, 1MB or a number of bytes`},
 	{"negative size", echoDirective, " -1", 0, `echo_payload: "-1" is not a size such as 64KiB, 1MB or a number of bytes`},
 	{"two sizes", echoDirective, " 1 2", 0, `echo_payload takes one value, a size such as 64KiB, 1MB or a number of bytes; "2" is too many`},
-	{"size before and in the block", echoDirective, " 10000" + block("size 5"), 1, `size is set twice; leave one of them out`},
-	{"size twice in the block", echoDirective, block("size 5", "size 5"), 2, `size is set twice; leave one of them out`},
-	{"unknown line", echoDirective, block("bytes 5"), 1, `unknown option "bytes"; here it can be ` + echoNames},
-	{"option of a socket", echoDirective, block("fill x", "nodelay on"), 2, `unknown option "nodelay"; here it can be ` + echoNames},
-	{"no fill", echoDirective, block("fill"), 1, `fill needs one value: one ASCII character`},
-	{"empty fill", echoDirective, block(`fill ""`), 1, `fill: "" is not one ASCII character, such as *`},
-	{"two characters", echoDirective, block("fill ab"), 1, `fill: "ab" is not one ASCII character, such as *`},
-	{"character of two bytes", echoDirective, block("fill ä"), 1, `fill: "ä" is not one ASCII character, such as *`},
-	{"fill twice", echoDirective, block("fill a", "fill b"), 2, `fill is set twice; leave one of them out`},
-	{"empty type", echoDirective, block(`content_type ""`), 1, `content_type: "" is not a media type such as text/plain`},
-	{"type in two words", echoDirective, block("content_type text/plain; charset=utf-8"), 1, `content_type takes one value, a media type such as text/plain; "charset=utf-8" is too many`},
-	{"pieces of nothing", echoDirective, block("write_size 0"), 1, `write_size: must be at least 1 byte; leave it out to send the payload in one piece`},
-	{"pieces of no size", echoDirective, block("write_size small"), 1, `write_size: "small" is not a size such as 64KiB, 1MB or a number of bytes`},
-	{"switch with a value", echoDirective, block("flush_headers on"), 1, `flush_headers takes no value; "on" is too many`},
-	{"switch twice", echoDirective, block("flush_headers", "flush_headers"), 2, `flush_headers is set twice; leave one of them out`},
-	{"switch with a block", echoDirective, block("flush_headers {", "now", "}"), 1, `flush_headers takes no block`},
+	{"size before and in the block", echoDirective, " 10000" + lab.Block("size 5"), 1, `size is set twice; leave one of them out`},
+	{"size twice in the block", echoDirective, lab.Block("size 5", "size 5"), 2, `size is set twice; leave one of them out`},
+	{"unknown line", echoDirective, lab.Block("bytes 5"), 1, `unknown option "bytes"; here it can be ` + echoNames},
+	{"option of a socket", echoDirective, lab.Block("fill x", "nodelay on"), 2, `unknown option "nodelay"; here it can be ` + echoNames},
+	{"no fill", echoDirective, lab.Block("fill"), 1, `fill needs one value: one ASCII character`},
+	{"empty fill", echoDirective, lab.Block(`fill ""`), 1, `fill: "" is not one ASCII character, such as *`},
+	{"two characters", echoDirective, lab.Block("fill ab"), 1, `fill: "ab" is not one ASCII character, such as *`},
+	{"character of two bytes", echoDirective, lab.Block("fill ä"), 1, `fill: "ä" is not one ASCII character, such as *`},
+	{"fill twice", echoDirective, lab.Block("fill a", "fill b"), 2, `fill is set twice; leave one of them out`},
+	{"empty type", echoDirective, lab.Block(`content_type ""`), 1, `content_type: "" is not a media type such as text/plain`},
+	{"type in two words", echoDirective, lab.Block("content_type text/plain; charset=utf-8"), 1, `content_type takes one value, a media type such as text/plain; "charset=utf-8" is too many`},
+	{"pieces of nothing", echoDirective, lab.Block("write_size 0"), 1, `write_size: must be at least 1 byte; leave it out to send the payload in one piece`},
+	{"pieces of no size", echoDirective, lab.Block("write_size small"), 1, `write_size: "small" is not a size such as 64KiB, 1MB or a number of bytes`},
+	{"switch with a value", echoDirective, lab.Block("flush_headers on"), 1, `flush_headers takes no value; "on" is too many`},
+	{"switch twice", echoDirective, lab.Block("flush_headers", "flush_headers"), 2, `flush_headers is set twice; leave one of them out`},
+	{"switch with a block", echoDirective, lab.Block("flush_headers {", "now", "}"), 1, `flush_headers takes no block`},
 }
 
 func TestCaddyfileRefuses(t *testing.T) {
 	for _, test := range badCaddyfiles {
 		t.Run(test.directive.name+" "+test.name, func(t *testing.T) {
-			_, err := adapt(test.directive.caddyfile(test.follows))
+			_, err := inprocess.Adapt(test.directive.caddyfile(test.follows))
 			require.EqualError(t, err, fmt.Sprintf("parsing caddyfile tokens for '%s': %s, at Caddyfile:%d",
 				test.directive.within, test.want, test.directive.line+test.line))
 		})

@@ -1,25 +1,17 @@
 package sockopt
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"math"
-	"net"
 	"net/http"
-	"os"
-	"os/exec"
-	"slices"
-	"strconv"
-	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 
-	"github.com/caddy-sockopt/caddy-sockopt/internal/needed"
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab/inprocess"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
@@ -29,27 +21,27 @@ func TestRefusedOption(t *testing.T) {
 	const mptcp = 262 // IPPROTO_MPTCP
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, mptcp)
 	if err != nil {
-		needed.Missing(t, "this kernel has no MPTCP")
+		lab.Missing(t, "this kernel has no MPTCP")
 	}
 	require.NoError(t, syscall.Close(fd))
-	c, client := serve(t, "sockopt\n"+observe)
+	c, client := serve(t, "sockopt\n"+inprocess.Observer)
 	change(t, "nodelay", func(r *row) { r.option, r.phases = socket.QuickAck, listen|accept })
 	const refusal = "nodelay on: on this kernel listening sockets that speak MPTCP refuse TCP_QUICKACK; start Caddy with GODEBUG=multipathtcp=0"
 
-	status, answer := c.load("text/caddyfile", c.with("sockopt"+block("nodelay on", "recv_buffer 64KiB")+"\n"+observe))
+	status, answer := c.Load("text/caddyfile", c.with("sockopt"+lab.Block("nodelay on", "recv_buffer 64KiB")+"\n"+inprocess.Observer))
 	require.Equal(t, http.StatusBadRequest, status)
 	require.Contains(t, answer, "provision caddy.listeners.sockopt: "+refusal+"; leave the option out, or set on_unsupported warn")
 	client.get(t)
 
-	status, answer = c.load("text/caddyfile", c.with("sockopt"+block("nodelay on", "recv_buffer 64KiB", "on_unsupported warn")+"\n"+observe))
+	status, answer = c.Load("text/caddyfile", c.with("sockopt"+lab.Block("nodelay on", "recv_buffer 64KiB", "on_unsupported warn")+"\n"+inprocess.Observer))
 	require.Equal(t, http.StatusOK, status, answer)
-	require.Equal(t, []entry{{
+	require.Equal(t, []lab.Entry{{
 		Message: "option left out: this system refuses it",
 		Option:  "nodelay",
 		Error:   refusal,
-	}}, c.warnings())
+	}}, c.Warnings())
 	c.reachable(t)
-	require.Equal(t, fmt.Sprint(2*64<<10), recvBuffer(t, listeningSocket(t, c.addr)), "the other options are set")
+	require.Equal(t, fmt.Sprint(2*64<<10), recvBuffer(t, inprocess.ListeningSocket(t, c.addr)), "the other options are set")
 }
 
 // TestResolve: what keeps acknowledging is not set as an option, too.
@@ -92,15 +84,15 @@ func texts(settings []socket.Setting) (all []string) {
 // TestSecondWrapper: a later sockopt sets its options on top, but the first one
 // goes on acknowledging, and the second one says that it does not.
 func TestSecondWrapper(t *testing.T) {
-	c, client := serve(t, "sockopt"+block("nodelay off", "quickack on", "recv_buffer 64KiB")+
-		"\nsockopt"+block("recv_buffer 96KiB")+"\n"+observe)
+	c, client := serve(t, "sockopt"+lab.Block("nodelay off", "quickack on", "recv_buffer 64KiB")+
+		"\nsockopt"+lab.Block("recv_buffer 96KiB")+"\n"+inprocess.Observer)
 	client.get(t)
 	conn := connect(t, c)
-	require.Equal(t, "0", getsockopt(t, conn.accepted, syscall.IPPROTO_TCP, syscall.TCP_NODELAY))
+	require.Equal(t, "0", lab.GetSockOpt(t, conn.accepted, syscall.IPPROTO_TCP, syscall.TCP_NODELAY))
 	require.Equal(t, fmt.Sprint(2*96<<10), recvBuffer(t, conn.accepted))
 	conn.finish(t)
 
-	warnings := c.warnings()
+	warnings := c.Warnings()
 	require.Len(t, warnings, 1)
 	require.Contains(t, warnings[0].Message, "quickack and metrics have no effect here")
 	require.Equal(t, "auto", warnings[0].QuickAck)

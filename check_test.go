@@ -1,7 +1,6 @@
 package sockopt
 
 import (
-	"encoding/json"
 	"net/http"
 	"runtime"
 	"slices"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
@@ -31,7 +31,7 @@ func TestUnavailableOptionFailsTheLoad(t *testing.T) {
 	c, client := serve(t, "sockopt")
 	change(t, "nodelay", func(r *row) { r.option = unavailable })
 
-	status, answer := c.load("text/caddyfile", c.with("sockopt"+block("nodelay off")))
+	status, answer := c.Load("text/caddyfile", c.with("sockopt"+lab.Block("nodelay off")))
 	require.Equal(t, http.StatusBadRequest, status)
 	require.Contains(t, answer, "provision caddy.listeners.sockopt: nodelay off: TCP_FROM_THE_FUTURE is not available on "+
 		runtime.GOOS+"; leave the option out, or set on_unsupported warn")
@@ -42,14 +42,14 @@ func TestUnavailableOptionIsLeftOut(t *testing.T) {
 	c, _ := serve(t, "sockopt")
 	change(t, "nodelay", func(r *row) { r.option = unavailable })
 
-	status, answer := c.load("text/caddyfile", c.with("sockopt {\nnodelay off\non_unsupported warn\n}"))
+	status, answer := c.Load("text/caddyfile", c.with("sockopt {\nnodelay off\non_unsupported warn\n}"))
 	require.Equal(t, http.StatusOK, status, answer)
 	c.reachable(t)
-	require.Equal(t, []entry{{
+	require.Equal(t, []lab.Entry{{
 		Message: "option left out: this system refuses it",
 		Option:  "nodelay",
 		Error:   "nodelay off: TCP_FROM_THE_FUTURE is not available on " + runtime.GOOS,
-	}}, c.warnings())
+	}}, c.Warnings())
 }
 
 // TestOptionOfAnotherPhase holds JSON to what the Caddyfile's grammar knows.
@@ -59,12 +59,12 @@ func TestOptionOfAnotherPhase(t *testing.T) {
 	want := "send_buffer cannot be set here, but on connections to backends or for the requests of a route; here it can be " +
 		strings.Replace(listenerNames, "send_buffer, ", "", 1)
 
-	status, answer := c.api(http.MethodPost, listenerWrapper+"/send_buffer", "application/json", "65536")
+	status, answer := c.API(http.MethodPost, listenerWrapper+"/send_buffer", "application/json", "65536")
 	require.Equal(t, http.StatusInternalServerError, status, "as for every error under /config/")
 	require.Contains(t, answer, "provision caddy.listeners.sockopt: "+want)
 	client.get(t)
 
-	status, answer = c.load("text/caddyfile", c.with("sockopt {\nsend_buffer 64KiB\n}"))
+	status, answer = c.Load("text/caddyfile", c.with("sockopt {\nsend_buffer 64KiB\n}"))
 	require.Equal(t, http.StatusBadRequest, status)
 	require.Contains(t, answer, "parsing caddyfile tokens for 'servers': "+want)
 	client.get(t)

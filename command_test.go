@@ -2,18 +2,17 @@ package sockopt
 
 import (
 	"bytes"
-	"encoding/json"
-	"os"
-	"os/exec"
 	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 )
 
 func TestOptionsCommand(t *testing.T) {
-	stdout, stderr, err := caddyCommand(t, "sockopt", "options")
+	stdout, stderr, err := lab.CaddyOutput(t, "sockopt", "options")
 	require.NoError(t, err, stderr)
 	var table bytes.Buffer
 	require.NoError(t, writeOptions(&table, thisSystem()))

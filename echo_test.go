@@ -1,26 +1,15 @@
 package sockopt
 
 import (
-	"bufio"
-	"bytes"
-	"compress/gzip"
 	"context"
-	"crypto/tls"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
-	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
 // provisionedEcho returns a handler as Caddy would have it.
@@ -90,7 +79,7 @@ func TestEchoWritesAndFlushes(t *testing.T) {
 // plainWriter is a response writer that cannot flush.
 type plainWriter struct{ *httptest.ResponseRecorder }
 
-func (w plainWriter) Flush()            {}
+func (w plainWriter) Flush() {}
 
 func (w plainWriter) FlushError() error { return http.ErrNotSupported }
 
@@ -123,10 +112,10 @@ func TestEchoAllocatesNothingForThePayload(t *testing.T) {
 
 type silentWriter struct{ header http.Header }
 
-func (w silentWriter) Header() http.Header         { return w.header }
+func (w silentWriter) Header() http.Header { return w.header }
 
-func (w silentWriter) WriteHeader(int)             {}
+func (w silentWriter) WriteHeader(int) {}
 
-func (w silentWriter) Flush()                      {}
+func (w silentWriter) Flush() {}
 
 func (w silentWriter) Write(p []byte) (int, error) { return len(p), nil }

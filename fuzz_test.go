@@ -10,6 +10,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 )
 
 // What the targets have found of interest in minutes is in testdata/fuzz, and runs with
@@ -22,9 +24,9 @@ import (
 func FuzzCaddyfile(f *testing.F) {
 	for _, follows := range []string{
 		"",
-		block("nodelay on", "quickack auto", "recv_buffer 256KiB", "send_buffer 1MiB", "on_unsupported warn"),
-		" 10000" + block("fill x", "content_type text/html", "write_size 1KiB", "flush_headers"),
-		block(`fill "}"`, "size `1.5 MB`"),
+		lab.Block("nodelay on", "quickack auto", "recv_buffer 256KiB", "send_buffer 1MiB", "on_unsupported warn"),
+		" 10000" + lab.Block("fill x", "content_type text/html", "write_size 1KiB", "flush_headers"),
+		lab.Block(`fill "}"`, "size `1.5 MB`"),
 	} {
 		f.Add(follows)
 	}
@@ -32,7 +34,7 @@ func FuzzCaddyfile(f *testing.F) {
 		f.Add(bad.follows)
 	}
 	for name, e := range expectations {
-		f.Add(block(name + " " + e.sample))
+		f.Add(lab.Block(name + " " + e.sample))
 	}
 	f.Fuzz(func(t *testing.T, follows string) {
 		w := new(ListenerWrapper)

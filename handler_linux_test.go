@@ -1,29 +1,20 @@
 package sockopt
 
 import (
-	"bufio"
 	"context"
-	"crypto/tls"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
-	"path/filepath"
-	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/quic-go/quic-go/http3"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-sockopt/caddy-sockopt/options"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
@@ -92,7 +83,7 @@ func TestRouteCannotBe(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c, client := serve(t, "sockopt")
-			status, answer := c.load("text/caddyfile", c.config("", fmt.Sprintf("http://%s {\nsockopt {\n%s\n}\necho_payload\n}", c.addr, test.lines)))
+			status, answer := c.Load("text/caddyfile", c.config("", fmt.Sprintf("http://%s {\nsockopt {\n%s\n}\necho_payload\n}", c.addr, test.lines)))
 			require.Equal(t, http.StatusBadRequest, status)
 			require.Contains(t, answer, test.want)
 			client.get(t)

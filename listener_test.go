@@ -2,23 +2,15 @@ package sockopt
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
-	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
@@ -373,6 +365,6 @@ type hidden struct{ ln net.Listener }
 
 func (h hidden) Accept() (net.Conn, error) { return h.ln.Accept() }
 
-func (h hidden) Close() error              { return h.ln.Close() }
+func (h hidden) Close() error { return h.ln.Close() }
 
-func (h hidden) Addr() net.Addr            { return h.ln.Addr() }
+func (h hidden) Addr() net.Addr { return h.ln.Addr() }

@@ -1,16 +1,15 @@
 package sockopt
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/http/httptrace"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab/inprocess"
 )
 
 // listenerWrapper is the path of the first listener wrapper in the admin API.
@@ -18,14 +17,14 @@ const listenerWrapper = "/config/apps/http/servers/srv0/listener_wrappers/0"
 
 func TestBadConfigurationIsRefused(t *testing.T) {
 	c, client := serve(t, "sockopt")
-	_, before := c.api(http.MethodGet, "/config/", "", "")
+	_, before := c.API(http.MethodGet, "/config/", "", "")
 	refused := func(name, contentType, body, want string) {
 		t.Run(name, func(t *testing.T) {
-			status, answer := c.load(contentType, body)
+			status, answer := c.Load(contentType, body)
 			require.Equal(t, http.StatusBadRequest, status, answer)
 			require.Contains(t, answer, jsonText(want))
 			client.get(t)
-			_, after := c.api(http.MethodGet, "/config/", "", "")
+			_, after := c.API(http.MethodGet, "/config/", "", "")
 			require.JSONEq(t, before, after)
 		})
 	}
@@ -33,7 +32,7 @@ func TestBadConfigurationIsRefused(t *testing.T) {
 		refused("Caddyfile "+bad.directive.name+" "+bad.name, "text/caddyfile", bad.directive.caddyfile(bad.follows),
 			fmt.Sprintf("%s, at Caddyfile:%d", bad.want, bad.directive.line+bad.line))
 	}
-	adapted, err := adapt(c.with("sockopt"))
+	adapted, err := inprocess.Adapt(c.with("sockopt"))
 	require.NoError(t, err)
 	for _, bad := range badJSON {
 		was := fmt.Sprintf(`"%s":"%s"`, bad.key, bad.module)

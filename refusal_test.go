@@ -6,12 +6,14 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab/inprocess"
 )
 
 // place is where options may be named.
@@ -34,13 +36,13 @@ type place struct {
 
 var places = []place{
 	{
-		"listener", listen | accept, block, 2,
+		"listener", listen | accept, lab.Block, 2,
 		func(text string) string { return "{" + text + "}" },
 		func() (caddyfile.Unmarshaler, *Options) { w := new(ListenerWrapper); return w, &w.Options },
 		func(s *site, follows string) string { return s.with("sockopt" + follows) },
 	},
 	{
-		"transport", dial, func(lines ...string) string { return block("socket" + block(lines...)) }, 3,
+		"transport", dial, func(lines ...string) string { return lab.Block("socket" + lab.Block(lines...)) }, 3,
 		func(text string) string { return `{"socket":{` + text + `}}` },
 		func() (caddyfile.Unmarshaler, *Options) { t := new(Transport); return t, &t.Socket },
 		func(s *site, follows string) string {
@@ -48,7 +50,7 @@ var places = []place{
 		},
 	},
 	{
-		"route", route, block, 2,
+		"route", route, lab.Block, 2,
 		func(text string) string { return "{" + text + "}" },
 		func() (caddyfile.Unmarshaler, *Options) { h := new(Handler); return h, &h.Options },
 		func(s *site, follows string) string {
@@ -328,14 +330,14 @@ func TestOptionsElsewhereAreRefused(t *testing.T) {
 // option, and go on.
 func TestEveryOptionIsRefusedAtLoad(t *testing.T) {
 	s, client := serve(t, "sockopt")
-	_, before := s.api(http.MethodGet, "/config/", "", "")
+	_, before := s.API(http.MethodGet, "/config/", "", "")
 	refused := func(t *testing.T, contentType, body, want string) {
 		t.Helper()
-		status, answer := s.load(contentType, body)
+		status, answer := s.Load(contentType, body)
 		require.Equal(t, http.StatusBadRequest, status, answer)
 		require.Contains(t, answer, jsonText(want))
 		client.get(t)
-		_, after := s.api(http.MethodGet, "/config/", "", "")
+		_, after := s.API(http.MethodGet, "/config/", "", "")
 		require.Equal(t, before, after)
 	}
 	everywhere(t, func(t *testing.T, p place, r row) {
@@ -345,7 +347,7 @@ func TestEveryOptionIsRefusedAtLoad(t *testing.T) {
 		}
 		refused(t, "text/caddyfile", p.config(s, p.follows(r.name+bad)), why)
 
-		adapted, err := adapt(p.config(s, p.follows("on_unsupported fail")))
+		adapted, err := inprocess.Adapt(p.config(s, p.follows("on_unsupported fail")))
 		require.NoError(t, err)
 		for value, why := range map[string]string{"null": "null is not ", "[1.5]": "[1.5] is not "} {
 			if r.want() == wantRaw {
@@ -365,13 +367,13 @@ func TestLastOfTwoCountsInJSON(t *testing.T) {
 	s, _ := serve(t, "sockopt")
 	for _, p := range places {
 		t.Run(p.name, func(t *testing.T) {
-			adapted, err := adapt(p.config(s, p.follows("user_timeout 1s")))
+			adapted, err := inprocess.Adapt(p.config(s, p.follows("user_timeout 1s")))
 			require.NoError(t, err)
 			load := func(first, second string) (status int, answer string) {
 				body := strings.Replace(string(adapted), `"user_timeout":"1s"`,
 					fmt.Sprintf(`"user_timeout":%s,"user_timeout":%s`, first, second), 1)
 				require.NotEqual(t, string(adapted), body)
-				return s.load("application/json", body)
+				return s.Load("application/json", body)
 			}
 			status, answer := load(`"2s"`, `"-1s"`)
 			require.Equal(t, http.StatusBadRequest, status, answer)
@@ -379,7 +381,7 @@ func TestLastOfTwoCountsInJSON(t *testing.T) {
 
 			status, answer = load(`"-1s"`, `"2s"`)
 			require.Equal(t, http.StatusOK, status, answer)
-			_, running := s.api(http.MethodGet, "/config/", "", "")
+			_, running := s.API(http.MethodGet, "/config/", "", "")
 			require.Contains(t, running, `"user_timeout":"2s"`)
 			require.NotContains(t, running, "-1s")
 		})

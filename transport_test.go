@@ -1,7 +1,6 @@
 package sockopt
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -10,20 +9,18 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/http/httptrace"
 	"net/textproto"
-	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab/inprocess"
 )
 
 // wholeTransport is every line that transport http takes, as Caddy documents it.
@@ -88,21 +85,21 @@ func TestTransportCaddyfile(t *testing.T) {
 		want    string
 	}{
 		{"bare", "", `{"protocol":"sockopt"}`},
-		{"empty block", block(), `{"protocol":"sockopt"}`},
-		{"empty socket", block("socket {", "}"), `{"protocol":"sockopt"}`},
-		{"socket without a block", block("socket"), `{"protocol":"sockopt"}`},
-		{"socket alone", block("socket {", "nodelay off", "dscp af21", "}"), `{"protocol":"sockopt","socket":{"dscp":"af21","nodelay":false}}`},
-		{"http's alone", block("dial_timeout 2s"), `{"protocol":"sockopt","dial_timeout":2000000000}`},
-		{"socket first", block("socket {", "quickack on", "}", "dial_timeout 2s"), `{"protocol":"sockopt","dial_timeout":2000000000,"socket":{"quickack":"on"}}`},
-		{"socket last", block("dial_timeout 2s", "socket {", "quickack on", "}"), `{"protocol":"sockopt","dial_timeout":2000000000,"socket":{"quickack":"on"}}`},
+		{"empty block", lab.Block(), `{"protocol":"sockopt"}`},
+		{"empty socket", lab.Block("socket {", "}"), `{"protocol":"sockopt"}`},
+		{"socket without a block", lab.Block("socket"), `{"protocol":"sockopt"}`},
+		{"socket alone", lab.Block("socket {", "nodelay off", "dscp af21", "}"), `{"protocol":"sockopt","socket":{"dscp":"af21","nodelay":false}}`},
+		{"http's alone", lab.Block("dial_timeout 2s"), `{"protocol":"sockopt","dial_timeout":2000000000}`},
+		{"socket first", lab.Block("socket {", "quickack on", "}", "dial_timeout 2s"), `{"protocol":"sockopt","dial_timeout":2000000000,"socket":{"quickack":"on"}}`},
+		{"socket last", lab.Block("dial_timeout 2s", "socket {", "quickack on", "}"), `{"protocol":"sockopt","dial_timeout":2000000000,"socket":{"quickack":"on"}}`},
 		{
 			"socket between, with a repeated option",
-			block("versions 1.1", "socket {", "raw 6 9 3", "raw 6 10 4", "}", "dial_timeout 2s"),
+			lab.Block("versions 1.1", "socket {", "raw 6 9 3", "raw 6 10 4", "}", "dial_timeout 2s"),
 			`{"protocol":"sockopt","versions":["1.1"],"dial_timeout":2000000000,"socket":{"raw":[{"level":6,"option":9,"value":3},{"level":6,"option":10,"value":4}]}}`,
 		},
 		{
 			"a block of http's",
-			block("tls_trust_pool inline {", "trust_der socket", "}", "socket {", "ttl 9", "}"),
+			lab.Block("tls_trust_pool inline {", "trust_der socket", "}", "socket {", "ttl 9", "}"),
 			`{"protocol":"sockopt","tls":{"ca":{"provider":"inline","trusted_ca_certs":["socket"]}},"socket":{"ttl":9}}`,
 		},
 	} {
@@ -117,16 +114,16 @@ func TestTransportCaddyfile(t *testing.T) {
 // All that transport http takes means the same, with and without a socket block
 // beside it.
 func TestTransportCaddyfileIsThatOfHTTP(t *testing.T) {
-	want := proxyJSON(t, proxySite(":80", "http"+block(wholeTransport)))
+	want := proxyJSON(t, proxySite(":80", "http"+lab.Block(wholeTransport)))
 	require.Equal(t, "http", want["protocol"])
 	want["protocol"] = "sockopt"
-	require.Equal(t, want, proxyJSON(t, transportDirective.caddyfile(block(wholeTransport))))
+	require.Equal(t, want, proxyJSON(t, transportDirective.caddyfile(lab.Block(wholeTransport))))
 
 	want["socket"] = map[string]any{"nodelay": true}
 	lines := strings.Split(wholeTransport, "\n")
 	for i := range lines {
 		with := append(append([]string{}, lines[:i]...), "socket {", "nodelay on", "}")
-		require.Equal(t, want, proxyJSON(t, transportDirective.caddyfile(block(append(with, lines[i:]...)...))))
+		require.Equal(t, want, proxyJSON(t, transportDirective.caddyfile(lab.Block(append(with, lines[i:]...)...))))
 	}
 }
 
@@ -154,25 +151,25 @@ var badTransports = []struct {
 	line    int // of the error, counted from the directive's, which is 0
 	want    string
 }{
-	{"unknown line", block("no_delay on"), 1, "unrecognized subdirective no_delay"},
-	{"option outside of socket", block("dial_timeout 2s", "nodelay on"), 2, "unrecognized subdirective nodelay"},
-	{"bad value of http's", block("socket {", "nodelay on", "}", "dial_timeout soon"), 4, "bad timeout value 'soon'"},
-	{"socket twice", block("socket {", "nodelay on", "}", "socket {", "ttl 9", "}"), 4, "socket is set twice; leave one of them out"},
-	{"socket with an argument", block("socket nodelay on"), 1, `socket takes no argument, but options in a block, one a line; "nodelay" is too many`},
-	{"socket with an argument and a block", block("socket on {", "nodelay on", "}"), 1, `socket takes no argument, but options in a block, one a line; "on" is too many`},
-	{"unknown option", block("socket {", "nodelay on", "no_delay on", "}"), 3, `unknown option "no_delay"; here it can be ` + dialNames},
-	{"line of http's in socket", block("socket {", "dial_timeout 2s", "}"), 2, `unknown option "dial_timeout"; here it can be ` + dialNames},
-	{"option twice", block("socket {", "ttl 9", "ttl 9", "}"), 3, "ttl is set twice; leave one of them out"},
-	{"bad value", block("socket {", "dscp gold", "}"), 2, `dscp: "gold" is not a`},
-	{"of accepted connections", block("socket {", "linger 0s", "}"), 2, "linger cannot be set here, but on accepted connections; here it can be " + dialNames},
-	{"of listening sockets", block("socket {", "backlog 9", "}"), 2, "backlog cannot be set here, but on listening sockets; here it can be " + dialNames},
-	{"of routes", block("socket {", "cork on", "}"), 2, "cork cannot be set here, but for the requests of a route; here it can be " + dialNames},
+	{"unknown line", lab.Block("no_delay on"), 1, "unrecognized subdirective no_delay"},
+	{"option outside of socket", lab.Block("dial_timeout 2s", "nodelay on"), 2, "unrecognized subdirective nodelay"},
+	{"bad value of http's", lab.Block("socket {", "nodelay on", "}", "dial_timeout soon"), 4, "bad timeout value 'soon'"},
+	{"socket twice", lab.Block("socket {", "nodelay on", "}", "socket {", "ttl 9", "}"), 4, "socket is set twice; leave one of them out"},
+	{"socket with an argument", lab.Block("socket nodelay on"), 1, `socket takes no argument, but options in a block, one a line; "nodelay" is too many`},
+	{"socket with an argument and a block", lab.Block("socket on {", "nodelay on", "}"), 1, `socket takes no argument, but options in a block, one a line; "on" is too many`},
+	{"unknown option", lab.Block("socket {", "nodelay on", "no_delay on", "}"), 3, `unknown option "no_delay"; here it can be ` + dialNames},
+	{"line of http's in socket", lab.Block("socket {", "dial_timeout 2s", "}"), 2, `unknown option "dial_timeout"; here it can be ` + dialNames},
+	{"option twice", lab.Block("socket {", "ttl 9", "ttl 9", "}"), 3, "ttl is set twice; leave one of them out"},
+	{"bad value", lab.Block("socket {", "dscp gold", "}"), 2, `dscp: "gold" is not a`},
+	{"of accepted connections", lab.Block("socket {", "linger 0s", "}"), 2, "linger cannot be set here, but on accepted connections; here it can be " + dialNames},
+	{"of listening sockets", lab.Block("socket {", "backlog 9", "}"), 2, "backlog cannot be set here, but on listening sockets; here it can be " + dialNames},
+	{"of routes", lab.Block("socket {", "cork on", "}"), 2, "cork cannot be set here, but for the requests of a route; here it can be " + dialNames},
 }
 
 func TestTransportCaddyfileRefuses(t *testing.T) {
 	for _, test := range badTransports {
 		t.Run(test.name, func(t *testing.T) {
-			_, err := adapt(transportDirective.caddyfile(test.follows))
+			_, err := inprocess.Adapt(transportDirective.caddyfile(test.follows))
 			require.ErrorContains(t, err, test.want)
 			require.ErrorContains(t, err, fmt.Sprintf(", at Caddyfile:%d", transportDirective.line+test.line))
 		})
@@ -200,11 +197,11 @@ func TestTransportIsRefusedAtLoad(t *testing.T) {
 		{"HTTP/3 and another", `{"protocol":"sockopt","tls":{},"versions":["2","3"]}`, "if HTTP/3 is enabled to the upstream, no other HTTP versions are supported"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			adapted, err := adapt(c.config("", proxySite("http://"+c.addr, "sockopt")))
+			adapted, err := inprocess.Adapt(c.config("", proxySite("http://"+c.addr, "sockopt")))
 			require.NoError(t, err)
 			body := strings.Replace(string(adapted), `{"protocol":"sockopt"}`, test.transport, 1)
 			require.Contains(t, body, test.transport)
-			status, answer := c.load("application/json", body)
+			status, answer := c.Load("application/json", body)
 			require.Equal(t, http.StatusBadRequest, status, answer)
 			require.Contains(t, answer, jsonText(test.want))
 			client.get(t)
@@ -212,7 +209,7 @@ func TestTransportIsRefusedAtLoad(t *testing.T) {
 	}
 	require.Empty(t, activeTransports.now())
 
-	status, answer := c.load("text/caddyfile", c.config("", proxySite("http://"+c.addr, "sockopt"+block("tls", "versions 3"))))
+	status, answer := c.Load("text/caddyfile", c.config("", proxySite("http://"+c.addr, "sockopt"+lab.Block("tls", "versions 3"))))
 	require.Equal(t, http.StatusOK, status, answer)
 }
 
@@ -220,7 +217,7 @@ func TestTransportIsRefusedAtLoad(t *testing.T) {
 // of a reverse_proxy.
 func TestTransportOutsideOfReverseProxy(t *testing.T) {
 	transport := provisionedTransport(t, new(Transport))
-	require.NoError(t, get(t.Context(), &http.Client{Transport: transport}, "http://"+serveStars(t)))
+	require.NoError(t, lab.Get(t.Context(), &http.Client{Transport: transport}, "http://"+serveStars(t)))
 	require.Len(t, activeTransports.now(), 1)
 	require.NoError(t, transport.Cleanup())
 	require.Empty(t, activeTransports.now())
@@ -284,7 +281,7 @@ func TestRoundTripAllocations(t *testing.T) {
 func newRequester(t testing.TB, transport roundTripper) (request func() error) {
 	t.Helper()
 	provisionedTransport(t, transport)
-	response := fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n%s", stars[:1000])
+	response := fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n%s", lab.Stars[:1000])
 	addr := serveTCP(t, func(conn *net.TCPConn) {
 		buf := make([]byte, 4096)
 		for {

@@ -1,0 +1,60 @@
+package options
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/caddy-sockopt/caddy-sockopt/socket"
+)
+
+// withoutServerFastOpen says why TCP_FASTOPEN on a listening socket has no effect.
+func withoutServerFastOpen(queue socket.Value, _ []socket.Setting) string {
+	const name, server = "net.ipv4.tcp_fastopen", 2 // TFO_SERVER_ENABLE in the kernel's include/net/tcp.h
+	bits, err := strconv.ParseInt(socket.Sysctl(name), 0, 64)
+	if err != nil || queue.Number == 0 || bits&server != 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s is %d: set it to %d", name, bits, bits|server)
+}
+
+// changedLater says that this kernel changes a value of o when bytes arrive, where it
+// does on a scratch connection, and what to do instead.
+func changedLater(o socket.Option, instead string) func(socket.Value, []socket.Setting) string {
+	return func(v socket.Value, before []socket.Setting) string {
+		now, err := socket.Later(append(slices.Clip(before), socket.Setting{Option: o, Value: v}), o)
+		if err != nil || now == v {
+			return ""
+		}
+		return "this kernel changes it when bytes arrive; " + instead
+	}
+}
+
+// loopbackSegment is the largest segment over loopback, in bytes. A receive buffer must
+// hold two of them, and the kernel doubles its size.
+const loopbackSegment = 65_483
+
+// smallBuffer says that a receive buffer holds less than two segments over loopback.
+func smallBuffer(requested socket.Value) string {
+	if requested.Number >= loopbackSegment {
+		return ""
+	}
+	return "it holds less than two segments over loopback (65483 bytes each), which nearly stops the flow from a proxy or " +
+		"backend on this machine; 64KiB is enough" + unitMeant(requested)
+}
+
+// unitMeant asks whether a size without a unit was meant to have one.
+func unitMeant(requested socket.Value) string {
+	if requested.Number < 16 || requested.Number >= 1<<10 {
+		return ""
+	}
+	return fmt.Sprintf("; did you mean %dKiB?", requested.Number)
+}
+
+// lossyLinger says what SO_LINGER does to a response, or to the process.
+func lossyLinger(requested socket.Value) string {
+	if requested.Number == 0 {
+		return "closing a connection drops what the client has not received yet, also the end of a response"
+	}
+	return "each connection that is closed with unsent bytes waits in a thread of the process, and Go ends a process with 10,000 threads"
+}

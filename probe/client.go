@@ -134,7 +134,7 @@ func (c *client) runKeepAlive(ctx context.Context, r *Result) error {
 	defer func() { conn.Close() }()
 	share := time.Until(c.until)
 	warming := c.until.Add(-share * 4 / 5)
-	reopened, served := false, 0
+	reopened, served, slow := false, 0, 0
 	for i := 0; i < warmUp+c.count(r.Experiment); i++ {
 		if i > 0 && i < warmUp && time.Now().After(warming) {
 			i = warmUp // slow responses are fewer, so leave time for those that count
@@ -166,8 +166,15 @@ func (c *client) runKeepAlive(ctx context.Context, r *Result) error {
 			return explain(err)
 		}
 		served++
-		if i >= warmUp {
+		switch {
+		case i >= warmUp:
 			r.add(took)
+		case took.Seconds() < timerLeast:
+			slow = 0
+		default:
+			if slow++; slow == warmWaits {
+				i = warmUp - 1 // no acknowledgement comes at once any more
+			}
 		}
 		reopened = false
 		if !closes {

@@ -50,6 +50,9 @@ const (
 	// acknowledges the first 16 segments of a connection at once.
 	warmUp = 20
 
+	// warmWaits is how many requests in a row end the warm-up that waited for a timer.
+	warmWaits = 3
+
 	// fewest is the smallest number of requests that an experiment can be asked for.
 	fewest = 5
 

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 )
 
 const resultsFile = "RESULTS.md"
@@ -26,8 +28,7 @@ type section struct {
 	Title    string
 	Text     string
 	Tables   []table
-	Pictures []picture
-	Profile  string
+	Picture  *picture
 	Verdicts []verdict
 }
 
@@ -59,10 +60,10 @@ func (s *section) atLeast(what string, got, bar float64) string {
 
 // typicallyAtLeast is atLeast for the median of values that differ from round to round.
 func (s *section) typicallyAtLeast(what string, values []float64, bar float64) string {
-	middle := median(values)
-	v := verdict{What: what, Got: ratio(middle), Bar: "≥ " + number(bar), Met: middle >= bar}
+	middle := lab.Median(values)
+	v := verdict{What: what, Got: threeDigits(middle), Bar: "≥ " + number(bar), Met: middle >= bar}
 	if least, most := confidence(values); least < bar && bar <= most {
-		v.Noise = ratio(least) + " to " + ratio(most)
+		v.Noise = threeDigits(least) + " to " + threeDigits(most)
 	}
 	return s.judge(v)
 }
@@ -70,20 +71,6 @@ func (s *section) typicallyAtLeast(what string, values []float64, bar float64) s
 // atMost is atLeast for a figure that may not be more.
 func (s *section) atMost(what string, got, bar float64) string {
 	return s.judge(verdict{What: what, Got: signed(got), Bar: "≤ " + number(bar), Met: got <= bar})
-}
-
-// typicallyAtMost holds what the median of values is more than that of others to a bar.
-func (s *section) typicallyAtMost(what string, values, others []float64, bar float64) string {
-	more := median(values) - median(others)
-	v := verdict{What: what, Got: signed(more), Bar: "≤ " + number(bar), Met: more <= bar}
-	few, many := confidence(values)
-	fewest, most := confidence(others)
-	below := math.Hypot(median(values)-few, most-median(others)) // NaN where they do not tell
-	above := math.Hypot(many-median(values), median(others)-fewest)
-	if more-below <= bar && bar < more+above {
-		v.Noise = signed(more-below) + " to " + signed(more+above)
-	}
-	return s.judge(v)
 }
 
 func (s *section) judge(v verdict) string {
@@ -123,10 +110,15 @@ func report(r *record, dir string) error {
 		s := row.report(r)
 		s.Number, s.Title = row.number, row.title
 		sections = append(sections, s)
-		for _, p := range s.Pictures {
-			if err := os.WriteFile(filepath.Join(dir, p.File()), p.svg, 0o600); err != nil {
-				return err
-			}
+		if s.Picture == nil {
+			continue
+		}
+		svg, err := s.Picture.svg()
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, s.Picture.File()), svg, 0o600); err != nil {
+			return err
 		}
 	}
 	var text bytes.Buffer
@@ -165,6 +157,9 @@ func twoDigits(v float64) string {
 	return strings.Replace(strconv.FormatFloat(v, 'f', 2, 64), "-0.00", "0.00", 1)
 }
 
+// threeDigits tells what is counted from a bar of two digits.
+func threeDigits(v float64) string { return strconv.FormatFloat(v, 'f', 3, 64) }
+
 func signed(v float64) string {
 	if math.Abs(v) < 10 {
 		return twoDigits(v)
@@ -177,17 +172,14 @@ func quartiles(values []float64) string {
 	if len(values) == 0 {
 		return "–"
 	}
-	return twoDigits(quantile(values, .25)) + " / " + ratio(median(values)) + " / " + twoDigits(quantile(values, .75))
+	return twoDigits(lab.Quantile(values, .25)) + " / " + threeDigits(lab.Median(values)) + " / " + twoDigits(lab.Quantile(values, .75))
 }
 
 // spread writes the median, and the quartiles where they differ from it.
 func spread(values []float64) string {
-	middle, least, most := number(median(values)), number(quantile(values, .25)), number(quantile(values, .75))
+	middle, least, most := number(lab.Median(values)), number(lab.Quantile(values, .25)), number(lab.Quantile(values, .75))
 	if least == middle && most == middle {
 		return middle
 	}
 	return fmt.Sprintf("%s (%s – %s)", middle, least, most)
 }
-
-// ratio has three digits, so that a bar of two is told from what rounds to it.
-func ratio(v float64) string { return strconv.FormatFloat(v, 'f', 3, 64) }

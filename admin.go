@@ -5,14 +5,16 @@ import (
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-sockopt/caddy-sockopt/options"
 )
 
 // adminPath is where the admin API shows the options.
 const adminPath = "/sockopt/"
 
 // AdminAPI shows, at GET /sockopt/ of Caddy's admin API, what the kernel made of
-// the options that are configured, how often connections refused them, and what
-// this kernel supports.
+// the configured options, how often connections refused them, and what this kernel
+// supports.
 type AdminAPI struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -28,13 +30,12 @@ func (AdminAPI) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{{Pattern: adminPath, Handler: caddy.AdminHandlerFunc(serveStatus)}}
 }
 
-// status is the answer of GET /sockopt/: what is in use comes before the long
-// list of what could be.
+// status is the answer of GET /sockopt/.
 type status struct {
 	Listeners  []activeUse `json:"listeners"`
 	Transports []activeUse `json:"transports"`
 	Routes     []activeUse `json:"routes"`
-	system
+	options.System
 }
 
 func serveStatus(w http.ResponseWriter, r *http.Request) error {
@@ -52,5 +53,5 @@ func serveStatus(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	w.Header().Set("Content-Type", "application/json")
-	return writeJSON(w, status{activeListeners.now(), activeTransports.now(), activeRoutes.now(), thisSystem()})
+	return writeJSON(w, status{activeListeners.now(), activeTransports.now(), activeRoutes.now(), options.ThisSystem()})
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+
+	"github.com/caddy-sockopt/caddy-sockopt/options"
 )
 
 // command is "caddy sockopt".
@@ -39,9 +41,9 @@ It asks the kernel itself and needs no running Caddy.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if asJSON {
-				return writeJSON(cmd.OutOrStdout(), thisSystem())
+				return writeJSON(cmd.OutOrStdout(), options.ThisSystem())
 			}
-			return writeOptions(cmd.OutOrStdout(), thisSystem())
+			return writeOptions(cmd.OutOrStdout(), options.ThisSystem())
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -56,10 +58,10 @@ func writeJSON(w io.Writer, value any) error {
 }
 
 // writeOptions prints the options as a table for people.
-func writeOptions(w io.Writer, s system) error {
+func writeOptions(w io.Writer, s options.System) error {
 	fmt.Fprintln(w, strings.TrimSpace(s.OS+" "+s.Kernel))
 	if s.OS != "linux" {
-		fmt.Fprintf(w, "Here you can name %s. The other options need Linux.\n", list(s.supported()))
+		fmt.Fprintf(w, "Here you can name %s. The other options need Linux.\n", s.Supported())
 	}
 	fmt.Fprintln(w)
 	var table strings.Builder
@@ -71,7 +73,7 @@ func writeOptions(w io.Writer, s system) error {
 			here = "needs " + o.Needs
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n",
-			o.Name, o.Kernel, strings.Join(o.Phases, " "), here, o.Default, o.bounds())
+			o.Name, o.Kernel, strings.Join(o.Phases, " "), here, o.Default, bounds(o))
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -84,18 +86,8 @@ func writeOptions(w io.Writer, s system) error {
 	return nil
 }
 
-// supported returns the names of the options that there are.
-func (s system) supported() (names []string) {
-	for _, o := range s.Options {
-		if o.Supported {
-			names = append(names, o.Name)
-		}
-	}
-	return names
-}
-
-// bounds is what limits the values of an option, in a line.
-func (s support) bounds() string {
+// bounds says what limits the values of an option.
+func bounds(s options.Support) string {
 	var all []string
 	for _, name := range slices.Sorted(maps.Keys(s.Sysctl)) {
 		all = append(all, strings.TrimSpace(name+" "+s.Sysctl[name]))

@@ -13,6 +13,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-sockopt/caddy-sockopt/options"
 )
 
 // EchoPayload answers every request with a fixed payload: 10,000 "*" unless told
@@ -20,7 +22,7 @@ import (
 // reads the request's body to its end and drops it.
 type EchoPayload struct {
 	// Bytes in the payload, or a string such as "1MiB". Default: 10000.
-	Size *Size `json:"size,omitempty"`
+	Size *options.Size `json:"size,omitempty"`
 
 	// The one ASCII character that the payload repeats. Default: "*".
 	Fill string `json:"fill,omitempty"`
@@ -30,7 +32,7 @@ type EchoPayload struct {
 
 	// Send the payload in pieces of this many bytes, each flushed by itself,
 	// as servers do that stall under Nagle's algorithm. Default: one piece.
-	WriteSize *Size `json:"write_size,omitempty"`
+	WriteSize *options.Size `json:"write_size,omitempty"`
 
 	// Send the header block by itself, before the payload. Default: false.
 	FlushHeaders bool `json:"flush_headers,omitempty"`
@@ -110,7 +112,7 @@ func checkContentType(text string) error {
 	return nil
 }
 
-func checkWriteSize(size Size) error {
+func checkWriteSize(size options.Size) error {
 	if size < 1 {
 		return errors.New("must be at least 1 byte; leave it out to send the payload in one piece")
 	}

@@ -1,8 +1,10 @@
 package sockopt
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 
 	"go.uber.org/zap"
@@ -10,38 +12,44 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
+	"github.com/caddy-sockopt/caddy-sockopt/options"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
 // Handler sets socket options on the client's connection while a request is
-// served, and puts back what it changed when the response has been handed to the
-// kernel. What the kernel still holds in its send buffer then leaves with what was
-// put back.
+// served, and restores them when the response has been handed to the kernel. What
+// the kernel still holds in its send buffer leaves with the restored values.
 //
-// A connection of HTTP/2 is shared by the requests that run at the same time: of
-// two that name an option the later one counts while both run, then the other, and
-// what was there before comes back after the last. Because the options are put
-// back when a request's handlers return, its response is flushed then: over HTTP/2
-// a response whose handler sets no Content-Length has none.
+// An HTTP/2 connection is shared by the requests that run at the same time: of
+// two that set an option the later one counts while both run, then the other. The
+// value from before comes back after the last. While other requests run, the values of
+// one may outlast its handlers by 100 ms, since the end of its response is sent after
+// they return.
 //
-// It costs a setsockopt(2) for each option on the way in and one on the way out,
-// none where the value is there already, and once for a connection a getsockopt(2)
-// for each option. A buffer takes two more on the way out, since the kernel tunes
-// it again afterwards; before Linux 5.14 it does not. The kernel goes on pacing a
+// It costs a setsockopt(2) for each option before and one after the request, none
+// where the value is there already, and once for a connection a getsockopt(2)
+// for each option. A buffer takes two more afterwards, so that the kernel tunes
+// it again; before Linux 5.14 it does not. The kernel goes on pacing a
 // connection by its own estimate once pacing_rate was set.
 //
-// A connection that is upgraded, to WebSocket for one, keeps the options of its route to
-// its end: cork, too.
+// cork holds segments back from the header of the response on. A flush sends what is
+// there. Over HTTP/2, where it would hold back the frames of other requests, it is not
+// set, which is counted.
 //
-// Requests over HTTP/3 or Unix sockets are passed through, which is logged once at
-// debug. An option that the kernel refuses on one connection is counted and logged
+// A connection that is upgraded, for example to WebSocket, keeps the options of its
+// route to its end, without cork.
+//
+// Requests over HTTP/3 or Unix sockets pass without options, which is logged once at
+// debug level. An option that the kernel refuses on one connection is counted and logged
 // at a bounded rate; the request goes on without it.
 type Handler struct {
-	Options
+	options.Options
 
-	settings settings
-	report   *report
-	noTCP    func(proto string)
+	overrides []socket.Override // without cork
+	cork      []socket.Override
+	observer  *stats.Observer
+	noTCP     func(proto string)
 }
 
 // CaddyModule returns the Caddy module information.
@@ -52,20 +60,28 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision tries the named options on this kernel.
-func (h *Handler) Provision(ctx caddy.Context) (err error) {
+// UnmarshalJSON reads the options of a route.
+func (h *Handler) UnmarshalJSON(b []byte) error { return h.Unmarshal(b, options.Route) }
+
+// Provision tries the options on this kernel.
+func (h *Handler) Provision(ctx caddy.Context) error {
 	log := ctx.Logger()
-	if h.settings, err = h.resolve(route, log); err != nil {
+	resolved, err := h.Resolve(options.Route, log)
+	if err != nil {
 		return err
 	}
-	if len(h.settings.effects) == 0 {
-		return fmt.Errorf("sockopt names no option for its route; it can be %s", lineNames(h.lines(route)))
+	if len(resolved.Effects) == 0 {
+		return fmt.Errorf("sockopt has no option for its route; it can be %s", options.Names(h.Lines(options.Route)))
 	}
-	for _, c := range h.settings.overrides {
-		if _, err := socket.Default(false, c.setting.Option); err != nil {
-			return fmt.Errorf("%s cannot be read, so that it could not be put back: %w", c.setting.Option.Name, err)
+	for _, o := range resolved.Overrides {
+		if _, err := socket.Default(false, o.Option); err != nil {
+			return fmt.Errorf("%s cannot be read, and so not be restored: %w", o.Option.Name, err)
+		}
+		if o.Option.Is(socket.Cork) && o.Value.Number != 0 {
+			h.cork = []socket.Override{o}
 		}
 	}
+	h.overrides = slices.DeleteFunc(slices.Clone(resolved.Overrides), func(o socket.Override) bool { return o.Option.Is(socket.Cork) })
 	var once sync.Once
 	h.noTCP = func(proto string) {
 		once.Do(func() {
@@ -73,39 +89,47 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 		})
 	}
 	server := serverOf(ctx)
-	showConnections(server)
-	nth := activeRoutes.count(server, "")
-	if nth == 0 { // once for a server
-		settle(server)
+	server.showConnections()
+	if !activeRoutes.has(server) { // once for a server
+		server.restoreWhenIdle()
 	}
-	counters := countersOf(origin{directionRoute, serverName(server), "", nth})
-	h.report = newReport(counters, log)
-	activeRoutes.add(h, server, "", h.settings, counters)
-	return registerMetrics(ctx)
+	h.observer = stats.NewObserver(activeRoutes.add(h, server, "", &resolved), log, false)
+	return stats.Register(ctx.GetMetricsRegistry())
 }
 
-// Cleanup takes the handler out of what the admin API shows.
+// Cleanup removes the handler from what the admin API shows.
 func (h *Handler) Cleanup() error {
 	activeRoutes.remove(h)
 	return nil
 }
 
-// ServeHTTP has the next handler serve the request with the options set.
+// ServeHTTP lets the next handler serve the request with the options set.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	conn, ok := servedBy(r)
 	if !ok {
 		h.noTCP(r.Proto)
 		return next.ServeHTTP(w, r)
 	}
-	held := &hold{h.settings.overrides, h.report}
-	if conn.holdUntilIdle(r, held) {
+	hold := &socket.Hold{Overrides: h.overrides, Observer: h.observer}
+	if err := conn.hold(hold); err != nil {
+		h.observer.Unreachable(conn.tcp, err)
 		return next.ServeHTTP(w, r)
 	}
-	conn.acquire(held)
-	defer conn.release(held)
-	if err := next.ServeHTTP(w, r); err != nil {
-		return err // whoever handles it has not yet written the response
+	defer conn.end(hold)
+	switch {
+	case h.cork == nil:
+	case r.ProtoMajor != 1:
+		h.observer.Refused(conn.tcp, socket.Cork, errHTTP2)
+	default:
+		c := &corkedWriter{
+			ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
+			conn:                  conn,
+			hold:                  &socket.Hold{Overrides: h.cork, Observer: h.observer},
+		}
+		defer c.end()
+		w = c
 	}
-	_ = http.NewResponseController(w).Flush() // net/http tells whoever writes again
-	return nil
+	return next.ServeHTTP(w, r)
 }
+
+var errHTTP2 = errors.New("HTTP/2")

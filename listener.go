@@ -1,47 +1,46 @@
 package sockopt
 
 import (
-	"crypto/tls"
+	"fmt"
 	"net"
 	"reflect"
-	"sync"
+	"slices"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
+	"github.com/caddy-sockopt/caddy-sockopt/options"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
 // ListenerWrapper sets socket options on the connections that a server accepts,
-// and some on its listening sockets too. Without any option named it already
-// cures the stall of clients that wait for an acknowledgement: quickack is auto.
+// and some on its listening sockets. Without options it already prevents the stall of
+// clients that wait for an acknowledgement: quickack is auto.
 //
-// It must be placed before the "tls" wrapper, which has to be listed for that:
-// where it is not, Caddy puts it first. It must also be placed before
-// "proxy_protocol" and "http_redirect". Behind one of them the options are set
-// all the same, but quickack auto and on and metrics have no effect, which is
-// logged. Unix sockets are left untouched. HTTP/3 runs over UDP and never meets a
-// listener wrapper.
+// It works wherever it is listed, before or after "tls", "proxy_protocol" and
+// "http_redirect": it goes beneath them, to the connections that the kernel accepts.
+// Behind another plugin's wrapper the options are set all the same, but quickack auto
+// and on and metrics have no effect, which is logged. A server takes one sockopt.
+// Unix sockets are left untouched. HTTP/3 runs over UDP and has no listener wrapper.
 //
-// Options that connections come with, from Go or from the listening socket, are
-// left out. For that a listening socket which no other configuration shares is set to
-// keepalive_idle and keepalive_count, and one without MPTCP to most options of the
-// accept phase; and Go hears the wrapper's keepalive_idle, keepalive_interval and
-// keepalive_count in place of the server's.
+// Options that connections inherit, from Go or from the listening socket, are not set
+// again on each connection. The keepalive values of the wrapper replace the server's.
 //
 // An option that the kernel refuses on one connection is counted and logged at
 // a bounded rate; the connection goes on without it. What is set on a listening
 // socket that Caddy inherits ("fd/3") stays set when a later configuration no
-// longer names it, since the socket is the same.
+// longer has it, since the socket is the same.
 type ListenerWrapper struct {
-	Options
+	options.Options
 
-	settings settings
-	log      *zap.Logger
-	server   *caddyhttp.Server
-	tooLate  func()
+	resolved  options.Resolved
+	inherited []socket.Setting // of the accept phase
+	hidden    string           // the wrapper that may hide connections
+	log       *zap.Logger
+	server    httpServer
 }
 
 // CaddyModule returns the Caddy module information.
@@ -52,119 +51,144 @@ func (ListenerWrapper) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision tries the named options on this kernel.
+// UnmarshalJSON reads the options of a listener.
+func (w *ListenerWrapper) UnmarshalJSON(b []byte) error {
+	return w.Unmarshal(b, options.Listen|options.Accept)
+}
+
+// Provision tries the options on this kernel.
 func (w *ListenerWrapper) Provision(ctx caddy.Context) (err error) {
 	w.log = ctx.Logger()
 	w.server = serverOf(ctx)
-	w.tooLate = sync.OnceFunc(func() {
-		activeListeners.withoutAcks(w)
-		w.log.Warn("quickack and metrics have no effect here: list sockopt first among the listener wrappers, and tls after it",
-			zap.String("quickack", string(w.settings.ack)), zap.Bool("metrics", w.settings.metrics))
-	})
-	w.settings, err = w.resolve(listen|accept, w.log)
+	w.resolved, err = w.Resolve(options.Listen|options.Accept, w.log)
 	if err != nil {
 		return err
 	}
-	w.tellGo()
-	return registerMetrics(ctx)
+	if w.server.lists(wrapperName) > 1 {
+		return fmt.Errorf("sockopt is listed twice among the listener wrappers of server %s; put all options into one of them", w.server.name())
+	}
+	if w.hidden = w.server.hiddenBy(); w.hidden != "" && needsConn(&w.resolved) {
+		w.log.Warn("quickack and metrics have no effect behind another listener wrapper; list sockopt before it",
+			zap.String("server", w.server.name()), zap.Strings("addresses", w.server.Listen), zap.String("wrapper", w.hidden))
+	}
+	w.inherit()
+	return stats.Register(ctx.GetMetricsRegistry())
 }
 
-// WrapListener sets the options of the listen phase on the socket of ln and
-// returns a listener that sets those of the accept phase on every connection.
+// inherit finds out which options connections inherit. Without that each is set.
+func (w *ListenerWrapper) inherit() {
+	settings := w.resolved.Settings[options.Accept]
+	if w.server.Server == nil || len(settings) == 0 {
+		return
+	}
+	onListener := !w.server.sharesListeners()
+	// Behind another plugin's wrapper the listening socket may be out of reach.
+	w.server.adoptKeepAlive(settings, onListener && w.hidden == "")
+	var err error
+	w.inherited, err = socket.Inherited(w.server.listenConfig(), settings, onListener)
+	if err != nil {
+		w.log.Warn("cannot try which options connections inherit; each is set on each connection", zap.Error(err))
+	}
+}
+
+// WrapListener sets the options of the listen phase on the socket of ln. It puts a
+// listener beneath ln, or around it, that sets those of the accept phase on each
+// connection.
 func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 	if caddy.IsUnixNetwork(ln.Addr().Network()) {
 		return ln
 	}
-	handed := w.prepare(ln)
-	address := ln.Addr().String()
-	from := origin{direction: directionAccepted, address: address}
-	counters := countersOf(from)
-	inEffect := w.settings
-	if reflect.TypeOf(ln) == tlsListener && w.settings.needConn() {
-		w.tooLate()
-		inEffect.ack = socket.AckOff
+	inner, place := innermost(ln)
+	wrapped := &listener{Listener: inner, resolved: &w.resolved, rest: w.resolved.Settings[options.Accept]}
+	inEffect := w.resolved
+	if !isBare(inner) && needsConn(&w.resolved) {
+		inEffect.Ack, inEffect.Metrics = socket.AckOff, false
+		if w.hidden == "" {
+			w.log.Warn("quickack and metrics have no effect on connections of this listener; list sockopt before what wraps it",
+				zap.String("server", w.server.name()), zap.Stringer("address", ln.Addr()), zap.String("listener", fmt.Sprintf("%T", inner)))
+		}
 	}
-	activeListeners.add(w, w.server, address, inEffect, counters)
-	report := newReport(counters, w.log)
-	if w.settings.metrics {
-		report.atClose = metricsAtClose(from)
+	counters := activeListeners.add(w, w.server, ln.Addr().String(), &inEffect)
+	wrapped.observer = stats.NewObserver(counters, w.log, w.resolved.Metrics)
+	w.prepare(wrapped)
+	if !place.IsValid() {
+		return wrapped
 	}
-	return &listener{ln, w, handed, report}
+	place.Set(reflect.ValueOf(wrapped))
+	return ln
 }
 
-// Cleanup takes the wrapper's listeners out of what the admin API shows.
+// Cleanup removes the wrapper's listeners from what the admin API shows.
 func (w *ListenerWrapper) Cleanup() error {
 	activeListeners.remove(w)
 	return nil
 }
 
-// tlsListener is the type of what Caddy puts before the wrappers listed after "tls".
-var tlsListener = reflect.TypeOf(tls.NewListener(nil, nil))
-
-// prepare sets the options of the listen phase, and returns those of the accept
-// phase. A buffer belongs to both: it raises the first window that is offered,
-// which the handshake fixes.
-func (w *ListenerWrapper) prepare(ln net.Listener) *handed {
-	atAccept := &handed{all: w.settings.of[accept]}
-	named := w.settings.of[listen]
-	if len(named)+len(atAccept.all) == 0 {
-		return atAccept
+// prepare sets the listening socket to the options of the listen phase and to those
+// that connections inherit from it. A buffer is among both: the first window that is
+// offered follows from the listening socket's.
+func (w *ListenerWrapper) prepare(l *listener) {
+	settings := slices.Clone(w.resolved.Settings[options.Listen])
+	named := len(settings)
+	shared := w.server.sharesListeners()
+	if !shared {
+		settings = append(settings, w.inherited...)
 	}
-	tcp, ok := socket.TCPListener(ln)
+	if len(settings)+len(w.inherited) == 0 {
+		return
+	}
+	tcp, ok := socket.TCPListener(l.Listener)
 	if !ok {
-		if len(named) > 0 {
+		if named > 0 {
 			w.log.Error("cannot reach the listening socket; its options are not set",
-				zap.Stringer("address", ln.Addr()))
+				zap.Stringer("address", l.Addr()))
 		}
-		return atAccept
+		return
 	}
-	refused, err := socket.Set(tcp, named)
+	refused, err := socket.Set(tcp, settings)
 	for _, r := range refused {
 		w.log.Error("option refused by the listening socket",
-			zap.String("option", r.Option.Name), zap.Stringer("address", ln.Addr()), zap.Error(r.Err))
+			zap.String("option", r.Option.Name), zap.Stringer("address", l.Addr()), zap.Error(r.Err))
 	}
 	if err != nil {
 		w.log.Error("setting options on the listening socket",
-			zap.Stringer("address", ln.Addr()), zap.Error(err))
+			zap.Stringer("address", l.Addr()), zap.Error(err))
 	}
-	if err != nil {
-		return atAccept
+	queued, queueErr := socket.Queued(tcp)
+	if err != nil || queueErr != nil {
+		return
 	}
-	return w.hand(tcp)
+	l.early.Store(int64(queued) + maxHandshaking)
+	l.rest = slices.DeleteFunc(slices.Clone(l.resolved.Settings[options.Accept]), func(s socket.Setting) bool {
+		isRefused := slices.ContainsFunc(refused, func(r socket.Refusal) bool { return r.Option.Is(s.Option) })
+		return !isRefused && slices.ContainsFunc(w.inherited, func(i socket.Setting) bool { return i.Option.Is(s.Option) })
+	})
 }
+
+// maxHandshaking is how many connections the kernel may be creating from a listening
+// socket at one moment: one on each processor.
+const maxHandshaking = 256
 
 // listener is a listener whose connections have the wrapper's options.
 type listener struct {
 	net.Listener
-	wrapper *ListenerWrapper
-	handed  *handed
-	report  *report
+	resolved *options.Resolved
+	observer *stats.Observer
+
+	rest  []socket.Setting // those of the accept phase that connections do not inherit
+	early atomic.Int64     // connections to come that may be older than the socket's options
 }
 
-// Accept waits for the next connection. Its errors are the inner listener's alone.
+// Accept waits for the next connection. Its errors are those of the inner listener.
 func (l *listener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
 	if err != nil {
 		return conn, err
 	}
-	l.report.connections.Add(1)
-	return l.wrapper.outfit(conn, l.handed.settings(conn), l.report), nil
-}
-
-// outfit sets what is named on a connection. It returns conn itself where nothing
-// needs a wrapped connection, or where others have wrapped it already: HTTP/2
-// needs the *tls.Conn that it knows.
-func (w *ListenerWrapper) outfit(conn net.Conn, named []socket.Setting, report *report) net.Conn {
-	tcp, ok := w.settings.reach(conn, named, report)
-	if !ok {
-		return conn
+	l.observer.Connected()
+	settings := l.rest
+	if l.early.Load() > 0 && l.early.Add(-1) >= 0 {
+		settings = l.resolved.Settings[options.Accept]
 	}
-	bare := conn == net.Conn(tcp)
-	if !bare && w.settings.needConn() {
-		w.tooLate()
-	}
-	if acking := w.settings.outfit(tcp, named, bare, report); acking != nil {
-		return acking
-	}
-	return conn
+	return attach(conn, settings, l.resolved, l.observer), nil
 }

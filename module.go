@@ -1,35 +1,26 @@
 // Package sockopt sets socket options on the connections of the Caddy web
 // server, and cures the stall between Nagle's algorithm and the delayed ACK.
 //
-// The files:
+// The root package knows Caddy, package options knows what people write, and package
+// socket knows the kernel:
 //
-//	module.go    registers every module
-//	options.go   the options: an option is added there, as a field and a row
-//	kind.go      how the values of options are written, checked and printed
-//	check.go     tries the named options at load and says what the kernel made of them
-//	support.go   what this system offers of each option
-//	kernel.go    the kernel's release and parameters
-//	counters.go  counters that survive a change of configuration
-//	report.go    counts what happens to connections and logs what they refuse
-//	active.go    the listeners, transports and routes of the running configuration
-//	admin.go     the admin endpoint, admin.api.sockopt
-//	command.go   the command "caddy sockopt options"
-//	command_probe.go
-//	             the command "caddy sockopt probe"
-//	listener.go  the listener wrapper, caddy.listeners.sockopt
-//	handed.go    what accepted connections come with, and need not be given
-//	transport.go the transport to backends, http.reverse_proxy.transport.sockopt
-//	outfit.go    sets options on a connection, for both
-//	handler.go   options for a route's requests, http.handlers.sockopt
-//	served.go    the connection of a request, and what its handlers change on it
-//	tcpinfo.go   placeholders for what the kernel measures, http.handlers.tcp_info
-//	metrics.go   the counters, and TCP_INFO at close, for Prometheus
-//	echo.go      the handler http.handlers.echo_payload
-//	size.go, duration.go, number.go, dscp.go, raw.go, json.go
-//	             values as a person writes them
-//	caddyfile.go the grammar of every directive
+//	module.go      registers every module
+//	listener.go    the listener wrapper, caddy.listeners.sockopt
+//	transport.go   the transport to backends, http.reverse_proxy.transport.sockopt
+//	handler.go     options for the requests of a route, http.handlers.sockopt
+//	tcpinfo.go     placeholders for what the kernel measures, http.handlers.tcp_info
+//	echo.go        the test payload, http.handlers.echo_payload
+//	caddyfile.go   the parsers of the directives
+//	connection.go  puts options on one connection, accepted or dialed
+//	server.go      all that we ask of Caddy's HTTP server
+//	status.go      what is in effect now
+//	admin.go       the admin endpoint, admin.api.sockopt
+//	command.go     the command "caddy sockopt"
 //
-// The kernel's side is in the package socket, the stall probe in the package probe.
+//	options/        the options: how they are written, checked and tried at load
+//	socket/         the kernel: set and get, a connection that acknowledges, TCP_INFO
+//	internal/stats/ counters and metrics
+//	probe/          finds out whether a server stalls, and why
 package sockopt
 
 import (

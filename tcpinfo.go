@@ -13,8 +13,8 @@ import (
 )
 
 // TCPInfo makes placeholders of what the kernel measures of the client's
-// connection, as getsockopt(2) returns it for TCP_INFO. They are of use from this
-// handler on: in logs, headers, and matchers.
+// connection, as getsockopt(2) returns it for TCP_INFO. They can be used after this
+// handler: in logs, headers, and matchers.
 //
 // Placeholder | Meaning
 // ------------|---------------
@@ -55,7 +55,7 @@ func (TCPInfo) CaddyModule() caddy.ModuleInfo {
 
 // Provision makes the server give its requests their connection.
 func (TCPInfo) Provision(ctx caddy.Context) error {
-	showConnections(serverOf(ctx))
+	serverOf(ctx).showConnections()
 	return nil
 }
 

@@ -13,22 +13,22 @@ import (
 	"strings"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
+	"github.com/caddy-sockopt/caddy-sockopt/options"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
 // Transport is Caddy's http transport to backends, with socket options on the
-// connections that it dials. Without any option named it already cures the stall
+// connections that it dials. Without options it already prevents the stall
 // of a backend that has Nagle's algorithm on: quickack is auto.
 //
-// All that the http transport takes, it takes. Unix sockets are left untouched.
-// With HTTP/3, which runs over UDP, naming an option is an error. Options are set
-// once a connection is open, so that its handshake goes without them.
+// It takes all options of the http transport. Unix sockets are left untouched.
+// With HTTP/3, which runs over UDP, a socket option is an error. Options are set
+// once a connection is open, after its handshake.
 //
 // An option that the kernel refuses on one connection is counted and logged at a
 // bounded rate; the connection goes on without it.
@@ -36,11 +36,10 @@ type Transport struct {
 	reverseproxy.HTTPTransport
 
 	// The options of the connections to backends.
-	Socket Options `json:"socket,omitzero"`
+	Socket options.Options `json:"socket,omitzero"`
 
-	settings settings
-	log      *zap.Logger
-	report   *report
+	resolved options.Resolved
+	observer *stats.Observer
 }
 
 // CaddyModule returns the Caddy module information.
@@ -62,28 +61,21 @@ func (t *Transport) Provision(ctx caddy.Context) (err error) {
 		}
 		return nil
 	}
-	t.log = ctx.Logger()
-	t.settings, err = t.Socket.resolve(dial, t.log)
+	log := ctx.Logger()
+	t.resolved, err = t.Socket.Resolve(options.Dial, log)
 	if err != nil {
 		return err
 	}
-	server, backends := serverOf(ctx), backendsOf(ctx)
-	// Several transports to the same backends are told apart by their order.
-	from := origin{directionDialed, serverName(server), backends, activeTransports.count(server, backends)}
-	counters := countersOf(from)
-	t.report = newReport(counters, t.log)
-	if t.settings.metrics {
-		t.report.atClose = metricsAtClose(from)
-	}
-	activeTransports.add(t, server, backends, t.settings, counters)
+	counters := activeTransports.add(t, serverOf(ctx), backendsOf(ctx), &t.resolved)
+	t.observer = stats.NewObserver(counters, log, t.resolved.Metrics)
 	t.Transport.DialContext = t.dial(t.Transport.DialContext)
 	if t.Transport.DialTLSContext != nil {
 		t.Transport.DialTLSContext = t.dialTLS
 	}
-	return registerMetrics(ctx)
+	return stats.Register(ctx.GetMetricsRegistry())
 }
 
-// Cleanup closes idle connections and takes the transport out of what the admin
+// Cleanup closes idle connections and removes the transport from what the admin
 // API shows.
 func (t *Transport) Cleanup() error {
 	activeTransports.remove(t)
@@ -97,7 +89,7 @@ func (t *Transport) dial(inner dialFunc) dialFunc {
 		if err != nil {
 			return nil, err
 		}
-		return t.outfit(conn), nil
+		return t.attach(conn), nil
 	}
 }
 
@@ -112,7 +104,7 @@ func backendsOf(ctx caddy.Context) string {
 		if !ok {
 			continue
 		}
-		addresses = nil // of a proxy further out
+		addresses = nil // those of an outer proxy
 		for _, upstream := range proxy.Upstreams {
 			addresses = append(addresses, upstream.Dial)
 		}
@@ -120,19 +112,18 @@ func backendsOf(ctx caddy.Context) string {
 	return strings.Join(addresses, ", ")
 }
 
-// outfit sets the options on a connection.
-func (t *Transport) outfit(conn net.Conn) net.Conn {
+// attach puts the options on a connection.
+func (t *Transport) attach(conn net.Conn) net.Conn {
 	if _, ok := conn.(*net.UnixConn); ok {
 		return conn
 	}
-	t.report.connections.Add(1)
-	named := t.settings.of[dial]
-	tcp, ok := t.settings.reach(conn, named, t.report)
-	if !ok {
-		return conn
+	t.observer.Connected()
+	inner := conn
+	if tcp, ok := socket.TCPConn(conn); ok {
+		inner = tcp // the http transport's own wrapper only has the timeouts
 	}
-	acking := t.settings.outfit(tcp, named, true, t.report)
-	if acking == nil {
+	acking, ok := attach(inner, t.resolved.Settings[options.Dial], &t.resolved, t.observer).(*socket.Conn)
+	if !ok {
 		return conn
 	}
 	if t.ReadTimeout > 0 || t.WriteTimeout > 0 {
@@ -177,7 +168,7 @@ const h1OnlyVar = "reverse_proxy.tls_h1_only"
 // read to its end, its connection is told: then nobody waits for an
 // acknowledgement, and the next request will carry it.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if t.settings.ack == socket.AckAuto {
+	if t.resolved.Ack == socket.AckAuto {
 		var acking *socket.Conn
 		req = req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
 			GotConn: func(info httptrace.GotConnInfo) { acking, _ = socket.AckingConn(info.Conn) },

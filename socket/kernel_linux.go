@@ -1,19 +1,67 @@
 package socket
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
 // KernelRelease returns the release of the running kernel, as uname -r prints
-// it, or nothing where it cannot be told.
+// it, or nothing where it cannot be read.
 func KernelRelease() string {
 	var name unix.Utsname
 	if err := unix.Uname(&name); err != nil {
 		return ""
 	}
 	return unix.ByteSliceToString(name.Release[:])
+}
+
+// KernelHas reports whether the running kernel is of this version or a later one.
+func KernelHas(since string) bool {
+	return compareVersions(KernelRelease(), since) >= 0
+}
+
+// compareVersions compares the dotted numbers that two versions begin with:
+// 6.15.0-rc1 and 6.15 are equal.
+func compareVersions(a, b string) int {
+	x, y := versionNumbers(a), versionNumbers(b)
+	for i := range x {
+		if x[i] != y[i] {
+			return x[i] - y[i]
+		}
+	}
+	return 0
+}
+
+func versionNumbers(version string) (numbers [3]int) {
+	// What does not parse stays 0.
+	_, _ = fmt.Sscanf(version, "%d.%d.%d", &numbers[0], &numbers[1], &numbers[2])
+	return numbers
+}
+
+// Sysctl returns the value of a kernel parameter such as net.core.rmem_max, or
+// nothing where this system has no parameter of that name.
+func Sysctl(name string) string {
+	value, err := os.ReadFile(filepath.Join("/proc/sys", strings.ReplaceAll(name, ".", "/")))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(value))
+}
+
+// capabilities are the capabilities that options need.
+var capabilities = map[string]uint{"CAP_NET_ADMIN": unix.CAP_NET_ADMIN, "CAP_NET_RAW": unix.CAP_NET_RAW}
+
+// HasCapability reports whether this process has the capability of that name.
+func HasCapability(name string) bool {
+	bit, known := capabilities[name]
+	var data [2]unix.CapUserData
+	err := unix.Capget(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &data[0])
+	return known && err == nil && data[0].Effective>>bit&1 != 0
 }
 
 // errnoName returns the kernel's name of an error number. POSIX has a second one

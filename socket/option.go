@@ -54,11 +54,3 @@ func Set(c syscall.Conn, settings []Setting) ([]Refusal, error) {
 func Get(c syscall.Conn, o Option) (Value, error) {
 	return get(c, o)
 }
-
-// Lacking sets settings one by one, and returns those that changed what is read
-// of the socket of c, or that it refuses or cannot read: those that it lacked.
-//
-// Errors: net.ErrClosed.
-func Lacking(c syscall.Conn, settings []Setting) ([]Setting, error) {
-	return lacking(c, settings)
-}

@@ -24,7 +24,8 @@ type number struct {
 	// one that speaks MPTCP.
 	ipv6 int
 
-	// lock is the bit of SO_BUF_LOCK that says that a buffer's size was set.
+	// lock is the bit of SO_BUF_LOCK that says that a buffer's size was set. What is
+	// read of such an option is double what was set.
 	lock int
 }
 
@@ -38,6 +39,15 @@ const (
 	linger              // struct linger
 	backlog             // the argument of listen(2)
 )
+
+// AsSet returns the value that setsockopt(2) takes for one that getsockopt(2) reads:
+// of a buffer half, because the kernel doubles it (socket(7)).
+func (o Option) AsSet(read Value) Value {
+	if o.lock != 0 {
+		read.Number /= 2
+	}
+	return read
+}
 
 // Supported reports whether this system has the option. Whether the running
 // kernel takes it too, Try tells.
@@ -123,8 +133,8 @@ func (o Option) setInt(fd, value int) error {
 	return err
 }
 
-// setsockoptInt is setsockopt(2), of which Go's scheduler hears nothing: the call
-// waits for nobody, and a third of its time would go there.
+// setsockoptInt is setsockopt(2) without a notice to Go's scheduler: the call does
+// not wait, and the notice would be a third of its time.
 func setsockoptInt(fd, level, name, value int) error {
 	v := int32(value) //nolint:gosec // as unix.SetsockoptInt does
 	_, _, errno := unix.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), uintptr(level), uintptr(name),
@@ -175,39 +185,6 @@ func (o Option) get(fd int) (v Value, err error) {
 		}
 	}
 	return v, os.NewSyscallError("getsockopt", err)
-}
-
-func lacking(c syscall.Conn, settings []Setting) (lacking []Setting, err error) {
-	err = control(c, func(fd int) {
-		for _, s := range settings {
-			if !s.Option.holds(fd, s.Value) {
-				lacking = append(lacking, s)
-			}
-		}
-	})
-	return lacking, err
-}
-
-// holds sets the option, and reports whether that changed nothing.
-func (o Option) holds(fd int, v Value) bool {
-	before, err := o.read(fd)
-	if err != nil || o.set(fd, v) != nil {
-		return false
-	}
-	after, err := o.read(fd)
-	return err == nil && before == after
-}
-
-// read returns the values of both levels. A socket without the second has 0.
-func (o Option) read(fd int) (values [2]Value, err error) {
-	values[0], err = o.get(fd)
-	if err == nil && o.ipv6 != 0 {
-		n, err6 := unix.GetsockoptInt(fd, unix.IPPROTO_IPV6, o.ipv6)
-		if err6 == nil {
-			values[1].Number = int64(n)
-		}
-	}
-	return values, err
 }
 
 // control runs f on the descriptor of c.

@@ -17,6 +17,9 @@ type number struct {
 // Supported reports whether this system has the option.
 func (o Option) Supported() bool { return o.method != nil }
 
+// AsSet returns read.
+func (o Option) AsSet(read Value) Value { return read }
+
 // A listening socket is left as it is; the connections that it accepts are not.
 func set(c syscall.Conn, settings []Setting) (refused []Refusal, err error) {
 	tcp, ok := c.(*net.TCPConn)
@@ -36,5 +39,3 @@ func set(c syscall.Conn, settings []Setting) (refused []Refusal, err error) {
 }
 
 func get(syscall.Conn, Option) (Value, error) { return Value{}, errors.ErrUnsupported }
-
-func lacking(_ syscall.Conn, settings []Setting) ([]Setting, error) { return settings, nil }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,9 +14,9 @@ import (
 // an accepted connection over loopback, because a kernel refuses some options once
 // a socket is connected, or with listening a listener as Go opens it: with MPTCP
 // where the system has it, and listening on loopback, because an MPTCP socket checks
-// some values no sooner. Where loopback does not connect, an unconnected socket
-// stands for the connection. Of an option that can be set and not read, such as
-// SO_RCVBUFFORCE, it returns the value as it is.
+// some values no sooner. Where loopback does not connect, it tries an unconnected
+// socket in place of the connection. For an option that can be set but not read, such as
+// SO_RCVBUFFORCE, it returns the value that was set.
 //
 // Errors: what the kernel answered to setting it, as an *os.SyscallError.
 func Try(listening bool, s Setting) (effective Value, err error) {
@@ -45,9 +46,9 @@ func tried(listening bool) (fd int, closeAll func(), err error) {
 	return fd, func() { _ = unix.Close(fd) }, err
 }
 
-// Later sets settings in order on an accepted connection over loopback, has bytes
-// arrive there, and returns the value that o has then: with some options the kernel
-// does not leave it at what was set.
+// Later sets settings in order on an accepted connection over loopback, sends it
+// bytes, and returns the value that o has afterwards: the kernel changes some options
+// by itself.
 //
 // Errors: *os.SyscallError, also where loopback does not connect.
 func Later(settings []Setting, o Option) (Value, error) {
@@ -109,11 +110,13 @@ func connection() (accepted, peer int, err error) {
 	return accepted, peer, nil
 }
 
-// readable waits for what loopback brings at once.
+// loopbackPatience bounds the wait for what loopback delivers at once.
+const loopbackPatience = time.Second
+
+// readable waits until there is something to read or to accept.
 func readable(fd int) error {
-	const patience = 1000 // milliseconds
 	for {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, patience) //nolint:gosec // a descriptor is an int
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(loopbackPatience.Milliseconds())) //nolint:gosec // a descriptor is an int
 		switch {
 		case err == unix.EINTR:
 		case err == nil && n == 0:
@@ -173,8 +176,8 @@ func open(listening bool) (fd int, err error) {
 	return -1, os.NewSyscallError("socket", err)
 }
 
-// listenOnLoopback keeps off the network. Where a socket of IPv6 can be had, there
-// need not be an IPv6 address: it takes IPv4's, too.
+// listenOnLoopback binds to an IPv4 address also where the socket is of IPv6: the
+// system may have such sockets, and no IPv6 address.
 func listenOnLoopback(fd int) error {
 	loopback := [4]byte{127, 0, 0, 1}
 	family, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)

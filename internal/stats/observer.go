@@ -1,0 +1,109 @@
+package stats
+
+import (
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/time/rate"
+
+	"github.com/caddy-sockopt/caddy-sockopt/socket"
+)
+
+// Observer counts what connections do and refuse, and logs it at a bounded rate: one
+// entry of each kind every ten seconds.
+type Observer struct {
+	*Counters
+	log     *zap.Logger
+	limits  sync.Map      // *rate.Sometimes by what is logged: a refusalKey or a name
+	atClose *closeMetrics // nil without metrics
+}
+
+var (
+	_ socket.Observer        = (*Observer)(nil)
+	_ socket.RefusalObserver = (*Observer)(nil)
+)
+
+// NewObserver returns an observer that counts in c. With metrics it reads TCP_INFO
+// when a connection closes.
+func NewObserver(c *Counters, log *zap.Logger, metrics bool) *Observer {
+	o := &Observer{Counters: c, log: log}
+	if metrics {
+		o.atClose = metricsAtClose(c.origin)
+	}
+	return o
+}
+
+// sometimes calls f unless it was called for the same kind in the last ten seconds.
+func (o *Observer) sometimes(kind any, f func()) {
+	limit, ok := o.limits.Load(kind)
+	if !ok {
+		limit, _ = o.limits.LoadOrStore(kind, &rate.Sometimes{First: 1, Interval: 10 * time.Second})
+	}
+	limit.(*rate.Sometimes).Do(f) //nolint:forcetypeassert // there is nothing else in it
+}
+
+// Connected counts a connection.
+func (o *Observer) Connected() { o.connections.Add(1) }
+
+// Refused counts an option that one connection refused.
+func (o *Observer) Refused(conn net.Conn, option socket.Option, err error) {
+	key := refusalKey{option.Name, socket.ErrnoName(err)}
+	count := o.refuse(key)
+	o.sometimes(key, func() {
+		o.log.Warn("option refused by a connection, which goes on without it",
+			zap.String("option", option.Name),
+			zap.Stringer("remote", conn.RemoteAddr()),
+			zap.Uint64("errors_so_far", count),
+			zap.Error(err))
+	})
+}
+
+// Unreachable counts a connection whose socket was not found. It logs the type
+// alone: a method of conn may wait for the client.
+func (o *Observer) Unreachable(conn net.Conn, err error) {
+	count := o.unreachable.Add(1)
+	o.sometimes("unreachable", func() {
+		o.log.Warn("cannot reach the socket of a connection; its options are not set",
+			zap.String("type", fmt.Sprintf("%T", conn)),
+			zap.Uint64("errors_so_far", count),
+			zap.Error(err))
+	})
+}
+
+// Acknowledged implements socket.Observer.
+func (o *Observer) Acknowledged() { o.acknowledged.Add(1) }
+
+// Wasted implements socket.Observer.
+func (o *Observer) Wasted(*socket.Conn) { o.wasted.Add(1) }
+
+// BecamePatient implements socket.Observer.
+func (o *Observer) BecamePatient(*socket.Conn) { o.patient.Add(1) }
+
+// AcknowledgeFailed implements socket.Observer.
+func (o *Observer) AcknowledgeFailed(c *socket.Conn, err error) {
+	o.Refused(c.TCPConn, socket.QuickAck, err)
+}
+
+// Stalled implements socket.Observer.
+func (o *Observer) Stalled(c *socket.Conn, wait time.Duration) {
+	count := o.stalled.Add(1)
+	o.sometimes("stalled", func() {
+		o.log.Debug("suspected stall: the peer's next bytes came after the time of a delayed acknowledgement",
+			zap.Stringer("remote", c.RemoteAddr()),
+			zap.Duration("wait", wait),
+			zap.Uint64("stalls_so_far", count))
+	})
+}
+
+// Closing implements socket.Observer.
+func (o *Observer) Closing(c *socket.Conn) {
+	if o.atClose == nil {
+		return
+	}
+	if info, err := socket.Info(c.TCPConn); err == nil {
+		o.atClose.add(info)
+	}
+}

@@ -1,0 +1,31 @@
+package options
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/caddy-sockopt/caddy-sockopt/socket"
+)
+
+// withoutServerFastOpen says why TCP_FASTOPEN on a listening socket has no effect.
+func withoutServerFastOpen(queue socket.Value, _ []socket.Setting) string {
+	const name, server = "net.ipv4.tcp_fastopen", 2 // TFO_SERVER_ENABLE in the kernel's include/net/tcp.h
+	bits, err := strconv.ParseInt(socket.Sysctl(name), 0, 64)
+	if err != nil || queue.Number == 0 || bits&server != 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s is %d: set it to %d", name, bits, bits|server)
+}
+
+// changedLater says that this kernel changes a value of o when bytes arrive, where it
+// does on a scratch connection, and what to do instead.
+func changedLater(o socket.Option, instead string) func(socket.Value, []socket.Setting) string {
+	return func(v socket.Value, before []socket.Setting) string {
+		now, err := socket.Later(append(slices.Clip(before), socket.Setting{Option: o, Value: v}), o)
+		if err != nil || now == v {
+			return ""
+		}
+		return "this kernel changes it when bytes arrive; " + instead
+	}
+}

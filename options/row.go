@@ -1,0 +1,109 @@
+package options
+
+import (
+	"slices"
+
+	"github.com/caddy-sockopt/caddy-sockopt/socket"
+)
+
+// row is what is known of one option.
+type row struct {
+	name   string        // in Caddyfile and JSON
+	option socket.Option // the kernel's; empty for a row without a socket option
+	phases Phase
+	since  string // first version of Linux that has it
+	doc    string // one line
+
+	// without is what connections have without the option, where that is not what
+	// getsockopt reads from a new socket: Go or Caddy sets it, or the kernel's value
+	// is a code. Where it is the same as bounds, it is that sysctl's value.
+	without string
+
+	// takes is the range of values that the kernel takes, where the check of the
+	// option's kind cannot know it. bounds is the sysctl with the kernel's limit or
+	// default. clampedBy is the sysctl with the limit to which the kernel reduces a
+	// larger value, or "the kernel".
+	takes     string
+	bounds    string
+	clampedBy string
+
+	// noEffect says why a value has no effect on this system, or no lasting one,
+	// and is empty where it has. It is given the settings before it. Nil where
+	// every value has an effect.
+	noEffect func(v socket.Value, before []socket.Setting) string
+
+	// capabilities are those of which a process needs one for some values, and
+	// permits the sysctl that lists the values for which it needs none.
+	capabilities []capabilityNeed
+	permits      string
+
+	field
+}
+
+// capabilityNeed is a capability that permits a value, from a version of Linux on.
+type capabilityNeed struct{ name, since string }
+
+// Capabilities that options need.
+var (
+	netAdmin = []capabilityNeed{{name: "CAP_NET_ADMIN"}}
+	netRaw   = []capabilityNeed{{name: "CAP_NET_ADMIN"}, {name: "CAP_NET_RAW", since: "5.17"}}
+)
+
+// Phase is a set of the times at which an option is set.
+type Phase uint8
+
+// The phases.
+const (
+	Listen Phase = 1 << iota // on the listening socket
+	Accept                   // on each accepted connection
+	Dial                     // on each dialed connection
+	Route                    // on the connection of a request, while it is served
+)
+
+// phases describe each phase, in their order.
+var phases = []struct {
+	Phase
+	name   string // in documentation and the admin API
+	letter string // in the table of options
+	place  string // where its options are set
+}{
+	{Listen, "listen", "L", "on listening sockets"},
+	{Accept, "accept", "A", "on accepted connections"},
+	{Dial, "dial", "D", "on connections to backends"},
+	{Route, "route", "R", "for the requests of a route"},
+}
+
+// text returns one text of each phase in the set.
+func (p Phase) text(of func(i int) string) (texts []string) {
+	for i := range phases {
+		if p&phases[i].Phase != 0 {
+			texts = append(texts, of(i))
+		}
+	}
+	return texts
+}
+
+func (p Phase) names() []string  { return p.text(func(i int) string { return phases[i].name }) }
+func (p Phase) places() []string { return p.text(func(i int) string { return phases[i].place }) }
+
+// each returns the phases in the set one by one.
+func (p Phase) each() (each []Phase) {
+	for _, one := range phases {
+		if p&one.Phase != 0 {
+			each = append(each, one.Phase)
+		}
+	}
+	return each
+}
+
+// rowOf returns the row of a kernel option: that of raw for one that has no row.
+func rowOf(o socket.Option) row {
+	i := slices.IndexFunc(rows, func(r row) bool { return r.option.Is(o) })
+	if i < 0 {
+		i = slices.IndexFunc(rows, row.repeats)
+	}
+	return rows[i]
+}
+
+// NameOf returns the configuration name of a kernel option by the kernel's name.
+func NameOf(kernel string) string { return rowOf(socket.Option{Name: kernel}).name }

@@ -1,0 +1,131 @@
+package socket
+
+import (
+	"context"
+	"net"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// decidedPerConnection are the options that an accepted connection may have from its
+// client, its route or a sysctl, whatever the listening socket has. What one
+// connection inherits says nothing of the next.
+var decidedPerConnection = []Option{
+	TrafficClass, // net.ipv4.tcp_reflect_tos
+	Priority,     // which follows from it
+	Mark,         // net.ipv4.tcp_fwmark_accept
+	Congestion,   // the route's congctl (tcp_ca_openreq_child in net/ipv4/tcp_minisocks.c)
+	WindowClamp,  // the route's window (tcp_openreq_init_rwin, there)
+}
+
+// Inherited returns those of settings that accepted connections have without being
+// set, from Go or, where onListener says that they are set on the listening socket,
+// from the kernel. It tries them on scratch listeners, opened with config as the real
+// one is, with a connection over IPv4 and one over IPv6 where the system has it, and,
+// where Go listens with MPTCP, with clients that speak MPTCP.
+//
+// Errors: those of opening sockets on loopback.
+func Inherited(config net.ListenConfig, settings []Setting, onListener bool) ([]Setting, error) {
+	inherited := slices.DeleteFunc(slices.Clone(settings), func(s Setting) bool {
+		return includes(decidedPerConnection, s.Option)
+	})
+	for i, address := range []string{"127.0.0.1:0", "[::1]:0"} {
+		still, err := inheritedAt(config, address, inherited, onListener)
+		if err != nil && i > 0 {
+			break // no IPv6 here
+		}
+		if err != nil {
+			return nil, err
+		}
+		inherited = still
+	}
+	return inherited, nil
+}
+
+// includes compares numbers, because a raw option has another name.
+func includes(options []Option, o Option) bool {
+	return slices.ContainsFunc(options, func(other Option) bool {
+		return o.level == other.level && o.name == other.name
+	})
+}
+
+func inheritedAt(config net.ListenConfig, address string, settings []Setting, onListener bool) ([]Setting, error) {
+	ln, err := config.Listen(context.Background(), "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	defer ln.Close()
+	tcp := ln.(*net.TCPListener) //nolint:forcetypeassert // the network is tcp
+	if onListener {
+		if _, err := set(tcp, settings); err != nil {
+			return nil, err
+		}
+	}
+	var client net.Dialer
+	for _, multipath := range []bool{false, SpeaksMPTCP(tcp)} {
+		client.SetMultipathTCP(multipath)
+		accepted, peer, err := dialed(client, tcp)
+		if err != nil {
+			return nil, err
+		}
+		settings = had(accepted, settings)
+		reset(accepted, peer)
+	}
+	return settings, nil
+}
+
+// dialed returns both ends of a connection to a listener on loopback.
+func dialed(client net.Dialer, ln *net.TCPListener) (accepted, peer net.Conn, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), loopbackPatience)
+	defer cancel()
+	if peer, err = client.DialContext(ctx, "tcp", ln.Addr().String()); err != nil {
+		return nil, nil, err
+	}
+	if accepted, err = ln.Accept(); err != nil {
+		_ = peer.Close()
+		return nil, nil, err
+	}
+	return accepted, peer, nil
+}
+
+// had returns the settings that change nothing on a connection.
+func had(c net.Conn, settings []Setting) (had []Setting) {
+	tcp := c.(*net.TCPConn) //nolint:forcetypeassert // the network is tcp
+	_ = control(tcp, func(fd int) {
+		for _, s := range settings {
+			if s.Option.has(fd, s.Value) {
+				had = append(had, s)
+			}
+		}
+	})
+	return had
+}
+
+// has sets the option, and reports whether that changed nothing.
+func (o Option) has(fd int, v Value) bool {
+	before, err := o.read(fd)
+	if err != nil || o.set(fd, v) != nil {
+		return false
+	}
+	after, err := o.read(fd)
+	return err == nil && before == after
+}
+
+// read returns the values of both levels. A socket without the second has 0.
+func (o Option) read(fd int) (values [2]Value, err error) {
+	values[0], err = o.get(fd)
+	if err == nil && o.ipv6 != 0 {
+		if n, err := unix.GetsockoptInt(fd, unix.IPPROTO_IPV6, o.ipv6); err == nil {
+			values[1].Number = int64(n)
+		}
+	}
+	return values, err
+}
+
+// reset ends a connection at once, whatever its linger says.
+func reset(accepted, peer net.Conn) {
+	_ = peer.(*net.TCPConn).SetLinger(0) //nolint:forcetypeassert // the network is tcp
+	_ = peer.Close()
+	_ = accepted.Close()
+}

@@ -1,0 +1,122 @@
+package sockopt
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
+	"github.com/caddy-sockopt/caddy-sockopt/options"
+	"github.com/caddy-sockopt/caddy-sockopt/socket"
+)
+
+// activeUse is a place where options are in use, as the admin API shows it: a
+// listening address, a transport to backends, or the routes of a server.
+type activeUse struct {
+	Server   string            `json:"server"`
+	Address  string            `json:"address,omitempty"`  // of the listener, or of the backends
+	QuickAck string            `json:"quickack,omitempty"` // not of a route
+	Options  []options.Effect  `json:"options"`
+	Counters stats.CountersNow `json:"counters"`
+
+	owner    any // the module
+	server   *caddyhttp.Server
+	counters *stats.Counters
+}
+
+// activeUses are those of the running configuration and, while one replaces
+// another, of both.
+type activeUses struct {
+	direction stats.Direction
+
+	mu   sync.Mutex
+	uses []*activeUse
+}
+
+var (
+	activeListeners  = activeUses{direction: stats.Accepted}
+	activeTransports = activeUses{direction: stats.Dialed}
+	activeRoutes     = activeUses{direction: stats.Route}
+)
+
+// add adds a use of a module and returns its counters.
+func (a *activeUses) add(owner any, server httpServer, address string, r *options.Resolved) *stats.Counters {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	origin := stats.Origin{Direction: a.direction, Address: address}
+	if a.direction != stats.Accepted {
+		origin.Server = server.name()
+		origin.Nth = a.count(server, address)
+	}
+	u := &activeUse{
+		Server:   server.name(),
+		Address:  address,
+		QuickAck: string(r.Ack),
+		Options:  r.Effects,
+		owner:    owner,
+		server:   server.Server,
+		counters: stats.Use(origin),
+	}
+	a.uses = append(a.uses, u)
+	return u.counters
+}
+
+// count returns how many uses a server of one configuration has for an address.
+func (a *activeUses) count(server httpServer, address string) (n int) {
+	for _, u := range a.uses {
+		if u.server == server.Server && u.Address == address {
+			n++
+		}
+	}
+	return n
+}
+
+// has reports whether a server of one configuration has a use.
+func (a *activeUses) has(server httpServer) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.ContainsFunc(a.uses, func(u *activeUse) bool { return u.server == server.Server })
+}
+
+// withoutAcks shows that quickack has no effect on a module's connections.
+func (a *activeUses) withoutAcks(owner any) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, u := range a.uses {
+		if u.owner == owner {
+			u.QuickAck = string(socket.AckOff)
+		}
+	}
+}
+
+// remove removes all uses of a module.
+func (a *activeUses) remove(owner any) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.uses = slices.DeleteFunc(a.uses, func(u *activeUse) bool {
+		if u.owner != owner {
+			return false
+		}
+		u.counters.Done()
+		return true
+	})
+}
+
+// now returns the active uses with their counters, by server and address.
+func (a *activeUses) now() []activeUse {
+	a.mu.Lock()
+	now := make([]activeUse, len(a.uses))
+	for i, u := range a.uses {
+		now[i] = *u
+	}
+	a.mu.Unlock()
+	for i := range now {
+		now[i].Counters = now[i].counters.Now()
+	}
+	slices.SortStableFunc(now, func(a, b activeUse) int {
+		return cmp.Or(cmp.Compare(a.Server, b.Server), cmp.Compare(a.Address, b.Address))
+	})
+	return now
+}

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"os/exec"
 	"regexp"
 	"strconv"
@@ -16,26 +15,33 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 )
 
-// The clients of 2009.
+// experimentClient is a client of 2009.
+type experimentClient struct {
+	name    string
+	command string // with host, port and number of requests
+	done    string // the pattern of what it prints when all were answered
+	rate    string // the pattern of their rate; that of nc is measured
+}
+
 const (
-	newConnections = "httperf --num-conn 100"
-	keepAlive      = "httperf --num-call 100"
-	apacheBench    = "ab -n 100 -k"
-	pipelined      = "nc, 100 requests pipelined"
+	keepAlive = "httperf --num-call 100"
+	pipelined = "nc, 100 requests pipelined"
 )
 
-var experimentClients = []struct {
-	name string
-	rate func(ctx context.Context, c contender, requests int) (float64, error)
-}{
-	{newConnections, func(ctx context.Context, c contender, requests int) (float64, error) {
-		return httperf(ctx, c, requests, "--num-conn")
-	}},
-	{keepAlive, func(ctx context.Context, c contender, requests int) (float64, error) {
-		return httperf(ctx, c, requests, "--num-call")
-	}},
-	{apacheBench, ab},
-	{pipelined, nc},
+var experimentClients = []experimentClient{
+	{
+		"httperf --num-conn 100", "httperf --hog --server=%[2]s --port=%[3]s --num-conn=%[4]d",
+		`1xx=0 2xx=(%d) 3xx=0 4xx=0 5xx=0`, `Request rate: (\S+) req/s`,
+	},
+	{
+		keepAlive, "httperf --hog --server=%[2]s --port=%[3]s --num-call=%[4]d",
+		`1xx=0 2xx=(%d) 3xx=0 4xx=0 5xx=0`, `Request rate: (\S+) req/s`,
+	},
+	{
+		"ab -n 100 -k", "ab -n %[4]d -k -s1 http://%[2]s:%[3]s/",
+		`Complete requests: +(%d)\nFailed requests: +0\n`, `Requests per second: +(\S+)`,
+	},
+	{pipelined, "nc %[2]s %[3]s", "", ""},
 }
 
 var experimentSystems = []string{nagle, stock, auto, on, off, "nginx", "HAProxy", "Apache httpd", "lighttpd", paste, pasteNoDelay}
@@ -44,7 +50,7 @@ var experimentSystems = []string{nagle, stock, auto, on, off, "nginx", "HAProxy"
 func measureExperiment(ctx context.Context, b *bench) error {
 	for _, client := range experimentClients {
 		err := rounds(ctx, b.few(9, 1), b.pick(plain, experimentSystems...), func(c contender) error {
-			rate, err := client.rate(ctx, c, b.few(100, 20))
+			rate, err := client.ask(ctx, c, b.few(100, 20))
 			if err == nil {
 				b.add(1, client.name, c.system, rateMeasure, rate)
 			}
@@ -57,63 +63,36 @@ func measureExperiment(ctx context.Context, b *bench) error {
 	return nil
 }
 
-// onOneCore prepares a client that stays on the first core, as the bursts do.
-func onOneCore(ctx context.Context, name string, args ...string) (*exec.Cmd, error) {
+// ask returns the requests a second, which are zero where the server and ab wait for each
+// other: Paste does not answer HTTP/1.0 with keep-alive, as ab -k wants it.
+func (e experimentClient) ask(ctx context.Context, c contender, requests int) (rate float64, err error) {
 	first, _, err := cores()
-	return lab.Command(ctx, "taskset", append([]string{"--cpu-list", strconv.Itoa(first), name}, args...)...), err
-}
-
-func httperf(ctx context.Context, c contender, requests int, of string) (rate float64, err error) {
-	host, port, err := net.SplitHostPort(c.addr)
 	if err != nil {
 		return 0, err
 	}
-	cmd, err := onOneCore(ctx, "httperf", "--hog", "--server="+host, "--port="+port, "--uri=/", fmt.Sprint(of, "=", requests))
-	if err != nil {
-		return 0, err
-	}
-	text, err := lab.Output(cmd)
-	if err != nil {
-		return 0, err
-	}
-	if _, err := figure(text, fmt.Sprintf(`Reply status: 1xx=0 2xx=(%d) 3xx=0 4xx=0 5xx=0`, requests)); err != nil {
-		return 0, err
-	}
-	return figure(text, `Request rate: (\S+) req/s`)
-}
-
-// ab returns no rate, zero, where the server and ab wait for each other: Paste does not
-// answer HTTP/1.0 with keep-alive, as ab -k wants it.
-func ab(ctx context.Context, c contender, requests int) (rate float64, err error) {
-	cmd, err := onOneCore(ctx, "ab", fmt.Sprint("-n", requests), "-k", "-s1", "http://"+c.addr+"/")
-	if err != nil {
-		return 0, err
+	// It stays on the first core, as the bursts do.
+	command := fmt.Sprintf("--cpu-list %d "+e.command, first, lab.Loopback, lab.PortOf(c.addr), requests)
+	cmd := lab.Command(ctx, "taskset", strings.Fields(command)...)
+	if e.name == pipelined {
+		return ncRate(cmd, c, requests)
 	}
 	printed, err := cmd.CombinedOutput()
 	text := string(printed)
-	if err != nil && strings.Contains(text, "timeout specified has expired") {
+	if strings.Contains(text, "apr_pollset_poll: The timeout specified has expired") {
 		return 0, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("%w: %s", err, text)
+		return 0, fmt.Errorf("%s: %w: %s", cmd, err, text)
 	}
-	if _, err := figure(text, `Failed requests: +(0)`); err != nil {
+	if _, err := figure(text, fmt.Sprintf(e.done, requests)); err != nil {
 		return 0, err
 	}
-	return figure(text, `Requests per second: +(\S+)`)
+	return figure(text, e.rate)
 }
 
-// nc sends all requests at once and reads all responses. Its rate includes the start of
-// the program.
-func nc(ctx context.Context, c contender, requests int) (rate float64, err error) {
-	host, port, err := net.SplitHostPort(c.addr)
-	if err != nil {
-		return 0, err
-	}
-	cmd, err := onOneCore(ctx, "nc", host, port)
-	if err != nil {
-		return 0, err
-	}
+// ncRate has nc send all requests at once and read all responses. The rate includes the
+// start of the program.
+func ncRate(cmd *exec.Cmd, c contender, requests int) (rate float64, err error) {
 	request := "GET / HTTP/1.1\r\nHost: " + c.addr + "\r\n"
 	cmd.Stdin = strings.NewReader(strings.Repeat(request+"\r\n", requests-1) + request + "Connection: close\r\n\r\n")
 	begin := time.Now()
@@ -144,7 +123,7 @@ func reportExperiment(r *record) section {
 	}
 	t := newTable(header...)
 	var bars []bar
-	for _, system := range r.systems(1, newConnections) {
+	for _, system := range r.systems(1, keepAlive) {
 		cells := []string{system}
 		for _, client := range experimentClients {
 			rates := r.of(1, client.name, system, rateMeasure)

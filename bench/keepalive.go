@@ -181,7 +181,7 @@ wrapper the backend is reached with %[1]stransport sockopt%[1]s.`, "`", burstSiz
 					segments = s.atMost("4, "+kase+", `quickack auto`: segments more than stock Caddy's, a request",
 						of(system, sentMeasure)+of(system, receivedMeasure)-of(stock, sentMeasure)-of(stock, receivedMeasure), segmentsBar)
 				}
-				counts.add(kase, system, threeDigits(of(system, setMeasure)), twoDigits(of(system, sentMeasure)), twoDigits(of(system, receivedMeasure)), calls, segments)
+				counts.add(kase, system, threeDigits(of(system, setMeasure)), threeDigits(of(system, sentMeasure)), threeDigits(of(system, receivedMeasure)), calls, segments)
 			}
 		}
 	}

@@ -37,6 +37,14 @@ var peers = []peer{
 	{"strace", "strace", "strace", nil},
 }
 
+// missing returns an error where the peer is not installed.
+func (p peer) missing() error {
+	if _, err := lab.Find(p.program); err != nil || p.name == paste && !lab.PasteInstalled() {
+		return fmt.Errorf("%s is missing: install Debian's package %s", p.name, p.pkg)
+	}
+	return nil
+}
+
 // servers are the peers that serve.
 var servers = []string{"nginx", "HAProxy", "Apache httpd", "lighttpd", paste}
 
@@ -76,9 +84,7 @@ func facts(ctx context.Context, needed []string) ([]fact, error) {
 		if !slices.Contains(needed, p.name) {
 			continue
 		}
-		if _, err := lab.Find(p.program); err != nil || p.name == paste && !lab.PasteInstalled() {
-			problems = append(problems, fmt.Errorf("%s is missing: install Debian's package %s", p.name, p.pkg))
-		}
+		problems = append(problems, p.missing())
 		all = append(all, fact{p.name, output("dpkg-query", "-W", "-f", "${Version}", p.pkg)})
 	}
 	return all, errors.Join(problems...)

@@ -36,21 +36,18 @@ type section struct {
 type verdict struct {
 	What, Got, Bar string
 	Met            bool
-
-	// Noise is how far the figure may be off, where the bar is within that.
-	Noise string
+	Noise          string // how far the figure may be off, where the bar is within that
 }
 
 func (v verdict) String() string {
-	switch {
-	case v.Met && v.Noise != "":
-		return v.Bar + ": met, within the noise, " + v.Noise
-	case v.Met:
-		return v.Bar + ": met"
-	case v.Noise != "":
-		return v.Bar + ": **missed**, within the noise, " + v.Noise
+	text := v.Bar + ": **missed**"
+	if v.Met {
+		text = v.Bar + ": met"
 	}
-	return v.Bar + ": **missed**"
+	if v.Noise != "" {
+		text += ", within the noise, " + v.Noise
+	}
+	return text
 }
 
 // atLeast holds a figure to a bar and returns the table's cell.
@@ -103,6 +100,7 @@ var resultsTemplate string
 // report writes RESULTS.md and the pictures into dir.
 func report(r *record, dir string) error {
 	var sections []section
+	met, bars := 0, 0
 	for _, row := range rows {
 		if !slices.Contains(r.Rows, row.number) {
 			continue
@@ -110,6 +108,12 @@ func report(r *record, dir string) error {
 		s := row.report(r)
 		s.Number, s.Title = row.number, row.title
 		sections = append(sections, s)
+		bars += len(s.Verdicts)
+		for _, v := range s.Verdicts {
+			if v.Met {
+				met++
+			}
+		}
 		if s.Picture == nil {
 			continue
 		}
@@ -124,9 +128,10 @@ func report(r *record, dir string) error {
 	var text bytes.Buffer
 	err := template.Must(template.New("").Parse(resultsTemplate)).Execute(&text, struct {
 		*record
-		Took     time.Duration
-		Sections []section
-	}{r, time.Duration(r.Seconds) * time.Second, sections})
+		Took      time.Duration
+		Sections  []section
+		Met, Bars int
+	}{r, time.Duration(r.Seconds) * time.Second, sections, met, bars})
 	if err != nil {
 		return err
 	}
@@ -136,8 +141,6 @@ func report(r *record, dir string) error {
 // number writes a figure with three or more digits.
 func number(v float64) string {
 	switch size := math.Abs(v); {
-	case math.IsNaN(v):
-		return "–"
 	case size >= 10_000:
 		return humanize.Comma(int64(math.Round(v)))
 	case size >= 100:
@@ -150,19 +153,13 @@ func number(v float64) string {
 	return strconv.FormatFloat(v, 'g', 3, 64)
 }
 
-func twoDigits(v float64) string {
-	if math.IsNaN(v) {
-		return "–"
-	}
-	return strings.Replace(strconv.FormatFloat(v, 'f', 2, 64), "-0.00", "0.00", 1)
-}
-
-// threeDigits tells what is counted from a bar of two digits.
+// threeDigits tell from a bar of two digits what rounds to it.
 func threeDigits(v float64) string { return strconv.FormatFloat(v, 'f', 3, 64) }
 
+// signed writes a difference.
 func signed(v float64) string {
 	if math.Abs(v) < 10 {
-		return twoDigits(v)
+		return strings.Replace(fmt.Sprintf("%+.3f", v), "-0.000", "+0.000", 1)
 	}
 	return fmt.Sprintf("%+.0f", v)
 }
@@ -172,7 +169,7 @@ func quartiles(values []float64) string {
 	if len(values) == 0 {
 		return "–"
 	}
-	return twoDigits(lab.Quantile(values, .25)) + " / " + threeDigits(lab.Median(values)) + " / " + twoDigits(lab.Quantile(values, .75))
+	return threeDigits(lab.Quantile(values, .25)) + " / " + threeDigits(lab.Median(values)) + " / " + threeDigits(lab.Quantile(values, .75))
 }
 
 // spread writes the median, and the quartiles where they differ from it.

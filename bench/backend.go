@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 )
@@ -17,14 +16,15 @@ const (
 	backendsInTurn = sockoptTransport + ", backends in turn"
 )
 
-// backendSites are Caddys in front of both Pastes.
+// backendSites are Caddys in front of both Pastes, where these run.
 func (l *lineup) backendSites() (sites []site) {
-	for w, backend := range map[work]contender{behindNagle: l.find(plain, paste), behindNoDelay: l.find(plain, pasteNoDelay)} {
-		proxy := "reverse_proxy " + backend.addr
-		sites = append(sites,
-			site{work: w, system: stockTransport, Directives: proxy},
-			site{work: w, system: sockoptTransport, Directives: proxy + " {\ntransport sockopt\n}"},
-		)
+	for w, backend := range map[work]string{behindNagle: paste, behindNoDelay: pasteNoDelay} {
+		for _, c := range l.pick(plain, backend) {
+			sites = append(sites,
+				site{work: w, system: stockTransport, Directives: "reverse_proxy " + c.addr},
+				site{work: w, system: sockoptTransport, Directives: "reverse_proxy " + c.addr + " {\ntransport sockopt\n}"},
+			)
+		}
 	}
 	return sites
 }
@@ -52,27 +52,20 @@ const backendBar = .95
 func reportBackend(r *record) section {
 	var s section
 	t := newTable("proxy", "before Paste, req/s", "before Paste with TCP_NODELAY, req/s", "share, quartiles of the pairs", "bar", "times stock Caddy", "bar")
-	slow := lab.Median(r.of(3, paste, stockTransport, rateMeasure))
+	slow := lab.Median(r.Of(3, paste, stockTransport, rateMeasure))
 	var bars []bar
-	for _, system := range r.systems(3, paste) {
-		with, without := r.of(3, paste, system, rateMeasure), r.of(3, pasteNoDelay, system, rateMeasure)
+	for _, system := range r.systems(3, paste, rateMeasure) {
+		with, without := r.Of(3, paste, system, rateMeasure), r.Of(3, pasteNoDelay, system, rateMeasure)
 		share, times := ratios(with, without), lab.Median(with)/slow
 		shareBar, timesBar := "–", "–"
 		if system == sockoptTransport {
-			share = ratios(r.of(3, backendsInTurn, paste, rateMeasure), r.of(3, backendsInTurn, pasteNoDelay, rateMeasure))
+			share = ratios(r.Of(3, backendsInTurn, paste, rateMeasure), r.Of(3, backendsInTurn, pasteNoDelay, rateMeasure))
 			shareBar = s.typicallyAtLeast("3, `transport sockopt`: requests a second, of those of the TCP_NODELAY backend", share, backendBar)
 			timesBar = s.atLeast("3, `transport sockopt`: requests a second before a Nagle backend, times stock Caddy's", times, cureBar)
 		}
 		t.add(system, number(lab.Median(with)), number(lab.Median(without)), quartiles(share), shareBar, number(times), timesBar)
 		bars = append(bars, bar{system, lab.Median(with)})
 	}
-	s.Text = fmt.Sprintf(`One connection asks through each proxy, one request after another, for what Paste returns: 10,000 %s, header and body in
-writes of their own, in %d rounds. The proxy's kernel delays the acknowledgement for which Paste's kernel waits. lighttpd opens a connection
-to the backend for each request, so it does not stall, and does not keep connections alive either. The share of %s is that of
-%d rounds in which the two backends take turns request by request: what a response costs is one setsockopt and one segment, for
-which Paste waits instead of for the timer. Stock Caddy has 23 requests a second whatever the machine, so how many times as many the cure
-has depends on what Paste, Caddy and the client can do on it.`, "`*`", len(r.of(3, paste, stockTransport, rateMeasure)),
-		sockoptTransport, len(r.of(3, backendsInTurn, paste, rateMeasure)))
 	s.Tables = []table{t}
 	s.Picture = &picture{"nagle-backend", "Requests a second through a proxy before a Nagle backend", bars}
 	return s

@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"runtime"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -104,7 +105,7 @@ func (b *bench) compare(ctx context.Context, row int, kase string, count, turns 
 	// another core is most of what two runs differ by. Over a single connection client
 	// and server take turns, and where they do so is up to the scheduler.
 	if g.connections > 1 {
-		return onFirstCore(all)
+		return onCore(false, all)
 	}
 	return all()
 }
@@ -120,20 +121,22 @@ func cpuSeconds(pid int) float64 {
 	return time.Duration(spent.Nano()).Seconds()
 }
 
-// onFirstCore runs f on the first core. The thread may not end there: with it those
-// processes would that it has started.
-func onFirstCore(f func() error) error {
+// onCore runs f on the first or the last of the cores that this process may use, and so
+// what f starts. The thread may not end there: with it those processes would that it has
+// started.
+func onCore(last bool, f func() error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var had, set unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &had); err != nil {
 		return os.NewSyscallError("sched_getaffinity", err)
 	}
-	first, _, err := cores()
-	if err != nil {
-		return err
+	for core := range 64 * len(had) {
+		if had.IsSet(core) && (last || set.Count() == 0) {
+			set.Zero()
+			set.Set(core)
+		}
 	}
-	set.Set(first)
 	if err := unix.SchedSetaffinity(0, &set); err != nil {
 		return os.NewSyscallError("sched_setaffinity", err)
 	}
@@ -150,11 +153,18 @@ type client struct {
 	buf   []byte // of a response
 }
 
-// conn is a connection of a client, and its side of the protocol.
+// conn is a connection of a client, and its side of the protocol. It is a file that waits
+// in the kernel, since os does not know that it could be polled.
 type conn struct {
-	file *os.File
+	*os.File
 	exchange
 }
+
+// LocalAddr implements net.Conn.
+func (*conn) LocalAddr() net.Addr { return nil }
+
+// RemoteAddr implements net.Conn.
+func (*conn) RemoteAddr() net.Addr { return nil }
 
 type exchange interface {
 	Send() error
@@ -208,33 +218,29 @@ func (cl *client) send(c *conn) error {
 
 // open opens one more connection.
 func (cl *client) open() error {
-	_, port, err := net.SplitHostPort(cl.addr)
+	port, err := strconv.Atoi(lab.PortOf(cl.addr))
 	if err != nil {
-		return err
-	}
-	to := &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}
-	if to.Port, err = strconv.Atoi(port); err != nil {
 		return err
 	}
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return os.NewSyscallError("socket", err)
 	}
-	c := &conn{file: os.NewFile(uintptr(fd), cl.addr)} //nolint:gosec // a descriptor fits
+	c := &conn{File: os.NewFile(uintptr(fd), cl.addr)} //nolint:gosec // a descriptor fits
 	cl.conns = append(cl.conns, c)
 	noDelay, timeout := 1, unix.NsecToTimeval(lab.Patience.Nanoseconds())
 	if cl.inPieces {
 		noDelay = 0
 	}
 	err = errors.Join(
-		os.NewSyscallError("connect", unix.Connect(fd, to)),
+		os.NewSyscallError("connect", unix.Connect(fd, &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}})),
 		os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, noDelay)),
 		os.NewSyscallError("setsockopt", unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout)), // then read is EAGAIN
 	)
 	if err != nil {
 		return err
 	}
-	var stream net.Conn = socket{c.file}
+	var stream net.Conn = c
 	if cl.tls != nil {
 		stream = tls.Client(stream, cl.tls)
 	}
@@ -249,7 +255,7 @@ func (cl *client) open() error {
 // segments returns how many segments the client's connections have sent and received.
 func (cl *client) segments() (sent, received float64, err error) {
 	for _, c := range cl.conns {
-		info, err := unix.GetsockoptTCPInfo(int(c.file.Fd()), unix.IPPROTO_TCP, unix.TCP_INFO)
+		info, err := unix.GetsockoptTCPInfo(int(c.Fd()), unix.IPPROTO_TCP, unix.TCP_INFO)
 		if err != nil {
 			return 0, 0, os.NewSyscallError("getsockopt", err)
 		}
@@ -261,40 +267,29 @@ func (cl *client) segments() (sent, received float64, err error) {
 
 func (cl *client) close() {
 	for _, c := range cl.conns {
-		_ = c.file.Close()
+		_ = c.Close()
 	}
 	cl.conns = cl.conns[:0]
 }
-
-// socket is a connection that waits in the kernel: a file that os does not know to be
-// pollable.
-type socket struct{ *os.File }
-
-// LocalAddr implements net.Conn.
-func (socket) LocalAddr() net.Addr { return nil }
-
-// RemoteAddr implements net.Conn.
-func (socket) RemoteAddr() net.Addr { return nil }
 
 // http1Exchange is HTTP/1.1 at little cost to the client: the responses on a connection
 // all have the length of the first.
 type http1Exchange struct {
 	*client
 	stream io.ReadWriter
-	pieces [][]byte // of the request
+	pieces []string // of the request
 	length int      // of a response, 0 while it is not known
 }
 
 func (cl *client) newHTTP1(stream io.ReadWriter) *http1Exchange {
 	h := &http1Exchange{client: cl, stream: stream}
-	line, header, end := "GET / HTTP/1.1\r\n", "Host: "+cl.addr+"\r\n", "\r\n"
-	switch {
-	case cl.inPieces:
-		h.pieces = [][]byte{[]byte(line), []byte(header), []byte(end)}
-	case cl.closing:
-		h.pieces = [][]byte{[]byte(line + header + "Connection: close\r\n" + end)}
-	default:
-		h.pieces = [][]byte{[]byte(line + header + end)}
+	header := "Host: " + cl.addr + "\r\n"
+	if cl.closing {
+		header += "Connection: close\r\n"
+	}
+	h.pieces = []string{"GET / HTTP/1.1\r\n", header, "\r\n"}
+	if !cl.inPieces {
+		h.pieces = []string{strings.Join(h.pieces, "")}
 	}
 	return h
 }
@@ -302,7 +297,7 @@ func (cl *client) newHTTP1(stream io.ReadWriter) *http1Exchange {
 // Send implements exchange.
 func (h *http1Exchange) Send() error {
 	for _, piece := range h.pieces {
-		if _, err := h.stream.Write(piece); err != nil {
+		if _, err := io.WriteString(h.stream, piece); err != nil {
 			return err
 		}
 	}

@@ -53,11 +53,11 @@ func reportClient(r *record) section {
 	var s section
 	for _, kase := range r.cases(2) {
 		t := newTable("system", "p50, ms", "p99, ms", "p50 of stock Caddy, divided", "bar")
-		t.Title = fmt.Sprintf("%s, %d requests to each system:", kase, len(r.of(2, kase, stock, secondsMeasure)))
-		slow := lab.Median(r.of(2, kase, stock, secondsMeasure))
+		t.Title = fmt.Sprintf("%s, %d requests to each system:", kase, len(r.Of(2, kase, stock, secondsMeasure)))
+		slow := lab.Median(r.Of(2, kase, stock, secondsMeasure))
 		var bars []bar
-		for _, system := range r.systems(2, kase) {
-			seconds := r.of(2, kase, system, secondsMeasure)
+		for _, system := range r.systems(2, kase, secondsMeasure) {
+			seconds := r.Of(2, kase, system, secondsMeasure)
 			middle := lab.Median(seconds)
 			judged := "–"
 			if system == auto {
@@ -71,7 +71,5 @@ func reportClient(r *record) section {
 			s.Picture = &picture{"nagle-client", "Milliseconds of a request that a Nagle client sends in pieces", bars}
 		}
 	}
-	s.Text = fmt.Sprintf(`A client with Nagle's algorithm on sends each request in three pieces over one connection, and waits for the response. The second piece
-leaves when the first is acknowledged, which the server's kernel delays. %d requests before these are not timed.`, warmUp)
 	return s
 }

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 
 	"github.com/dustin/go-humanize"
@@ -95,8 +94,8 @@ func reportIdle(r *record) section {
 	var s section
 	t := newTable("idle connections", "system", "heap, bytes each", "more than stock", "stacks, bytes each", "more than stock", "bar")
 	for _, kase := range r.cases(6) {
-		typical := func(system, measure string) float64 { return lab.Median(r.of(6, kase, system, measure)) }
-		for _, system := range r.systems(6, kase) {
+		typical := func(system, measure string) float64 { return lab.Median(r.Of(6, kase, system, measure)) }
+		for _, system := range r.systems(6, kase, heapMeasure) {
 			heap, stack := typical(system, heapMeasure), typical(system, stackMeasure)
 			moreHeap, moreStack := heap-typical(stock, heapMeasure), stack-typical(stock, stackMeasure)
 			judged := "–"
@@ -106,8 +105,6 @@ func reportIdle(r *record) section {
 			t.add(kase, system, number(heap), signed(moreHeap), number(stack), signed(moreStack), judged)
 		}
 	}
-	s.Text = fmt.Sprintf(`Connections that have had one request and stay open, beyond 100 that each Caddy had before; each Caddy is a process of its own, %d for each
-system. Live after a garbage collection.`, len(r.of(6, "1,000", stock, heapMeasure)))
 	s.Tables = []table{t}
 	return s
 }

@@ -42,8 +42,6 @@ func (h handler) at(w work) work {
 	return w + ", " + work(h.name)
 }
 
-func keepAliveCase(p protocol, h handler) string { return p.name + ", " + h.name }
-
 // keepAliveSites have all of the wrappers. Behind a wrapper the transport is the
 // plugin's, too, so that both ends of Caddy are counted.
 func keepAliveSites() (sites []site, err error) {
@@ -77,17 +75,15 @@ func keepAliveSites() (sites []site, err error) {
 func measureKeepAlive(ctx context.Context, b *bench) error {
 	for _, h := range handlers {
 		for _, p := range keepAliveProtocols {
-			kase := keepAliveCase(p, h)
+			kase := p.name + ", " + h.name
 			if !h.paced && p.streams < 2 {
-				err := b.compare(ctx, 4, kase, b.few(25*b.pairs, 1), burstTurns, b.pick(h.at(p.work), pairedSystems...),
+				err := b.compare(ctx, 4, kase, b.few(25*b.pairs, 1), b.few(burstTurns, 4), b.pick(h.at(p.work), pairedSystems...),
 					bursts{protocol: p, connections: burstSize})
 				if err != nil {
 					return fmt.Errorf("%s: %w", kase, err)
 				}
 			}
-			err := rounds(ctx, 1, b.pick(h.at(p.work), countedSystems...), func(c contender) error {
-				return b.count(kase, bursts{protocol: p, connections: 5}, c)
-			})
+			err := b.count(ctx, kase, bursts{protocol: p, connections: 5}, b.pick(h.at(p.work), countedSystems...))
 			if err != nil {
 				return fmt.Errorf("%s: counting: %w", kase, err)
 			}
@@ -103,49 +99,56 @@ const (
 )
 
 // count counts what requests take over some connections from their start, since a
-// connection that learns pays first. First the segments, then the system calls under
-// strace, which slows the server.
-func (b *bench) count(kase string, g bursts, c contender) error {
-	times := b.few(600, 20)
+// connection that learns pays first: the system calls under strace, which slows the
+// server, and the segments without it.
+func (b *bench) count(ctx context.Context, kase string, g bursts, contenders []contender) error {
+	times := b.few(600, 10)
 	requests := float64(times * g.connections * max(1, g.streams))
-	ask := func(cl *client) error {
+	ask := func(c contender) (*client, error) {
+		cl := b.newClient(c, g)
 		for range times {
 			if err := cl.burst(); err != nil {
-				return err
+				return cl, err
 			}
 		}
-		return nil
+		return cl, nil
 	}
-
-	cl := b.newClient(c, g)
-	defer cl.close()
-	if err := ask(cl); err != nil {
-		return err
-	}
-	sent, received, err := cl.segments()
+	strace, err := lab.Attach(filepath.Join(b.dir, "strace"), "setsockopt,close", contenders[0].pid)
 	if err != nil {
 		return err
 	}
-	b.add(4, kase, c.system, sentMeasure, sent/requests)
-	b.add(4, kase, c.system, receivedMeasure, received/requests)
-
-	strace, err := lab.Attach(filepath.Join(b.dir, "strace"), "setsockopt,close", c.pid)
-	if err != nil {
-		return err
-	}
-	traced := b.newClient(c, g)
-	err = ask(traced)
-	traced.close()
-	if err == nil {
-		// Caddy closes a connection after its last call of setsockopt on it.
+	var before, after map[string]lab.Calls
+	err = rounds(ctx, 1, contenders, func(c contender) error {
+		cl, err := ask(c)
+		cl.close()
+		if err != nil {
+			return err
+		}
+		// Caddy closes a connection after its last setsockopt on it.
 		err = lab.Eventually("Caddy closed its connections", func() (bool, error) {
 			trace, err := strace.Trace()
-			return int(trace.OnSockets()["close"].Count) >= g.connections, err
+			after = trace.OnSockets()
+			return int(after["close"].Count-before["close"].Count) >= g.connections, err
 		})
+		b.add(4, kase, c.system, setMeasure, (after["setsockopt"].Count-before["setsockopt"].Count)/requests)
+		before = after
+		return err
+	})
+	_, detachErr := strace.Detach()
+	if err := errors.Join(err, detachErr); err != nil {
+		return err
 	}
-	trace, detachErr := strace.Detach()
-	b.add(4, kase, c.system, setMeasure, trace.OnSockets()["setsockopt"].Count/requests)
-	return errors.Join(err, detachErr)
+	return rounds(ctx, 1, contenders, func(c contender) error {
+		cl, err := ask(c)
+		defer cl.close()
+		if err != nil {
+			return err
+		}
+		sent, received, err := cl.segments()
+		b.add(4, kase, c.system, sentMeasure, sent/requests)
+		b.add(4, kase, c.system, receivedMeasure, received/requests)
+		return err
+	})
 }
 
 const (
@@ -156,36 +159,22 @@ const (
 
 func reportKeepAlive(r *record) section {
 	var s section
-	s.Text = fmt.Sprintf(`Over connections that stay clients ask for 10,000 %[1]s*%[1]s, each request in one piece. For the rates they ask in bursts of one request on
-each of %[2]d connections, of which each Caddy has %[3]d in a round, in turn. "%[4]s" is a second port without the plugin: the noise of this
-machine. The counts are of at least 3,000 requests over 5 connections, from the start of each connection: calls of setsockopt by strace,
-those to backends included, and without strace the kernel's count of segments (TCP_INFO) between client and Caddy. Behind a
-wrapper the backend is reached with %[1]stransport sockopt%[1]s.`, "`", burstSize, burstTurns, stockAgain)
-	rates := newTable("protocol and handler", "Caddy", "req/s", "ratio to stock, quartiles of the pairs", "bar", "CPU µs a request", "ratio to stock, quartiles")
-	counts := newTable("protocol and handler", "Caddy", "setsockopt", "segments to Caddy", "segments from it", "bar: setsockopt more", "bar: segments more")
+	s.compare(r, 4, keepAliveBar)
+	t := newTable("case", "Caddy", "setsockopt", "segments to Caddy", "segments from it", "bar: setsockopt more", "bar: segments more")
+	t.Title = "For each request:"
 	for _, kase := range r.cases(4) {
-		of := func(system, measure string) float64 { return lab.Quantile(r.of(4, kase, system, measure), .5) }
-		for _, system := range r.systems(4, kase) {
-			if len(r.of(4, kase, system, rateMeasure)) > 0 {
-				ratio, judged := r.beside(4, kase, system, rateMeasure), "–"
-				if system == auto {
-					judged = s.typicallyAtLeast("4, "+kase+", `quickack auto`: requests a second, of stock Caddy's", ratio, keepAliveBar)
-				}
-				rates.add(kase, system, number(of(system, rateMeasure)), quartiles(ratio), judged,
-					number(of(system, costMeasure)), quartiles(r.beside(4, kase, system, costMeasure)))
+		of := func(system, measure string) float64 { return lab.Median(r.Of(4, kase, system, measure)) }
+		segments := func(system string) float64 { return of(system, sentMeasure) + of(system, receivedMeasure) }
+		for _, system := range r.systems(4, kase, setMeasure) {
+			calls, more := "–", "–"
+			if system == auto {
+				what := "4, " + kase + ", `" + system + "`: "
+				calls = s.atMost(what+"setsockopt more than stock Caddy, a request", of(system, setMeasure)-of(stock, setMeasure), setBar)
+				more = s.atMost(what+"segments more than stock Caddy, a request", segments(system)-segments(stock), segmentsBar)
 			}
-			if len(r.of(4, kase, system, setMeasure)) > 0 {
-				calls, segments := "–", "–"
-				if system == auto {
-					calls = s.atMost("4, "+kase+", `quickack auto`: setsockopt more than stock Caddy, a request", of(system, setMeasure)-of(stock, setMeasure), setBar)
-					segments = s.atMost("4, "+kase+", `quickack auto`: segments more than stock Caddy's, a request",
-						of(system, sentMeasure)+of(system, receivedMeasure)-of(stock, sentMeasure)-of(stock, receivedMeasure), segmentsBar)
-				}
-				counts.add(kase, system, threeDigits(of(system, setMeasure)), threeDigits(of(system, sentMeasure)), threeDigits(of(system, receivedMeasure)), calls, segments)
-			}
+			t.add(kase, system, threeDigits(of(system, setMeasure)), threeDigits(of(system, sentMeasure)), threeDigits(of(system, receivedMeasure)), calls, more)
 		}
 	}
-	rates.Title, counts.Title = "Rates:", "Counts, for each request:"
-	s.Tables = []table{rates, counts}
+	s.Tables = append(s.Tables, t)
 	return s
 }

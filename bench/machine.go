@@ -6,13 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
 
 	"github.com/prometheus/procfs"
-	"golang.org/x/sys/unix"
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 )
@@ -25,12 +23,16 @@ type peer struct {
 	configure func(dir string, s lab.Serving) (command []string, err error) // of a server
 }
 
+const pastePackage = "python3-paste"
+
+// peers are in the order in which they start: proxies need their backends.
 var peers = []peer{
+	{paste, lab.Python, pastePackage, pasteCommand()},
+	{pasteNoDelay, lab.Python, pastePackage, pasteCommand("--nodelay")},
 	{"nginx", "nginx", "nginx", lab.NginxCommand},
 	{"HAProxy", "haproxy", "haproxy", lab.HAProxyCommand},
 	{"Apache httpd", "apache2", "apache2", apacheCommand},
 	{"lighttpd", "lighttpd", "lighttpd-mod-openssl", lighttpdCommand},
-	{paste, lab.Python, "python3-paste", nil},
 	{"httperf", "httperf", "httperf", nil},
 	{"ab", "ab", "apache2-utils", nil},
 	{"nc", "nc", "netcat-openbsd", nil},
@@ -39,14 +41,14 @@ var peers = []peer{
 
 // missing returns an error where the peer is not installed.
 func (p peer) missing() error {
-	if _, err := lab.Find(p.program); err != nil || p.name == paste && !lab.PasteInstalled() {
+	if _, err := lab.Find(p.program); err != nil || p.pkg == pastePackage && !lab.PasteInstalled() {
 		return fmt.Errorf("%s is missing: install Debian's package %s", p.name, p.pkg)
 	}
 	return nil
 }
 
 // servers are the peers that serve.
-var servers = []string{"nginx", "HAProxy", "Apache httpd", "lighttpd", paste}
+var servers = []string{"nginx", "HAProxy", "Apache httpd", "lighttpd", paste, pasteNoDelay}
 
 // fact is one about the machine, or the version of what takes part.
 type fact struct {
@@ -88,23 +90,4 @@ func facts(ctx context.Context, needed []string) ([]fact, error) {
 		all = append(all, fact{p.name, output("dpkg-query", "-W", "-f", "${Version}", p.pkg)})
 	}
 	return all, errors.Join(problems...)
-}
-
-// cores returns the first and the last core that this process may run on, which are the
-// same where there is only one.
-func cores() (first, last int, err error) {
-	var set unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &set); err != nil {
-		return 0, 0, os.NewSyscallError("sched_getaffinity", err)
-	}
-	first = -1
-	for core := range 64 * len(set) {
-		if set.IsSet(core) {
-			last = core
-			if first < 0 {
-				first = core
-			}
-		}
-	}
-	return first, last, nil
 }

@@ -3,15 +3,14 @@
 package main
 
 import (
-	"bytes"
 	"math"
+	"path/filepath"
 	"strconv"
-	"text/template"
 )
 
 // picture shows figures as bars on a logarithmic scale, in a file beside RESULTS.md.
 type picture struct {
-	name  string
+	Name  string
 	Title string
 	Bars  []bar
 }
@@ -22,35 +21,8 @@ type bar struct {
 	figure float64
 }
 
-// File is the name of the picture's file.
-func (p *picture) File() string { return p.name + ".svg" }
-
-// drawing is for light and dark backgrounds. Lengths are in pixels.
-var drawing = template.Must(template.New("").Parse(`<svg xmlns="http://www.w3.org/2000/svg" width="860" height="{{.Height}}" viewBox="0 0 860 {{.Height}}">
-<title>{{.Title}}</title>
-<style>
-	svg { font: 13px sans-serif; }
-	text { fill: #222; }
-	line { stroke: #888; stroke-opacity: .4; }
-	rect { fill: #0090d0; }
-	@media (prefers-color-scheme: dark) { text { fill: #ddd; } }
-</style>
-<text x="20" y="25" font-size="15">{{.Title}}</text>
-{{- $bottom := .Bottom}}
-{{- range .Ticks}}
-<line x1="{{.X}}" y1="42" x2="{{.X}}" y2="{{$bottom}}"/>
-<text x="{{.X}}" y="{{$bottom}}" dy="18" text-anchor="middle">{{.Text}}</text>
-{{- end}}
-{{- range .Lines}}
-<text x="365" y="{{.Y}}" dy="16" text-anchor="end">{{.Label}}</text>
-<rect x="375" y="{{.Y}}" width="{{.Width}}" height="18"/>
-<text x="{{.X}}" y="{{.Y}}" dx="6" dy="16">{{.Text}}</text>
-{{- end}}
-</svg>
-`))
-
-// svg draws the picture.
-func (p *picture) svg() ([]byte, error) {
+// draw draws the picture into dir, for light and dark backgrounds. Lengths are in pixels.
+func (p *picture) draw(dir string) error {
 	const left, top, width, lineHeight = 375, 50, 400, 26
 	lowest, highest := math.Inf(1), math.Inf(-1) // powers of ten
 	for _, b := range p.Bars {
@@ -83,7 +55,5 @@ func (p *picture) svg() ([]byte, error) {
 			X: x(b.figure), Y: top + i*lineHeight, Width: x(b.figure) - left, Label: b.Label, Text: number(b.figure),
 		})
 	}
-	var text bytes.Buffer
-	err := drawing.Execute(&text, drawn)
-	return text.Bytes(), err
+	return render(filepath.Join(dir, p.Name+".svg"), "picture.svg.tmpl", drawn)
 }

@@ -4,7 +4,7 @@ package main
 
 import (
 	"bytes"
-	_ "embed"
+	"embed"
 	"fmt"
 	"math"
 	"os"
@@ -26,7 +26,6 @@ const resultsFile = "RESULTS.md"
 type section struct {
 	Number   int
 	Title    string
-	Text     string
 	Tables   []table
 	Picture  *picture
 	Verdicts []verdict
@@ -75,6 +74,28 @@ func (s *section) judge(v verdict) string {
 	return v.String()
 }
 
+// compare adds the table of a row that compares in pairs with stock Caddy.
+func (s *section) compare(r *record, row int, bar float64) {
+	t := newTable("case", "Caddy", "a second", "ratio to stock, quartiles of the pairs", "bar", "CPU µs each", "ratio to stock, quartiles")
+	for _, kase := range r.cases(row) {
+		for _, system := range r.systems(row, kase, rateMeasure) {
+			rates, costs := r.Of(row, kase, system, rateMeasure), r.Of(row, kase, system, costMeasure)
+			if system == stock {
+				t.Title = fmt.Sprintf("In %d rounds:", len(rates))
+				t.add(kase, system, number(lab.Median(rates)), "–", "–", number(lab.Median(costs)), "–")
+				continue
+			}
+			ratio, judged := ratios(rates, r.Of(row, kase, stock, rateMeasure)), "–"
+			if system != stockAgain {
+				judged = s.typicallyAtLeast(fmt.Sprintf("%d, %s, `%s`: as many a second, of stock Caddy's", row, kase, system), ratio, bar)
+			}
+			t.add(kase, system, number(lab.Median(rates)), quartiles(ratio), judged,
+				number(lab.Median(costs)), quartiles(ratios(costs, r.Of(row, kase, stock, costMeasure))))
+		}
+	}
+	s.Tables = append(s.Tables, t)
+}
+
 // table is a table in Markdown.
 type table struct {
 	Title string
@@ -94,48 +115,55 @@ func (t *table) add(cells ...string) {
 
 func (t table) String() string { return strings.Join(t.lines, "\n") }
 
-//go:embed results.md.tmpl
-var resultsTemplate string
+//go:embed *.tmpl
+var files embed.FS
+
+var templates = template.Must(template.New("").Funcs(template.FuncMap{
+	"port":   lab.PortOf,
+	"isRoot": func() bool { return os.Geteuid() == 0 },
+	"listed": func(options []string) string { return "`" + strings.Join(options, "`, `") + "`" },
+}).ParseFS(files, "*.tmpl"))
+
+// render writes a file from a template.
+func render(file, name string, values any) error {
+	var text bytes.Buffer
+	if err := templates.ExecuteTemplate(&text, name, values); err != nil {
+		return err
+	}
+	return os.WriteFile(file, text.Bytes(), 0o600)
+}
 
 // report writes RESULTS.md and the pictures into dir.
 func report(r *record, dir string) error {
-	var sections []section
-	met, bars := 0, 0
+	results := struct {
+		*record
+		Took                time.Duration
+		Sections            []section
+		Met, Bars           int
+		BurstSize, Turns    int
+		TenUsual, TenCostly []string
+	}{r, time.Duration(r.Seconds) * time.Second, nil, 0, 0, burstSize, burstTurns, lab.TenUsual, lab.TenCostly}
 	for _, row := range rows {
 		if !slices.Contains(r.Rows, row.number) {
 			continue
 		}
 		s := row.report(r)
 		s.Number, s.Title = row.number, row.title
-		sections = append(sections, s)
-		bars += len(s.Verdicts)
+		s.Tables = slices.DeleteFunc(s.Tables, func(t table) bool { return len(t.lines) == 2 }) // nothing was measured
+		results.Sections = append(results.Sections, s)
 		for _, v := range s.Verdicts {
+			results.Bars++
 			if v.Met {
-				met++
+				results.Met++
 			}
 		}
-		if s.Picture == nil {
-			continue
-		}
-		svg, err := s.Picture.svg()
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(dir, s.Picture.File()), svg, 0o600); err != nil {
-			return err
+		if s.Picture != nil {
+			if err := s.Picture.draw(dir); err != nil {
+				return err
+			}
 		}
 	}
-	var text bytes.Buffer
-	err := template.Must(template.New("").Parse(resultsTemplate)).Execute(&text, struct {
-		*record
-		Took      time.Duration
-		Sections  []section
-		Met, Bars int
-	}{r, time.Duration(r.Seconds) * time.Second, sections, met, bars})
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, resultsFile), text.Bytes(), 0o600)
+	return render(filepath.Join(dir, resultsFile), "results.md.tmpl", results)
 }
 
 // number writes a figure with three or more digits.
@@ -166,9 +194,6 @@ func signed(v float64) string {
 
 // quartiles writes the first, the second and the third, which is the spread.
 func quartiles(values []float64) string {
-	if len(values) == 0 {
-		return "–"
-	}
 	return threeDigits(lab.Quantile(values, .25)) + " / " + threeDigits(lab.Median(values)) + " / " + threeDigits(lab.Quantile(values, .75))
 }
 

@@ -45,25 +45,12 @@ var rows = []row{
 	{6, "Idle connections", nil, measureIdle, reportIdle},
 }
 
-func rowNames() string {
-	names := make([]string, len(rows))
-	for i, r := range rows {
-		names[i] = fmt.Sprintf("%d %s", r.number, r.title)
-	}
-	return strings.Join(names, "; ")
-}
-
 // chosen returns the rows that the command line names.
-func (s settings) chosen() ([]row, error) {
-	if s.rows == "" {
-		return rows, nil
-	}
-	var chosen []row
+func (s settings) chosen() (chosen []row, err error) {
 	for name := range strings.SplitSeq(s.rows, ",") {
-		number, err := strconv.Atoi(strings.TrimSpace(name))
-		i := slices.IndexFunc(rows, func(r row) bool { return r.number == number })
-		if err != nil || i < 0 {
-			return nil, fmt.Errorf("-rows: %q is not one of %s", name, rowNames())
+		i := slices.IndexFunc(rows, func(r row) bool { return strconv.Itoa(r.number) == name })
+		if i < 0 {
+			return nil, fmt.Errorf("-rows: %q is not from 1 to %d", name, len(rows))
 		}
 		chosen = append(chosen, rows[i])
 	}

@@ -3,13 +3,13 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
-	"errors"
-	"io"
 	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 )
 
 // record is all that a run measured: RESULTS.md and the pictures are made of nothing
@@ -22,7 +22,7 @@ type record struct {
 	Facts   []fact  `json:"facts"`
 	Rows    []int   `json:"rows"` // that were measured
 
-	samples []*series // in the order of their first values
+	Samples []*series `json:"samples"` // in the order of their first values
 }
 
 // series is what one measure of one system came to, round after round.
@@ -35,7 +35,7 @@ type series struct {
 }
 
 func (r *record) lookup(row int, kase, system, measure string) *series {
-	for _, s := range r.samples {
+	for _, s := range r.Samples {
 		if s.Row == row && s.Case == kase && s.System == system && s.Measure == measure {
 			return s
 		}
@@ -48,13 +48,15 @@ func (r *record) add(row int, kase, system, measure string, value float64) {
 	s := r.lookup(row, kase, system, measure)
 	if s == nil {
 		s = &series{Row: row, Case: kase, System: system, Measure: measure}
-		r.samples = append(r.samples, s)
+		r.Samples = append(r.Samples, s)
 	}
-	s.Values = append(s.Values, round(value))
+	// Six digits are more than any figure has.
+	rounded, _ := strconv.ParseFloat(strconv.FormatFloat(value, 'g', 6, 64), 64)
+	s.Values = append(s.Values, rounded)
 }
 
-// of returns the values that were measured, or none.
-func (r *record) of(row int, kase, system, measure string) []float64 {
+// Of returns the values that were measured, or none.
+func (r *record) Of(row int, kase, system, measure string) []float64 {
 	if s := r.lookup(row, kase, system, measure); s != nil {
 		return s.Values
 	}
@@ -63,7 +65,7 @@ func (r *record) of(row int, kase, system, measure string) []float64 {
 
 // cases returns the cases of a row in the order in which they were measured.
 func (r *record) cases(row int) (cases []string) {
-	for _, s := range r.samples {
+	for _, s := range r.Samples {
 		if s.Row == row && !slices.Contains(cases, s.Case) {
 			cases = append(cases, s.Case)
 		}
@@ -71,63 +73,36 @@ func (r *record) cases(row int) (cases []string) {
 	return cases
 }
 
-// systems returns the systems that were measured in a case of a row.
-func (r *record) systems(row int, kase string) (systems []string) {
-	for _, s := range r.samples {
-		if s.Row == row && s.Case == kase && !slices.Contains(systems, s.System) {
+// systems returns the systems of which something was measured in a case of a row.
+func (r *record) systems(row int, kase, measure string) (systems []string) {
+	for _, s := range r.Samples {
+		if s.Row == row && s.Case == kase && s.Measure == measure {
 			systems = append(systems, s.System)
 		}
 	}
 	return systems
 }
 
-// samplesFile has a JSON value on each line: the record, and then each series.
-const samplesFile = "samples.jsonl"
+const samplesFile = "samples.json"
 
-// write saves the record in dir.
+// write saves the record in dir, with a line for each series.
 func (r *record) write(dir string) error {
-	file, err := os.Create(filepath.Join(dir, samplesFile)) //nolint:gosec // where the command line says
+	text, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	encoder := json.NewEncoder(file)
-	err = encoder.Encode(r)
-	for _, s := range r.samples {
-		err = errors.Join(err, encoder.Encode(s))
-	}
-	return errors.Join(err, file.Close())
+	text = bytes.ReplaceAll(text, []byte(`{"row":`), []byte("\n"+`{"row":`))
+	return os.WriteFile(filepath.Join(dir, samplesFile), append(text, '\n'), 0o600)
 }
 
 // readRecord returns what was saved in dir.
 func readRecord(dir string) (*record, error) {
-	file, err := os.Open(filepath.Join(dir, samplesFile)) //nolint:gosec // where the command line says
+	text, err := os.ReadFile(filepath.Join(dir, samplesFile)) //nolint:gosec // where the command line says
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
-	decoder := json.NewDecoder(file)
 	r := new(record)
-	if err := decoder.Decode(r); err != nil {
-		return nil, err
-	}
-	for {
-		s := new(series)
-		if err := decoder.Decode(s); errors.Is(err, io.EOF) {
-			return r, nil
-		} else if err != nil {
-			return nil, err
-		}
-		r.samples = append(r.samples, s)
-	}
-}
-
-// round keeps six digits, more than any figure has.
-func round(v float64) float64 {
-	if v == 0 {
-		return 0
-	}
-	scale := math.Pow(10, 5-math.Floor(math.Log10(math.Abs(v))))
-	return math.Round(v*scale) / scale
+	return r, json.Unmarshal(text, r)
 }
 
 // confidence returns the values between which the true median is in 95 of 100 runs at
@@ -158,13 +133,4 @@ func ratios(ours, theirs []float64) []float64 {
 		}
 	}
 	return quotients
-}
-
-// beside returns the ratios of a system to stock Caddy, round by round, and none for
-// stock Caddy itself.
-func (r *record) beside(row int, kase, system, measure string) []float64 {
-	if system == stock {
-		return nil
-	}
-	return ratios(r.of(row, kase, system, measure), r.of(row, kase, stock, measure))
 }

@@ -3,10 +3,7 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"embed"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -14,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"text/template"
 	"time"
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
@@ -82,23 +78,18 @@ func (b *bench) newLineup() *lineup { return &lineup{bench: b, contenders: make(
 // startAll starts the servers that the rows have in common: the peers that are needed,
 // and a Caddy.
 func (l *lineup) startAll(needed []string) error {
+	for _, p := range peers {
+		if p.configure != nil && slices.Contains(needed, p.name) {
+			if err := l.startPeer(p); err != nil {
+				return err
+			}
+		}
+	}
 	sites, err := keepAliveSites()
 	if err != nil {
 		return err
 	}
-	if slices.Contains(needed, paste) {
-		err = errors.Join(l.startPaste(paste), l.startPaste(pasteNoDelay, "--nodelay"))
-		sites = append(sites, l.backendSites()...)
-	}
-	for _, p := range peers {
-		if err == nil && p.configure != nil && slices.Contains(needed, p.name) {
-			err = l.startPeer(p)
-		}
-	}
-	if err != nil {
-		return err
-	}
-	_, err = l.startCaddy(append(sites, acceptSites()...))
+	_, err = l.startCaddy(slices.Concat(sites, l.backendSites(), acceptSites()))
 	return err
 }
 
@@ -135,8 +126,8 @@ func (l *lineup) prepare(count int) (dir string, ports []int, err error) {
 	return dir, ports, os.Chmod(dir, 0o755) //nolint:gosec // for such a server
 }
 
-// startCaddy starts a Caddy with some sites, as the last arguments of the command wrap.
-func (l *lineup) startCaddy(sites []site, wrap ...string) (*lab.Caddy, error) {
+// startCaddy starts a Caddy with some sites.
+func (l *lineup) startCaddy(sites []site) (*lab.Caddy, error) {
 	dir, ports, err := l.prepare(len(sites) + 1)
 	if err != nil {
 		return nil, err
@@ -145,7 +136,8 @@ func (l *lineup) startCaddy(sites []site, wrap ...string) (*lab.Caddy, error) {
 		sites[i].Port = ports[i]
 	}
 	caddy := &lab.Caddy{Dir: dir, Admin: lab.HostPort(lab.Loopback, ports[len(sites)])}
-	file, err := configure("Caddyfile", dir, struct {
+	file := filepath.Join(dir, "Caddyfile")
+	err = render(file, "Caddyfile.tmpl", struct {
 		Caddy       *lab.Caddy
 		Sites       []site
 		Certificate string
@@ -153,7 +145,7 @@ func (l *lineup) startCaddy(sites []site, wrap ...string) (*lab.Caddy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := l.start(dir, slices.Concat(wrap, []string{l.bench.caddy, "run", "--adapter", "caddyfile", "--config", file}), ports)
+	p, err := l.start(dir, []string{l.bench.caddy, "run", "--adapter", "caddyfile", "--config", file}, ports)
 	if err != nil {
 		return nil, err
 	}
@@ -164,67 +156,48 @@ func (l *lineup) startCaddy(sites []site, wrap ...string) (*lab.Caddy, error) {
 	return caddy, nil
 }
 
-// startPaste starts the server of 2009.
-func (l *lineup) startPaste(system string, flags ...string) error {
-	dir, ports, err := l.prepare(1)
+// startPeer starts one of the other servers: it serves the payload, also over TLS, and
+// forwards to both Pastes. Paste only serves.
+func (l *lineup) startPeer(p peer) error {
+	dir, ports, err := l.prepare(4)
 	if err != nil {
 		return err
 	}
-	l.put(plain, contender{system: system, addr: lab.HostPort(lab.Loopback, ports[0])})
-	script := filepath.Join(lab.Root(), "examples", "paste_server.py")
-	_, err = l.start(dir, append([]string{lab.Python, script, strconv.Itoa(ports[0])}, flags...), ports)
-	return err
-}
-
-// startPeer starts one of the other servers: it serves the payload, also over TLS, and
-// forwards to both Pastes.
-func (l *lineup) startPeer(p peer) error {
-	kinds := []work{plain, secure, behindNagle, behindNoDelay}
-	dir, ports, err := l.prepare(len(kinds))
-	if err != nil {
-		return err
+	addr := func(i int) string { return lab.HostPort(lab.Loopback, ports[i]) }
+	s := lab.Serving{Addr: addr(0), Root: l.bench.root, Certificate: l.bench.certificate.File}
+	kinds := []work{plain}
+	if p.pkg != pastePackage {
+		kinds = []work{plain, secure, behindNagle, behindNoDelay}
+		s.TLSAddr = addr(1)
+		s.Proxies = []lab.Proxy{{Addr: addr(2), Backend: l.find(plain, paste).addr}, {Addr: addr(3), Backend: l.find(plain, pasteNoDelay).addr}}
 	}
 	for i, w := range kinds {
-		l.put(w, contender{system: p.name, addr: lab.HostPort(lab.Loopback, ports[i])})
+		l.put(w, contender{system: p.name, addr: addr(i)})
 	}
-	command, err := p.configure(dir, lab.Serving{
-		Addr: l.find(plain, p.name).addr, TLSAddr: l.find(secure, p.name).addr, Root: l.bench.root, Certificate: l.bench.certificate.File,
-		Proxies: []lab.Proxy{
-			{Addr: l.find(behindNagle, p.name).addr, Backend: l.find(plain, paste).addr},
-			{Addr: l.find(behindNoDelay, p.name).addr, Backend: l.find(plain, pasteNoDelay).addr},
-		},
-	})
+	command, err := p.configure(dir, s)
 	if err != nil {
 		return err
 	}
-	_, err = l.start(dir, command, ports)
+	_, err = l.start(dir, command, ports[:len(kinds)])
 	return err
 }
 
-//go:embed *.conf.tmpl Caddyfile.tmpl
-var templates embed.FS
-
-// configure writes a server's configuration into dir.
-func configure(name, dir string, values any) (file string, err error) {
-	functions := template.FuncMap{"port": lab.PortOf, "isRoot": func() bool { return os.Geteuid() == 0 }}
-	t, err := template.New(name+".tmpl").Funcs(functions).ParseFS(templates, name+".tmpl")
-	if err != nil {
-		return "", err
+// pasteCommand starts the server of 2009.
+func pasteCommand(flags ...string) func(string, lab.Serving) ([]string, error) {
+	return func(_ string, s lab.Serving) ([]string, error) {
+		script := filepath.Join(lab.Root(), "examples", "paste_server.py")
+		return append([]string{lab.Python, script, lab.PortOf(s.Addr)}, flags...), nil
 	}
-	var text bytes.Buffer
-	err = t.Execute(&text, values)
-	file = filepath.Join(dir, name)
-	return file, errors.Join(err, os.WriteFile(file, text.Bytes(), 0o600))
 }
 
 func apacheCommand(dir string, s lab.Serving) (command []string, err error) {
-	file, err := configure("apache.conf", dir, s)
-	return []string{"apache2", "-DFOREGROUND", "-f", file, "-d", dir}, err
+	file := filepath.Join(dir, "apache.conf")
+	return []string{"apache2", "-DFOREGROUND", "-f", file, "-d", dir}, render(file, "apache.conf.tmpl", s)
 }
 
 func lighttpdCommand(dir string, s lab.Serving) (command []string, err error) {
-	file, err := configure("lighttpd.conf", dir, s)
-	return []string{"lighttpd", "-D", "-f", file}, err
+	file := filepath.Join(dir, "lighttpd.conf")
+	return []string{"lighttpd", "-D", "-f", file}, render(file, "lighttpd.conf.tmpl", s)
 }
 
 func (l *lineup) put(w work, c contender) { l.contenders[w] = append(l.contenders[w], c) }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"github.com/dustin/go-humanize"
@@ -19,56 +20,44 @@ const (
 // measureIdle opens connections to fresh Caddys, each of which has had a request, and
 // asks what they take.
 func measureIdle(ctx context.Context, b *bench) error {
-	var systems []contender
-	for _, system := range []string{stock, auto, on, off} {
-		systems = append(systems, contender{system: system})
-	}
-	return rounds(ctx, b.few(5, 1), systems, func(c contender) error {
+	return rounds(ctx, b.few(5, 1), b.pick(plain, stock, auto, on, off), func(c contender) error {
 		l := b.newLineup()
 		defer l.end()
 		caddy, err := l.startCaddy([]site{{work: plain, system: c.system, Wrapper: wrappers[c.system], Directives: "echo_payload"}})
 		if err != nil {
 			return err
 		}
-		return b.fill(ctx, l.find(plain, c.system), caddy)
+		cl := b.newClient(l.find(plain, c.system), bursts{protocol: http1})
+		defer cl.close()
+		var heap, stack float64
+		// What Caddy allocates once for all it allocates for the first connections.
+		for _, count := range []int{0, 1000, b.few(10_000, 2000)} {
+			for len(cl.conns) < 100+count {
+				if err := cl.open(); err != nil {
+					return err
+				}
+				conn := cl.conns[len(cl.conns)-1]
+				if err := conn.Send(); err != nil {
+					return err
+				}
+				if _, err := conn.Receive(); err != nil {
+					return err
+				}
+			}
+			heapNow, stackNow, err := footprint(ctx, caddy)
+			if err != nil {
+				return err
+			}
+			if count == 0 {
+				heap, stack = heapNow, stackNow
+				continue
+			}
+			kase := humanize.Comma(int64(count))
+			b.add(6, kase, c.system, heapMeasure, (heapNow-heap)/float64(count))
+			b.add(6, kase, c.system, stackMeasure, (stackNow-stack)/float64(count))
+		}
+		return nil
 	})
-}
-
-// fill opens connections and adds what each takes.
-func (b *bench) fill(ctx context.Context, c contender, caddy *lab.Caddy) error {
-	cl := b.newClient(c, bursts{protocol: http1})
-	defer cl.close()
-	until := func(count int) (heap, stack float64, err error) {
-		for len(cl.conns) < count {
-			if err := cl.open(); err != nil {
-				return 0, 0, err
-			}
-			conn := cl.conns[len(cl.conns)-1]
-			if err := conn.Send(); err != nil {
-				return 0, 0, err
-			}
-			if _, err := conn.Receive(); err != nil {
-				return 0, 0, err
-			}
-		}
-		return footprint(ctx, caddy)
-	}
-	// What Caddy allocates once for all it allocates for these.
-	const first = 100
-	heap, stack, err := until(first)
-	if err != nil {
-		return err
-	}
-	for _, count := range []int{1000, b.few(10_000, 2000)} {
-		heapNow, stackNow, err := until(first + count)
-		if err != nil {
-			return err
-		}
-		kase := humanize.Comma(int64(count))
-		b.add(6, kase, c.system, heapMeasure, (heapNow-heap)/float64(count))
-		b.add(6, kase, c.system, stackMeasure, (stackNow-stack)/float64(count))
-	}
-	return nil
 }
 
 // footprint returns the bytes of Caddy's heap that live, and those of its stacks.
@@ -80,11 +69,9 @@ func footprint(ctx context.Context, caddy *lab.Caddy) (heap, stack float64, err 
 			return 0, 0, err
 		}
 	}
-	if heap, err = figure(profile, `# HeapAlloc = (\d+)`); err != nil {
-		return 0, 0, err
-	}
-	stack, err = figure(profile, `# Stack = (\d+)`)
-	return heap, stack, err
+	heap, err = figure(profile, `# HeapAlloc = (\d+)`)
+	stack, stackErr := figure(profile, `# Stack = (\d+)`)
+	return heap, stack, errors.Join(err, stackErr)
 }
 
 // memoryBar is how many bytes more than stock Caddy's a connection may take.

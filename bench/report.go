@@ -51,13 +51,12 @@ func (v verdict) String() string {
 
 // atLeast holds a figure to a bar and returns the table's cell.
 func (s *section) atLeast(what string, got, bar float64) string {
-	return s.judge(verdict{What: what, Got: number(got), Bar: "≥ " + number(bar), Met: got >= bar})
+	return s.judge(verdict{what, number(got), "≥ " + number(bar), got >= bar, ""})
 }
 
 // typicallyAtLeast is atLeast for the median of values that differ from round to round.
 func (s *section) typicallyAtLeast(what string, values []float64, bar float64) string {
-	middle := lab.Median(values)
-	v := verdict{What: what, Got: threeDigits(middle), Bar: "≥ " + number(bar), Met: middle >= bar}
+	v := verdict{what, threeDigits(lab.Median(values)), "≥ " + number(bar), lab.Median(values) >= bar, ""}
 	if least, most := confidence(values); least < bar && bar <= most {
 		v.Noise = threeDigits(least) + " to " + threeDigits(most)
 	}
@@ -66,7 +65,7 @@ func (s *section) typicallyAtLeast(what string, values []float64, bar float64) s
 
 // atMost is atLeast for a figure that may not be more.
 func (s *section) atMost(what string, got, bar float64) string {
-	return s.judge(verdict{What: what, Got: signed(got), Bar: "≤ " + number(bar), Met: got <= bar})
+	return s.judge(verdict{what, signed(got), "≤ " + number(bar), got <= bar, ""})
 }
 
 func (s *section) judge(v verdict) string {
@@ -175,8 +174,6 @@ func number(v float64) string {
 		return strconv.FormatFloat(v, 'f', 0, 64)
 	case size >= 10:
 		return strconv.FormatFloat(v, 'f', 1, 64)
-	case v == math.Trunc(v):
-		return strconv.FormatFloat(v, 'f', 0, 64)
 	}
 	return strconv.FormatFloat(v, 'g', 3, 64)
 }

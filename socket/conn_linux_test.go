@@ -87,7 +87,7 @@ func read(c net.Conn, size int) func() result {
 // says so itself, so that nothing depends on time.
 func awaitParked(t testing.TB, n int) {
 	t.Helper()
-	stacks := make([]byte, 4<<20)
+	stacks := make([]byte, 256<<10)
 	for deadline := time.Now().Add(patience); ; runtime.Gosched() {
 		parked := 0
 		for stack := range bytes.SplitSeq(stacks[:runtime.Stack(stacks, true)], []byte("\n\n")) {

@@ -23,7 +23,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-var full = flag.Bool("long", false, "have the tests of what AckAuto learns run with all their requests")
+var full = flag.Bool("long", false, "have the tests of what AckAuto learns send all their requests, and time them; needs a quiet machine")
 
 // count is how many requests a test sends: fewer without -long.
 func count(all int) int {
@@ -270,7 +270,7 @@ func TestWholeMessagesCostNothing(t *testing.T) {
 				_, _, stock := run("")
 				t.Logf("%.3f segments without", stock)
 				if tc.streams == 1 { // more of them share segments as it comes
-					require.LessOrEqual(t, segments, stock+0.05)
+					require.LessOrEqual(t, segments, stock+0.05+10/float64(total))
 				}
 			}
 		})
@@ -310,18 +310,22 @@ func (w waits) over(least time.Duration) (n int) {
 	return n
 }
 
-// few reports whether few requests have waited for an acknowledgement, which with the
-// short timer is at most a tick of the clock more than that.
-func (w waits) few(t *testing.T, a *acks, short bool) bool {
+// few reports whether few requests have waited for an acknowledgement. How many have by
+// the clock is told with -long alone: on a busy machine requests wait for other things.
+func (w waits) few(t *testing.T, a *acks, shortened bool) bool {
 	t.Helper()
-	t.Logf("median %v, most %v, %d over 5 ms, %d over 30 ms; %s",
-		w.median(), w[len(w)-1], w.over(5*time.Millisecond), w.over(30*time.Millisecond), a)
-	return w.median() < 10*time.Millisecond && w.over(30*time.Millisecond) <= 3 &&
-		(w.over(5*time.Millisecond) <= 8 || !short || !shortens(t))
+	const kernels, short = 30 * time.Millisecond, 5 * time.Millisecond
+	t.Logf("median %v, most %v, %d over 5 ms, %d over 30 ms; %s", w.median(), w[len(w)-1], w.over(short), w.over(kernels), a)
+	if w.median() >= 10*time.Millisecond || a.stalled.Load() > 8 || a.stalledLong.Load() > 3 {
+		return false
+	}
+	if !*full {
+		return true
+	}
+	return w.over(kernels) <= 3 && (w.over(short) <= 8 || !shortened || !shortens(t))
 }
 
-// eventually requires that one of a few runs succeeds: on a busy machine requests wait
-// for other things, too.
+// eventually requires that one of a few runs succeeds.
 func eventually(t *testing.T, run func() bool) {
 	t.Helper()
 	for range 5 {

@@ -83,6 +83,7 @@ func TestLearningAllocatesNothing(t *testing.T) {
 	const runs, size = 1000, 64
 	accepted, call := onCall(t, size)
 	conn, observer := wrap(t, accepted, AckAuto)
+	conn.keep = true
 	conn.left.Store(0)
 	buf := make([]byte, size)
 	require.Zero(t, testing.AllocsPerRun(runs, func() {
@@ -95,8 +96,7 @@ func TestLearningAllocatesNothing(t *testing.T) {
 	require.NoError(t, control(conn, func(fd int) {
 		require.Zero(t, testing.AllocsPerRun(runs, func() {
 			conn.due.Store(owed)
-			conn.parked.Store(now() - int64(40*time.Millisecond))
-			conn.timer.Store(timerKept)
+			conn.parked.Store(now() - int64(150*time.Millisecond))
 			conn.resume(fd)
 		}), "stalls")
 	}))

@@ -72,7 +72,6 @@ func NewConn(c *net.TCPConn, options AckOptions, observer Observer) (*Conn, erro
 	}
 	conn.learning.begin(options.KeepDelayedAckMax)
 	conn.step = conn.readStep
-	conn.SetHeldBack(options.HeldBack)
 	return conn, nil
 }
 

@@ -24,7 +24,7 @@ import (
 
 // wrapBehindProxy is a backend with Nagle's algorithm on that reads a PROXY
 // protocol header.
-var wrapBehindProxy = lab.Wrapping{"behind proxy_protocol", lab.NagleOn.Lines + "\nproxy_protocol {\nallow 127.0.0.1/32\n}"}
+var wrapBehindProxy = lab.Wrapping{Name: "behind proxy_protocol", Lines: lab.NagleOn.Lines + "\nproxy_protocol {\nallow 127.0.0.1/32\n}"}
 
 // backendPath is one way from Caddy to a backend with Nagle's algorithm on. In
 // its texts, BACKEND stands for the backend's address, PORT for its port, CERT

@@ -59,8 +59,8 @@ func TestStatusCounts(t *testing.T) {
 		return counted.Connections == 4 && len(counted.Refused) == 3 && counted.Refused[0].Count == 3
 	}, lab.Patience, 10*time.Millisecond)
 	require.Equal(t, []stats.Refusal{
-		{"quickack", "TCP_QUICKACK", "ENOPROTOOPT", 3},
-		{"user_timeout", "TCP_USER_TIMEOUT", "ENOPROTOOPT", 3},
-		{"raw", "level 6 option 18", "ENOPROTOOPT", 3},
+		{Option: "quickack", Kernel: "TCP_QUICKACK", Errno: "ENOPROTOOPT", Count: 3},
+		{Option: "user_timeout", Kernel: "TCP_USER_TIMEOUT", Errno: "ENOPROTOOPT", Count: 3},
+		{Option: "raw", Kernel: "level 6 option 18", Errno: "ENOPROTOOPT", Count: 3},
 	}, counted.Refused)
 }

@@ -97,7 +97,7 @@ func TestTCPInfoCounts(t *testing.T) {
 	} {
 		l.Add(t, lab.Stock, lab.Plain, lines+"\necho_payload")
 	}
-	l.Add(t, lab.Wrapping{"metrics", "sockopt {\nmetrics\n}"}, lab.Plain, "echo_payload")
+	l.Add(t, lab.Wrapping{Name: "metrics", Lines: "sockopt {\nmetrics\n}"}, lab.Plain, "echo_payload")
 	system := l.Record(t, "getsockopt,setsockopt", func(t *testing.T) {
 		for _, c := range l.All {
 			for _, client := range c.AskInTurn(t, requests) {

@@ -22,7 +22,7 @@ func BenchmarkObserved(b *testing.B) {
 		name, lines string
 		lab.Wrapping
 	}{
-		{"tcp_info and metrics", "tcp_info\nheader X-RTT {http.tcp_info.rtt}", lab.Wrapping{"metrics", "sockopt {\nmetrics\n}"}},
+		{"tcp_info and metrics", "tcp_info\nheader X-RTT {http.tcp_info.rtt}", lab.Wrapping{Name: "metrics", Lines: "sockopt {\nmetrics\n}"}},
 		{"two options", "sockopt {\npriority 3\nuser_timeout 30s\n}", lab.Auto},
 	} {
 		b.Run(ours.name, func(b *testing.B) {

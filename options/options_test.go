@@ -288,13 +288,7 @@ func TestRows(t *testing.T) {
 
 			want, o := expect(t, r)
 			require.Equal(t, want.kernel, r.option.Name)
-			var letters string
-			for _, p := range phases {
-				if p.Phase&r.phases != 0 {
-					letters += p.letter
-				}
-			}
-			require.Equal(t, want.phases, letters)
+			require.Equal(t, want.phases, r.phases.letters())
 			require.Equal(t, r.option.Name != "", r.since != "", "since is the version of Linux that has the option")
 			require.True(t, r.isSet(o))
 			uses := r.uses(o, r.option)

@@ -5,7 +5,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
+	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
+	"github.com/caddy-sockopt/caddy-sockopt/options"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
@@ -15,12 +19,14 @@ func TestAcceptAllocatesNothingPerOption(t *testing.T) {
 	conn, _ := tcpPair(t)
 	allocs := func(lines []string) float64 {
 		w := new(ListenerWrapper)
-		require.NoError(t, unmarshal(w, "sockopt"+lab.Block(append([]string{"on_unsupported warn"}, lines...)...)))
+		d := caddyfile.NewTestDispenser("sockopt" + lab.Block(append([]string{"on_unsupported warn"}, lines...)...))
+		require.NoError(t, w.UnmarshalCaddyfile(d))
 		w, logs := provisioned(t, w.Options)
-		r := newReport(countersOf(origin{address: "of its own"}), w.log)
-		require.NotEmpty(t, w.settings.of[accept])
+		observer := stats.NewObserver(stats.Use(stats.Origin{Address: t.Name()}), w.log, false)
+		settings := w.resolved.Settings[options.Accept]
+		require.NotEmpty(t, settings)
 		atLoad := logs.Len()
-		allocs := testing.AllocsPerRun(1000, func() { w.outfit(conn, w.settings.of[accept], r) })
+		allocs := testing.AllocsPerRun(1000, func() { attach(conn, settings, &w.resolved, observer) })
 		require.Equal(t, atLoad, logs.Len())
 		return allocs
 	}

@@ -2,8 +2,6 @@ package sockopt
 
 import (
 	"context"
-	"fmt"
-	"net"
 	"net/http"
 	"testing"
 	"time"
@@ -14,28 +12,18 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
 	"github.com/caddy-sockopt/caddy-sockopt/options"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-// saved reads what a socket has of an option.
-func saved(conn *net.TCPConn, o socket.Option) (socket.Saved, error) {
-	options, err := socket.NewOptions(conn)
-	if err != nil {
-		return socket.Saved{}, err
-	}
-	return options.Save(o)
-}
-
-// TestObservingAllocatesLittle counts the allocations of a request: of tcp_info
-// with a placeholder that is used, and of two options that change.
+// TestObservingAllocatesLittle counts the allocations of a request: of tcp_info with a
+// placeholder that is used, and of two options that change.
 func TestObservingAllocatesLittle(t *testing.T) {
 	accepted, _ := tcpPair(t)
-	conn := &served{tcp: accepted, settles: true}
-	o := Options{Priority: new(Number(3)), UserTimeout: new(Duration(30 * time.Second))}
-	s, err := o.resolve(route, zap.NewNop())
-	require.NoError(t, err)
-	handler := &Handler{settings: s, report: newReport(countersOf(origin{address: "of its own"}), zap.NewNop())}
+	conn := &served{tcp: accepted}
+	handler, observer := routeOf(t, options.Options{Priority: new(options.Number(3)), UserTimeout: new(options.Duration(30 * time.Second))})
+	handler.observer = observer
 	repl := caddy.NewReplacer()
 	ctx := context.WithValue(t.Context(), servedKey{}, conn)
 	ctx = context.WithValue(ctx, caddy.ReplacerCtxKey, repl)
@@ -43,50 +31,39 @@ func TestObservingAllocatesLittle(t *testing.T) {
 	require.NoError(t, err)
 	nothing := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
 
-	options := testing.AllocsPerRun(1000, func() {
+	route := testing.AllocsPerRun(1000, func() {
 		_ = handler.ServeHTTP(nil, r, nothing)
-		conn.releaseAll()
+		conn.restoreAll()
 	})
 	info := testing.AllocsPerRun(1000, func() {
 		asked := askedInfo{tcp: conn.tcp}
 		_, _ = asked.placeholder(infoPrefix + "rtt")
 	})
-	t.Logf("%v allocations for two options, %v for a placeholder", options, info)
-	require.LessOrEqual(t, options, 6.0)
+	t.Logf("%v allocations for two options, %v for a placeholder", route, info)
+	require.LessOrEqual(t, route, 6.0)
 	require.LessOrEqual(t, info, 7.0)
+}
+
+// routeOf returns a handler with options that were tried on this kernel, and an observer.
+func routeOf(t *testing.T, o options.Options) (*Handler, *stats.Observer) {
+	t.Helper()
+	resolved, err := o.Resolve(options.Route, zap.NewNop())
+	require.NoError(t, err)
+	counters := stats.Use(stats.Origin{Direction: stats.Route, Address: t.Name()})
+	return &Handler{overrides: resolved.Overrides}, stats.NewObserver(counters, zap.NewNop(), false)
 }
 
 // TestRouteOfClosedConnection is nothing that a connection refused.
 func TestRouteOfClosedConnection(t *testing.T) {
 	accepted, _ := tcpPair(t)
-	o := Options{Priority: new(Number(3)), DSCP: new(DSCP(46))}
-	s, err := o.resolve(route, zap.NewNop())
-	require.NoError(t, err)
-	conn, r := &served{tcp: accepted}, newReport(countersOf(origin{address: "closed"}), zap.NewNop())
+	handler, observer := routeOf(t, options.Options{Priority: new(options.Number(3)), DSCP: new(options.DSCP(46))})
+	conn := &served{tcp: accepted}
 	require.NoError(t, accepted.Close())
-	h := &hold{s.overrides, r}
-	conn.acquire(h)
-	conn.release(h)
-	require.Equal(t, countersNow{Refused: []refusal{}}, r.now())
-}
-
-// TestRouteCannotBe has configurations of a route refused at load.
-func TestRouteCannotBe(t *testing.T) {
-	for _, test := range []struct{ name, lines, want string }{
-		{"no option", "", "sockopt names no option for its route; it can be nodelay, delayed_ack_max"},
-		{"of the listener", "keepalive on", "keepalive cannot be set here, but on accepted connections or on connections to backends"},
-		{"quickack", "quickack on", "quickack cannot be set here"},
-		{"metrics", "metrics", "metrics cannot be set here"},
-		{"unreadable", "raw 1 32 65536", "cannot be read, so that it could not be put back"},
-		{"bad value", "priority -1", "-1 is not from 0"},
-		{"unknown", "nagle off", `unknown option \"nagle\"`},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			c, client := serve(t, "sockopt")
-			status, answer := c.Load("text/caddyfile", c.config("", fmt.Sprintf("http://%s {\nsockopt {\n%s\n}\necho_payload\n}", c.addr, test.lines)))
-			require.Equal(t, http.StatusBadRequest, status)
-			require.Contains(t, answer, test.want)
-			client.get(t)
-		})
+	hold := &socket.Hold{Overrides: handler.overrides, Observer: observer}
+	if err := conn.hold(hold); err == nil {
+		conn.end(hold, false)
+		conn.restoreAll()
 	}
+	require.Empty(t, observer.Now().Refused)
+	require.Zero(t, observer.Now().Unreachable)
 }

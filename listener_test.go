@@ -3,12 +3,8 @@ package sockopt
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"path/filepath"
-	"strconv"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -17,145 +13,13 @@ import (
 	zapobserver "go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddy-sockopt/caddy-sockopt/options"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-func init() { caddy.RegisterModule(captureWrapper{}) }
-
-// captureWrapper is a listener wrapper that shows a test what stands at its place
-// in the configuration. It hands everything on unchanged.
-type captureWrapper struct {
-	Number uint64 `json:"number"`
-}
-
-func (captureWrapper) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{
-		ID:  "caddy.listeners.test_capture",
-		New: func() caddy.Module { return new(captureWrapper) },
-	}
-}
-
-func (w *captureWrapper) UnmarshalCaddyfile(d *caddyfile.Dispenser) (err error) {
-	d.Next()
-	d.NextArg()
-	w.Number, err = strconv.ParseUint(d.Val(), 10, 64)
-	return err
-}
-
-func (w *captureWrapper) WrapListener(ln net.Listener) net.Listener {
-	c, ok := captures.Load(w.Number)
-	if !ok {
-		return ln
-	}
-	c.(*capture).add(ln, nil)
-	return captureListener{ln, c.(*capture)}
-}
-
-type captureListener struct {
-	net.Listener
-	capture *capture
-}
-
-func (l captureListener) Accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
-	if err == nil {
-		l.capture.add(nil, conn)
-	}
-	return conn, err
-}
-
-// capture is what one captureWrapper was given.
-type capture struct {
-	directive string // how the configuration names it
-
-	mu        sync.Mutex
-	listeners []net.Listener
-	conns     []net.Conn
-}
-
-var (
-	captures     sync.Map // by number
-	captureCount atomic.Uint64
-)
-
-func newCapture(t testing.TB) *capture {
-	number := captureCount.Add(1)
-	c := &capture{directive: fmt.Sprintf("test_capture %d", number)}
-	captures.Store(number, c)
-	t.Cleanup(func() {
-		captures.Delete(number)
-		for _, ln := range c.listeners {
-			forget(ln)
-		}
-	})
-	return c
-}
-
-// forget drops the counters of a listener, since a later test may have its port.
-func forget(ln net.Listener) {
-	allCounters.Lock()
-	defer allCounters.Unlock()
-	delete(allCounters.of, origin{direction: directionAccepted, address: ln.Addr().String()})
-}
-
-func (c *capture) add(ln net.Listener, conn net.Conn) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if ln != nil {
-		c.listeners = append(c.listeners, ln)
-	}
-	if conn != nil {
-		c.conns = append(c.conns, conn)
-	}
-}
-
-// loaded tells the race detector that Caddy has been loaded before connections come.
-// Caddy's TLS app still writes to itself while its servers accept already, and reads
-// that in each handshake.
-func (c *capture) loaded() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-}
-
-// conn returns the one connection that was accepted.
-func (c *capture) conn(t testing.TB) net.Conn {
-	t.Helper()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	require.Len(t, c.conns, 1)
-	return c.conns[0]
-}
-
-// listener returns the one listener that was wrapped.
-func (c *capture) listener(t testing.TB) net.Listener {
-	t.Helper()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	require.Len(t, c.listeners, 1)
-	return c.listeners[0]
-}
-
-// report returns the report of the sockopt before the capture.
-func (c *capture) report(t testing.TB) *report {
-	t.Helper()
-	return c.listener(t).(*listener).report
-}
-
-// errors counts the options that were refused and the connections that could not
-// be reached.
-func (c *counters) errors() uint64 {
-	now := c.now()
-	sum := now.Unreachable
-	for _, r := range now.Refused {
-		sum += r.Count
-	}
-	return sum
-}
-
 // provisioned returns a wrapper as Caddy would have it, and what it logs.
-func provisioned(t testing.TB, o Options) (*ListenerWrapper, *zapobserver.ObservedLogs) {
+func provisioned(t testing.TB, o options.Options) (*ListenerWrapper, *zapobserver.ObservedLogs) {
 	t.Helper()
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	t.Cleanup(cancel)
@@ -165,6 +29,17 @@ func provisioned(t testing.TB, o Options) (*ListenerWrapper, *zapobserver.Observ
 	core, logs := zapobserver.New(zap.DebugLevel)
 	w.log = zap.New(core)
 	return w, logs
+}
+
+// failures counts the options that a listener's connections refused, and the connections
+// in which no socket was found.
+func failures(ln net.Listener) uint64 {
+	now := ln.(*listener).observer.Now()
+	sum := now.Unreachable
+	for _, r := range now.Refused {
+		sum += r.Count
+	}
+	return sum
 }
 
 // bogus is an option that every kernel refuses.
@@ -195,10 +70,7 @@ func script(t testing.TB) *scriptedListener {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	t.Cleanup(func() {
-		ln.Close()
-		forget(ln)
-	})
+	t.Cleanup(func() { ln.Close() })
 	return &scriptedListener{ln, make(chan net.Conn, 1), make(chan error, 1)}
 }
 
@@ -273,8 +145,8 @@ func TestAcceptHandsEveryConnectionOver(t *testing.T) {
 		{"unwrapping to itself", func(testing.TB) net.Conn { return loopingConn{} }, 1, "cannot reach the socket of a connection; its options are not set"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			w, logs := provisioned(t, Options{QuickAck: new(socket.AckOff)})
-			w.settings.of[accept] = []socket.Setting{bogus}
+			w, logs := provisioned(t, options.Options{QuickAck: new(socket.AckOff)})
+			w.resolved.Settings[options.Accept] = []socket.Setting{bogus}
 			inner := script(t)
 			ln := w.WrapListener(inner)
 			const conns = 20
@@ -288,7 +160,7 @@ func TestAcceptHandsEveryConnectionOver(t *testing.T) {
 				}
 				require.Equal(t, conn, got)
 			}
-			require.Equal(t, conns*test.errors, ln.(*listener).report.errors())
+			require.Equal(t, conns*test.errors, failures(ln))
 			lines := logs.FilterMessage(test.logged)
 			require.Equal(t, 1, lines.Len(), "lines for %d connections: %v", conns, logs.All())
 			require.Equal(t, 1, logs.Len(), "lines for %d connections: %v", conns, logs.All())
@@ -297,8 +169,8 @@ func TestAcceptHandsEveryConnectionOver(t *testing.T) {
 }
 
 func TestRefusedOptionLeavesConnectionAlone(t *testing.T) {
-	w, _ := provisioned(t, Options{NoDelay: new(false), QuickAck: new(socket.AckOff)})
-	w.settings.of[accept] = append([]socket.Setting{bogus}, w.settings.of[accept]...)
+	w, _ := provisioned(t, options.Options{NoDelay: new(false), QuickAck: new(socket.AckOff)})
+	w.resolved.Settings[options.Accept] = append([]socket.Setting{bogus}, w.resolved.Settings[options.Accept]...)
 	inner := script(t)
 	ln := w.WrapListener(inner)
 	accepted, dialed := tcpPair(t)
@@ -308,7 +180,7 @@ func TestRefusedOptionLeavesConnectionAlone(t *testing.T) {
 	tcp, ok := socket.TCPConn(conn)
 	require.True(t, ok)
 	require.Same(t, accepted, tcp)
-	require.EqualValues(t, 1, ln.(*listener).report.errors())
+	require.EqualValues(t, 1, failures(ln))
 
 	_, err = conn.Write([]byte("ping"))
 	require.NoError(t, err)
@@ -322,8 +194,8 @@ func TestAcceptErrorsPassThrough(t *testing.T) {
 	temporary := &net.OpError{Op: "accept", Net: "tcp", Err: syscall.EMFILE}
 	for _, want := range []error{temporary, net.ErrClosed, errors.New("of a plugin")} {
 		t.Run(want.Error(), func(t *testing.T) {
-			w, logs := provisioned(t, Options{})
-			w.settings.of[accept] = []socket.Setting{bogus}
+			w, logs := provisioned(t, options.Options{})
+			w.resolved.Settings[options.Accept] = []socket.Setting{bogus}
 			inner := script(t)
 			ln := w.WrapListener(inner)
 			inner.errs <- want
@@ -342,7 +214,7 @@ func TestAcceptErrorsPassThrough(t *testing.T) {
 }
 
 func TestUnixListenerIsUntouched(t *testing.T) {
-	w, logs := provisioned(t, Options{NoDelay: new(false)})
+	w, logs := provisioned(t, options.Options{NoDelay: new(false)})
 	ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "socket"))
 	require.NoError(t, err)
 	defer ln.Close()
@@ -351,8 +223,8 @@ func TestUnixListenerIsUntouched(t *testing.T) {
 }
 
 func TestUnreachableListeningSocketIsLogged(t *testing.T) {
-	w, logs := provisioned(t, Options{})
-	w.settings.of[listen] = []socket.Setting{bogus}
+	w, logs := provisioned(t, options.Options{})
+	w.resolved.Settings[options.Listen] = []socket.Setting{bogus}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer ln.Close()

@@ -9,19 +9,21 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab/inprocess"
 )
 
+func TestMain(m *testing.M) { lab.Main(m, caddycmd.Main) }
+
 func TestServesPayload(t *testing.T) {
 	for _, start := range []struct {
 		name string
-		with func(t testing.TB, global, sites string, wrap ...string) *lab.Running
+		with func(t testing.TB, global, sites string) *lab.Running
 	}{
-		{"in this process", func(t testing.TB, global, sites string, _ ...string) *lab.Running {
-			return inprocess.Run(t, global, sites)
-		}},
-		{"in its own process", spawn},
+		{"in this process", inprocess.Run},
+		{"in its own process", func(t testing.TB, global, sites string) *lab.Running { return lab.Spawn(t, global, sites) }},
 	} {
 		t.Run(start.name, func(t *testing.T) {
 			addr := lab.Address(t)

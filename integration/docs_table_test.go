@@ -67,7 +67,7 @@ func shortly(want string) string {
 
 // TestREADMENamesEveryModule holds that no module stays unmentioned.
 func TestREADMENamesEveryModule(t *testing.T) {
-	text := readPage(t, filepath.Join(checkout, "README.md"))
+	text := readPage(t, "README.md")
 	ours := regexp.MustCompile(`sockopt$|^http\.handlers\.(echo_payload|tcp_info)$`)
 	var modules int
 	for _, module := range caddy.Modules() {

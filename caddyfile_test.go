@@ -206,8 +206,8 @@ var badCaddyfiles = []badCaddyfile{
 	{"argument", sockoptDirective, " on", 0, `sockopt takes no argument, but options in a block, one a line; "on" is too many`},
 	{"option as argument", sockoptDirective, " nodelay on", 0, `sockopt takes no argument, but options in a block, one a line; "nodelay" is too many`},
 	{"argument and block", sockoptDirective, " on" + lab.Block("nodelay on"), 0, `sockopt takes no argument, but options in a block, one a line; "on" is too many`},
-	{"unknown name", sockoptDirective, lab.Block("nodelay on", "no_delay on"), 2, `unknown option "no_delay"; here it can be ` + listenerNames},
-	{"option of a route", sockoptDirective, lab.Block("cork on"), 1, `cork cannot be set here, but for the requests of a route; here it can be ` + listenerNames},
+	{"unknown name", sockoptDirective, lab.Block("nodelay on", "no_delay on"), 2, `unknown option "no_delay" (did you mean nodelay?); here it can be ` + listenerNames},
+	{"option of a route", sockoptDirective, lab.Block("cork on"), 1, `cork cannot be set here, but for the requests of a route`},
 
 	{"no size", echoDirective, " stars", 0, `echo_payload: "stars" is not a size such as 64KiB, 1MB or a number of bytes`},
 	{"empty size", echoDirective, ` ""`, 0, `echo_payload: "" is not a size such as 64KiB, 1MB or a number of bytes`},

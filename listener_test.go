@@ -194,7 +194,7 @@ func TestAcceptErrorsPassThrough(t *testing.T) {
 	temporary := &net.OpError{Op: "accept", Net: "tcp", Err: syscall.EMFILE}
 	for _, want := range []error{temporary, net.ErrClosed, errors.New("of a plugin")} {
 		t.Run(want.Error(), func(t *testing.T) {
-			w, logs := provisioned(t, options.Options{})
+			w, logs := provisioned(t, options.Options{QuickAck: new(socket.AckOff)})
 			w.resolved.Settings[options.Accept] = []socket.Setting{bogus}
 			inner := script(t)
 			ln := w.WrapListener(inner)

@@ -10,10 +10,10 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 )
 
-// TestCostOfAccepting counts the calls of setsockopt(2) that ten options take on a
+// TestAcceptCounts counts the calls of setsockopt(2) that ten options take on a
 // connection. The first connections, which may be older than the options of the listening
 // socket, get all of them, later ones those that they do not inherit.
-func TestCostOfAccepting(t *testing.T) {
+func TestAcceptCounts(t *testing.T) {
 	const (
 		first  = 256 + 44 // at least as many as the wrapper takes for old
 		later  = 20

@@ -143,7 +143,7 @@ func (r *Report) compare(a, b int, least float64, how string) bool {
 	}
 	base := quick.median()
 	if base >= timerLeast {
-		least = max(least, .5) // these are slow already, and their noise is as long as a timer
+		least = .8 // these are slow already, and their noise is as long as a timer
 	}
 	waits, others := timed(slow.Seconds, base), timed(quick.Seconds, base)
 	share, otherShare := float64(len(waits))/float64(len(slow.Seconds)), float64(len(others))/float64(len(quick.Seconds))

@@ -2,7 +2,9 @@ package sockopt
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"path/filepath"
 	"syscall"
@@ -10,33 +12,39 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
-	zapobserver "go.uber.org/zap/zaptest/observer"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
 	"github.com/caddy-sockopt/caddy-sockopt/options"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-// provisioned returns a wrapper as Caddy would have it, and what it logs.
-func provisioned(t testing.TB, o options.Options) (*ListenerWrapper, *zapobserver.ObservedLogs) {
+// provisioned returns a wrapper as Caddy would have it, and what it logs afterwards. The
+// server may be nil.
+func provisioned(t testing.TB, o options.Options, server *caddyhttp.Server) (*ListenerWrapper, *observer.ObservedLogs) {
 	t.Helper()
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	parent := context.Background()
+	if server != nil {
+		parent = context.WithValue(parent, caddyhttp.ServerCtxKey, server)
+	}
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: parent})
 	t.Cleanup(cancel)
 	w := &ListenerWrapper{Options: o}
 	require.NoError(t, w.Provision(ctx))
 	t.Cleanup(func() { require.NoError(t, w.Cleanup()) })
-	core, logs := zapobserver.New(zap.DebugLevel)
+	core, logs := observer.New(zap.DebugLevel)
 	w.log = zap.New(core)
 	return w, logs
 }
 
-// failures counts the options that a listener's connections refused, and the connections
-// in which no socket was found.
-func failures(ln net.Listener) uint64 {
-	now := ln.(*listener).observer.Now()
-	sum := now.Unreachable
-	for _, r := range now.Refused {
+// errorsOf counts the options that were refused and the connections that could not be
+// reached.
+func errorsOf(c stats.CountersNow) uint64 {
+	sum := c.Unreachable
+	for _, r := range c.Refused {
 		sum += r.Count
 	}
 	return sum
@@ -107,6 +115,10 @@ type opaqueConn struct {
 }
 
 func TestAcceptHandsEveryConnectionOver(t *testing.T) {
+	const (
+		refused     = "option refused by a connection, which goes on without it"
+		unreachable = "cannot reach the socket of a connection; its options are not set"
+	)
 	pipe := func(testing.TB) net.Conn {
 		server, client := net.Pipe()
 		t.Cleanup(func() {
@@ -127,28 +139,28 @@ func TestAcceptHandsEveryConnectionOver(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		conn   func(testing.TB) net.Conn
-		errors uint64 // for each connection
 		logged string
 	}{
-		{"open", open, 1, "option refused by a connection, which goes on without it"},
-		{"open, embedded", func(t testing.TB) net.Conn { return embeddingConn{open(t)} }, 1, "option refused by a connection, which goes on without it"},
-		{"open, behind a pointer", func(t testing.TB) net.Conn { return &embeddingConn{open(t)} }, 1, "option refused by a connection, which goes on without it"},
-		{"open, hidden", func(t testing.TB) net.Conn { return opaqueConn{inner: hidingConn{open(t)}} }, 1, "cannot reach the socket of a connection; its options are not set"},
-		{"closed", closed, 1, "cannot reach the socket of a connection; its options are not set"},
-		{"closed, embedded", func(t testing.TB) net.Conn { return embeddingConn{closed(t)} }, 1, "cannot reach the socket of a connection; its options are not set"},
-		{"pipe", pipe, 1, "cannot reach the socket of a connection; its options are not set"},
-		{"pipe, embedded", func(t testing.TB) net.Conn { return embeddingConn{pipe(t)} }, 1, "cannot reach the socket of a connection; its options are not set"},
-		{"embedding nil", func(testing.TB) net.Conn { return embeddingConn{} }, 1, "cannot reach the socket of a connection; its options are not set"},
-		{"nil pointer", func(testing.TB) net.Conn { return (*embeddingConn)(nil) }, 1, "cannot reach the socket of a connection; its options are not set"},
-		{"nil TCP connection", func(testing.TB) net.Conn { return (*net.TCPConn)(nil) }, 1, "cannot reach the socket of a connection; its options are not set"},
-		{"nil", func(testing.TB) net.Conn { return nil }, 1, "cannot reach the socket of a connection; its options are not set"},
-		{"unwrapping to itself", func(testing.TB) net.Conn { return loopingConn{} }, 1, "cannot reach the socket of a connection; its options are not set"},
+		{"open", open, refused},
+		{"open, embedded", func(t testing.TB) net.Conn { return embeddingConn{open(t)} }, refused},
+		{"open, behind a pointer", func(t testing.TB) net.Conn { return &embeddingConn{open(t)} }, refused},
+		{"open, hidden", func(t testing.TB) net.Conn { return opaqueConn{inner: hidingConn{open(t)}} }, unreachable},
+		{"closed", closed, unreachable},
+		{"closed, embedded", func(t testing.TB) net.Conn { return embeddingConn{closed(t)} }, unreachable},
+		{"pipe", pipe, unreachable},
+		{"pipe, embedded", func(t testing.TB) net.Conn { return embeddingConn{pipe(t)} }, unreachable},
+		{"embedding nil", func(testing.TB) net.Conn { return embeddingConn{} }, unreachable},
+		{"nil pointer", func(testing.TB) net.Conn { return (*embeddingConn)(nil) }, unreachable},
+		{"nil TCP connection", func(testing.TB) net.Conn { return (*net.TCPConn)(nil) }, unreachable},
+		{"nil", func(testing.TB) net.Conn { return nil }, unreachable},
+		{"unwrapping to itself", func(testing.TB) net.Conn { return loopingConn{} }, unreachable},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			w, logs := provisioned(t, options.Options{QuickAck: new(socket.AckOff)})
+			w, logs := provisioned(t, options.Options{QuickAck: new(socket.AckOff)}, nil)
 			w.resolved.Settings[options.Accept] = []socket.Setting{bogus}
 			inner := script(t)
-			ln := w.WrapListener(inner)
+			ln := w.WrapListener(inner).(*listener)
+			before := ln.observer.Now()
 			const conns = 20
 			for range conns {
 				conn := test.conn(t)
@@ -160,16 +172,17 @@ func TestAcceptHandsEveryConnectionOver(t *testing.T) {
 				}
 				require.Equal(t, conn, got)
 			}
-			require.Equal(t, conns*test.errors, failures(ln))
-			lines := logs.FilterMessage(test.logged)
-			require.Equal(t, 1, lines.Len(), "lines for %d connections: %v", conns, logs.All())
-			require.Equal(t, 1, logs.Len(), "lines for %d connections: %v", conns, logs.All())
+			after := ln.observer.Now()
+			require.EqualValues(t, conns, after.Connections-before.Connections)
+			require.EqualValues(t, conns, errorsOf(after)-errorsOf(before))
+			require.Equal(t, 1, logs.Len(), "%v", logs.All())
+			require.Equal(t, test.logged, logs.All()[0].Message)
 		})
 	}
 }
 
 func TestRefusedOptionLeavesConnectionAlone(t *testing.T) {
-	w, _ := provisioned(t, options.Options{NoDelay: new(false), QuickAck: new(socket.AckOff)})
+	w, _ := provisioned(t, options.Options{NoDelay: new(false), QuickAck: new(socket.AckOff)}, nil)
 	w.resolved.Settings[options.Accept] = append([]socket.Setting{bogus}, w.resolved.Settings[options.Accept]...)
 	inner := script(t)
 	ln := w.WrapListener(inner)
@@ -180,22 +193,20 @@ func TestRefusedOptionLeavesConnectionAlone(t *testing.T) {
 	tcp, ok := socket.TCPConn(conn)
 	require.True(t, ok)
 	require.Same(t, accepted, tcp)
-	require.EqualValues(t, 1, failures(ln))
 
 	_, err = conn.Write([]byte("ping"))
 	require.NoError(t, err)
-	buf := make([]byte, 4)
-	_, err = dialed.Read(buf)
+	got := make([]byte, 4)
+	_, err = io.ReadFull(dialed, got)
 	require.NoError(t, err)
-	require.Equal(t, "ping", string(buf))
+	require.Equal(t, "ping", string(got))
 }
 
 func TestAcceptErrorsPassThrough(t *testing.T) {
 	temporary := &net.OpError{Op: "accept", Net: "tcp", Err: syscall.EMFILE}
 	for _, want := range []error{temporary, net.ErrClosed, errors.New("of a plugin")} {
 		t.Run(want.Error(), func(t *testing.T) {
-			w, logs := provisioned(t, options.Options{QuickAck: new(socket.AckOff)})
-			w.resolved.Settings[options.Accept] = []socket.Setting{bogus}
+			w, logs := provisioned(t, options.Options{QuickAck: new(socket.AckOff)}, nil)
 			inner := script(t)
 			ln := w.WrapListener(inner)
 			inner.errs <- want
@@ -214,7 +225,7 @@ func TestAcceptErrorsPassThrough(t *testing.T) {
 }
 
 func TestUnixListenerIsUntouched(t *testing.T) {
-	w, logs := provisioned(t, options.Options{NoDelay: new(false)})
+	w, logs := provisioned(t, options.Options{NoDelay: new(false)}, nil)
 	ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "socket"))
 	require.NoError(t, err)
 	defer ln.Close()
@@ -222,21 +233,39 @@ func TestUnixListenerIsUntouched(t *testing.T) {
 	require.Zero(t, logs.Len())
 }
 
-func TestUnreachableListeningSocketIsLogged(t *testing.T) {
-	w, logs := provisioned(t, options.Options{})
-	w.resolved.Settings[options.Listen] = []socket.Setting{bogus}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer ln.Close()
-	require.NotNil(t, w.WrapListener(struct{ hidden }{hidden{ln}}))
-	require.Equal(t, 1, logs.FilterMessage("cannot reach the listening socket; its options are not set").Len())
-}
-
 // hidden has a listener's methods and shows none of its fields.
 type hidden struct{ ln net.Listener }
 
 func (h hidden) Accept() (net.Conn, error) { return h.ln.Accept() }
+func (h hidden) Close() error              { return h.ln.Close() }
+func (h hidden) Addr() net.Addr            { return h.ln.Addr() }
 
-func (h hidden) Close() error { return h.ln.Close() }
+// TestUnreachableListener: of a plugin's listener neither the socket can be set, nor do
+// its connections acknowledge.
+func TestUnreachableListener(t *testing.T) {
+	w, logs := provisioned(t, options.Options{}, nil)
+	w.resolved.Settings[options.Listen] = []socket.Setting{bogus}
+	ln := script(t)
+	require.NotNil(t, w.WrapListener(hidden{ln}))
+	require.Equal(t, 1, logs.FilterMessage("cannot reach the listening socket; its options are not set").Len())
+	if !socket.QuickAck.Supported() {
+		return
+	}
+	const noEffect = "quickack and metrics have no effect on connections of this listener; list sockopt before what wraps it"
+	require.Equal(t, 1, logs.FilterMessage(noEffect).Len())
+	require.Equal(t, "off", activeListeners.now()[0].QuickAck)
+}
 
-func (h hidden) Addr() net.Addr { return h.ln.Addr() }
+// TestPlacedBeneath: the wrapper goes beneath TLS, where the kernel's connections are.
+func TestPlacedBeneath(t *testing.T) {
+	w, logs := provisioned(t, options.Options{}, nil)
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer inner.Close()
+	ln := tls.NewListener(inner, &tls.Config{Certificates: []tls.Certificate{{}}})
+	require.Same(t, ln, w.WrapListener(ln))
+	found, _ := innermost(ln)
+	require.IsType(t, new(listener), found)
+	require.Same(t, inner, found.(*listener).Listener)
+	require.Zero(t, logs.Len())
+}

@@ -21,8 +21,8 @@ func (l *lineup) backendSites() (sites []site) {
 	for w, backend := range map[work]string{behindNagle: paste, behindNoDelay: pasteNoDelay} {
 		for _, c := range l.pick(plain, backend) {
 			sites = append(sites,
-				site{work: w, system: stockTransport, Directives: "reverse_proxy " + c.addr},
-				site{work: w, system: sockoptTransport, Directives: "reverse_proxy " + c.addr + " {\ntransport sockopt\n}"},
+				site{work: w, system: stockTransport, Directives: "reverse_proxy " + c.addr()},
+				site{work: w, system: sockoptTransport, Directives: "reverse_proxy " + c.addr() + " {\ntransport sockopt\n}"},
 			)
 		}
 	}
@@ -35,7 +35,7 @@ var backendSystems = []string{stockTransport, sockoptTransport, "nginx", "HAProx
 func measureBackend(ctx context.Context, b *bench) error {
 	one := bursts{protocol: http1, connections: 1}
 	for w, kase := range map[work]string{behindNagle: paste, behindNoDelay: pasteNoDelay} {
-		err := b.compare(ctx, 3, kase, b.few(b.pairs, 1), b.few(25, 5), b.pick(w, backendSystems...), one)
+		err := b.compare(ctx, 3, kase, b.few(b.pairs, 1), b.few(25, 20), b.pick(w, backendSystems...), one)
 		if err != nil {
 			return err
 		}

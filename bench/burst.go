@@ -45,6 +45,7 @@ type bursts struct {
 	connections int
 	closing     bool // each burst opens its own connections, and the server closes them
 	inPieces    bool // Nagle's algorithm is on, and each request is three writes
+	inARow      int  // bursts of a turn, 0 is 1: after a pause Linux does not delay acknowledgements
 }
 
 // Of the comparisons with many connections.
@@ -81,10 +82,13 @@ func (b *bench) compare(ctx context.Context, row int, kase string, count, turns 
 			loads := make(map[contender]load)
 			err := rounds(ctx, turns, contenders, func(c contender) error {
 				l, before, begin := loads[c], cpuSeconds(c.pid), time.Now()
-				err := clients[c].burst()
+				var err error
+				for range max(1, g.inARow) {
+					err = errors.Join(err, clients[c].burst())
+				}
 				l.seconds += time.Since(begin).Seconds()
 				l.cpu += cpuSeconds(c.pid) - before
-				l.requests += float64(g.connections * max(1, g.streams))
+				l.requests += float64(g.connections * max(1, g.streams) * max(1, g.inARow))
 				loads[c] = l
 				return err
 			})

@@ -1,102 +1,34 @@
 package sockopt
 
 import (
-	"bytes"
-	"encoding/json"
-	"os"
-	"os/exec"
-	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-sockopt/caddy-sockopt/options"
 )
 
-// caddyCommand runs this test binary as a Caddy with arguments. It runs none that
-// serves.
-func caddyCommand(t *testing.T, args ...string) (stdout, stderr string, err error) {
-	t.Helper()
-	self, err := os.Executable()
-	require.NoError(t, err)
-	cmd := exec.CommandContext(t.Context(), self, args...)
-	cmd.Env = append(os.Environ(), asCaddy+"=1", "HOME="+t.TempDir(), "XDG_DATA_HOME=", "XDG_CONFIG_HOME=")
-	var output, errors bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &output, &errors
-	err = cmd.Run()
-	return output.String(), errors.String(), err
-}
-
-func TestOptionsCommand(t *testing.T) {
-	stdout, stderr, err := caddyCommand(t, "sockopt", "options")
-	require.NoError(t, err, stderr)
-	var table bytes.Buffer
-	require.NoError(t, writeOptions(&table, thisSystem()))
-	require.Equal(t, table.String(), stdout)
-
-	lines := strings.Split(strings.TrimSpace(stdout), "\n")
-	require.True(t, strings.HasPrefix(lines[0], runtime.GOOS), lines[0])
-	lines = lines[len(lines)-len(rows):]
-	for i, r := range rows {
-		require.Equal(t, r.name, strings.Fields(lines[i])[0])
-		require.Contains(t, lines[i], r.option.Name)
-	}
-}
-
-func TestOptionsCommandJSON(t *testing.T) {
-	stdout, stderr, err := caddyCommand(t, "sockopt", "options", "--json")
-	require.NoError(t, err, stderr)
-	var s system
-	decoder := json.NewDecoder(strings.NewReader(stdout))
-	decoder.DisallowUnknownFields()
-	require.NoError(t, decoder.Decode(&s))
-	require.Equal(t, thisSystem(), s)
-}
-
-func TestBareCommandPrintsHelp(t *testing.T) {
-	for _, args := range [][]string{{"sockopt"}, {"sockopt", "--help"}, {"help", "sockopt"}} {
-		t.Run(strings.Join(args, " "), func(t *testing.T) {
-			stdout, stderr, err := caddyCommand(t, args...)
-			require.NoError(t, err, stderr)
-			require.Contains(t, stdout, "caddy sockopt [command]")
-			require.Contains(t, stdout, "options     List the options with this kernel's support, bounds and defaults")
-		})
-	}
-}
-
-func TestCommandRefusesWhatItDoesNotKnow(t *testing.T) {
-	for _, test := range []struct{ args, want string }{
-		{"sockopt bounds", `unknown command "bounds" for "caddy sockopt"`},
-		{"sockopt options nodelay", `unknown command "nodelay" for "caddy sockopt options"`},
-		{"sockopt options --yaml", "unknown flag: --yaml"},
-	} {
-		t.Run(test.args, func(t *testing.T) {
-			stdout, stderr, err := caddyCommand(t, strings.Fields(test.args)...)
-			require.Error(t, err)
-			require.Contains(t, stdout+stderr, test.want)
-		})
-	}
-}
-
 func TestOptionsTable(t *testing.T) {
-	nodelay := support{Name: "nodelay", Kernel: "TCP_NODELAY", Phases: []string{"accept", "dial"}, Supported: true, Default: "on"}
-	linger := support{Name: "linger", Kernel: "SO_LINGER", Phases: []string{"accept"}, Supported: true, Default: "off"}
+	nodelay := options.Support{Name: "nodelay", Kernel: "TCP_NODELAY", Phases: []string{"accept", "dial"}, Supported: true, Default: "on"}
+	linger := options.Support{Name: "linger", Kernel: "SO_LINGER", Phases: []string{"accept"}, Supported: true, Default: "off"}
 	for _, test := range []struct {
 		name   string
-		system system
+		system options.System
 		want   string
 	}{
 		{
 			"Linux",
-			system{"linux", "5.10.0", []support{
+			options.System{OS: "linux", Kernel: "5.10.0", Options: []options.Support{
 				nodelay,
 				{
 					Name: "mark", Kernel: "SO_MARK", Phases: []string{"accept"}, Supported: true, Default: "0x0",
 					Sysctl: map[string]string{"net.example": "7"}, Takes: "1s to 2s",
-					Capability: &capability{Name: "CAP_NET_ADMIN"},
+					Capability: &options.Capability{Name: "CAP_NET_ADMIN"},
 				},
 				{
 					Name: "priority", Kernel: "SO_PRIORITY", Phases: []string{"accept"}, Supported: true,
-					Capability: &capability{"CAP_NET_ADMIN", true},
+					Capability: &options.Capability{Name: "CAP_NET_ADMIN", Held: true},
 				},
 				{Name: "rto_max", Kernel: "TCP_RTO_MAX_MS", Phases: []string{"accept"}, Needs: "Linux 6.15"},
 			}},
@@ -111,7 +43,7 @@ rto_max   TCP_RTO_MAX_MS  accept       needs Linux 6.15
 		},
 		{
 			"another system",
-			system{"darwin", "", []support{
+			options.System{OS: "darwin", Options: []options.Support{
 				nodelay,
 				{Name: "quickack", Kernel: "TCP_QUICKACK", Phases: []string{"accept", "dial"}, Needs: "Linux"},
 				linger,
@@ -131,5 +63,19 @@ linger    SO_LINGER     accept       yes          off
 			require.NoError(t, writeOptions(&table, test.system))
 			require.Equal(t, test.want, table.String())
 		})
+	}
+}
+
+// TestOptionsTableOfThisSystem has a line for each option.
+func TestOptionsTableOfThisSystem(t *testing.T) {
+	system := options.ThisSystem()
+	var table strings.Builder
+	require.NoError(t, writeOptions(&table, system))
+	lines := strings.Split(strings.TrimSpace(table.String()), "\n")
+	require.Equal(t, strings.TrimSpace(system.OS+" "+system.Kernel), lines[0])
+	lines = lines[len(lines)-len(system.Options):]
+	for i, o := range system.Options {
+		require.Equal(t, o.Name, strings.Fields(lines[i])[0])
+		require.Contains(t, lines[i], o.Kernel)
 	}
 }

@@ -71,7 +71,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if len(resolved.Effects) == 0 {
-		return fmt.Errorf("sockopt has no option for its route; it can be %s", options.Names(h.Lines(options.Route)))
+		return fmt.Errorf("sockopt in a site or route sets options for its requests and has none; it can be %s; "+
+			"for all connections of a server write servers { listener_wrappers { sockopt } } in the global options",
+			options.Names(h.Lines(options.Route)))
 	}
 	for _, o := range resolved.Overrides {
 		if _, err := socket.Default(false, o.Option); err != nil {
@@ -115,10 +117,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		h.observer.Unreachable(conn.tcp, err)
 		return next.ServeHTTP(w, r)
 	}
-	defer conn.end(hold)
+	shared := r.ProtoMajor > 1
+	defer conn.end(hold, shared)
 	switch {
 	case h.cork == nil:
-	case r.ProtoMajor != 1:
+	case shared:
 		h.observer.Refused(conn.tcp, socket.Cork, errHTTP2)
 	default:
 		c := &corkedWriter{

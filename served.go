@@ -10,16 +10,18 @@ import (
 
 // served is a connection over which requests come, as their handlers see it.
 type served struct {
-	tcp *net.TCPConn // the kernel's
+	tcp    *net.TCPConn // the kernel's
+	acking *socket.Conn // nil where the wrapper has none
 
 	mu        sync.Mutex
 	overrides *socket.Overrides // nil until a request has options
 	ended     []*socket.Hold    // of requests whose handlers have returned
+	corked    bool              // what is written may stay in the kernel
 	restore   *time.Timer
 }
 
-// restoreAfter bounds how long the options of a request outlast its handlers on an
-// HTTP/2 connection that is not idle, because other requests are served.
+// restoreAfter bounds how long the options of a request outlast its handlers on a
+// connection that is not idle, because other requests are served.
 const restoreAfter = 100 * time.Millisecond
 
 // hold sets the options of a request.
@@ -41,12 +43,35 @@ func (s *served) hold(h *socket.Hold) error {
 
 // end says that the handlers of a request have returned. What is left of its response
 // is sent afterwards, so its options stay until the connection is idle or has the next
-// request.
-func (s *served) end(h *socket.Hold) {
+// request. A shared connection may have neither for long.
+func (s *served) end(h *socket.Hold, shared bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ended = append(s.ended, h)
-	s.restore.Reset(restoreAfter)
+	if shared {
+		s.restore.Reset(restoreAfter)
+	}
+}
+
+// cork sets TCP_CORK for a response, until the connection is idle.
+func (s *served) cork(h *socket.Hold) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.corked = true
+	if s.acking != nil {
+		s.acking.SetHeldBack(true)
+	}
+	s.overrides.Hold(h)
+}
+
+// push sends what TCP_CORK holds back.
+func (s *served) push(h *socket.Hold) {
+	if s.acking != nil {
+		_ = s.acking.Push() // closed: there is nothing to send
+		return
+	}
+	s.overrides.Release(h)
+	s.overrides.Hold(h)
 }
 
 func (s *served) restoreEnded() {
@@ -73,4 +98,8 @@ func (s *served) restoreAll() {
 	s.restore.Stop()
 	s.releaseEnded()
 	s.overrides.ReleaseAll()
+	if s.corked && s.acking != nil {
+		s.acking.SetHeldBack(false)
+	}
+	s.corked = false
 }

@@ -168,7 +168,7 @@ const h1OnlyVar = "reverse_proxy.tls_h1_only"
 // read to its end, its connection is told: then nobody waits for an
 // acknowledgement, and the next request will carry it.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if t.resolved.Ack == socket.AckAuto {
+	if t.resolved.Ack.Mode == socket.AckAuto {
 		var acking *socket.Conn
 		req = req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
 			GotConn: func(info httptrace.GotConnInfo) { acking, _ = socket.AckingConn(info.Conn) },

@@ -28,15 +28,17 @@ type Options struct {
 	// not remove it. Default: 200ms. Linux 6.15.
 	DelayedAckMax *Duration `json:"delayed_ack_max,omitempty"`
 
-	// The most unsent bytes that the socket takes before it stops being
-	// writable, which keeps what waits to be sent in the program, where it can
-	// still be put in another order. Kernel: TCP_NOTSENT_LOWAT. Default:
+	// The most unsent bytes that the socket holds before it stops being writable.
+	// More of a response waits in the program, where it can still be reordered; a
+	// small value costs more wake-ups. Kernel: TCP_NOTSENT_LOWAT. Default:
 	// net.ipv4.tcp_notsent_lowat, which does not reach accepted connections
 	// where Go listens with MPTCP: those have no limit.
 	NotSentLowat *Size `json:"notsent_lowat,omitempty"`
 
-	// Send no segment that is not full while a request is handled. Kernel:
-	// TCP_CORK. Default: false.
+	// Send full segments only, from the header of a response to its end. A response
+	// that is written slowly and not flushed waits up to 200ms for a full segment.
+	// A flush sends what is there. Not set over HTTP/2. Kernel: TCP_CORK. Default:
+	// false.
 	Cork *bool `json:"cork,omitempty"`
 
 	// How long a read polls the network device instead of sleeping. Kernel:
@@ -76,8 +78,9 @@ type Options struct {
 	WindowClamp *Size `json:"window_clamp,omitempty"`
 
 	// The largest segment that is offered and sent. Kernel: TCP_MAXSEG, 88 to
-	// 32767; the kernel takes the room for TCP options off it. It is the
-	// listening socket's, because the handshake fixes it. Default: the
+	// 32767; the kernel subtracts the TCP options. It is set on the listening
+	// socket, because the handshake fixes it. A small value costs more packets for
+	// the same bytes, and does not help where the path's MTU is larger. Default: the
 	// interface's MTU decides.
 	MaxSegment *Size `json:"max_segment,omitempty"`
 
@@ -105,16 +108,18 @@ type Options struct {
 	// TCP_KEEPCNT, 1 to 127. Default: the server's keepalive_count, 9.
 	KeepAliveCount *Number `json:"keepalive_count,omitempty"`
 
-	// How long what was sent may stay unacknowledged before the connection is
-	// dropped. Kernel: TCP_USER_TIMEOUT, milliseconds, rounded up. 0 is the
-	// kernel's default, net.ipv4.tcp_retries2 retransmissions (about 15m).
+	// How long sent bytes may stay unacknowledged, or unsent because the peer's window
+	// is full, before the connection is dropped: a client that does not read for so long
+	// loses its connection, too. Kernel: TCP_USER_TIMEOUT, milliseconds, rounded up. 0 is
+	// the kernel's default, net.ipv4.tcp_retries2 retransmissions (about 15m).
 	UserTimeout *Duration `json:"user_timeout,omitempty"`
 
-	// What close does with unsent bytes: 0 drops them and resets the
-	// connection. More than 0 has close wait so long for a client that does not
-	// read, with a thread of the process for each, and Go ends a process with
-	// 10,000 threads. Kernel: SO_LINGER, whole seconds, rounded up. Default:
-	// close returns and the kernel goes on sending.
+	// How long close waits for unsent bytes. 0 loses data: close drops what the
+	// client has not received yet, also the end of a response, and resets the
+	// connection. More than 0 makes close wait in a thread of the process for a
+	// client that does not read, and Go ends a process with 10,000 threads.
+	// Kernel: SO_LINGER, whole seconds, rounded up. Default: close returns and the
+	// kernel goes on sending.
 	Linger *Duration `json:"linger,omitempty"`
 
 	// How long a closed connection waits for the peer's FIN. Kernel:
@@ -146,8 +151,9 @@ type Options struct {
 	// CAP_NET_ADMIN or, from Linux 5.17, CAP_NET_RAW. Default: 0.
 	Mark *Number `json:"mark,omitempty"`
 
-	// The time to live, or hop limit, of what is sent. Kernel: IP_TTL and
-	// IPV6_UNICAST_HOPS, 1 to 255. Default: net.ipv4.ip_default_ttl.
+	// The time to live, or hop limit, of what is sent. A connection to a peer that is
+	// more hops away never works. Kernel: IP_TTL and IPV6_UNICAST_HOPS, 1 to 255.
+	// Default: net.ipv4.ip_default_ttl.
 	TTL *Number `json:"ttl,omitempty"`
 
 	// How many connections may wait for Accept. Kernel: listen(2), called
@@ -164,7 +170,9 @@ type Options struct {
 	// net.ipv4.tcp_fastopen must contain 2 (3 is usual). Default: 0.
 	FastOpen *Number `json:"fastopen,omitempty"`
 
-	// Options that have no name here.
+	// Options that have no name here. One may break a connection in any way. At load
+	// each is set on a connection over loopback, and refused where data then does
+	// not arrive, or arrives late.
 	Raw []RawOption `json:"raw,omitempty"`
 
 	// Add what the kernel counted of a connection (TCP_INFO) to Caddy's metrics
@@ -221,7 +229,8 @@ var rows = []row{
 		doc:     "receive buffer; a fixed size switches the kernel's autotuning off",
 		without: "tuned by the kernel",
 		bounds:  "net.core.rmem_max", clampedBy: "net.core.rmem_max",
-		field: at(sizes(1, maxBuffer), func(o *Options) **Size { return &o.RecvBuffer }),
+		caution: smallBuffer,
+		field:   at(sizes(1, maxBuffer), func(o *Options) **Size { return &o.RecvBuffer }),
 	},
 	{
 		name: "send_buffer", option: socket.SendBuffer, phases: Listen | Accept | Dial | Route, since: "2.0",
@@ -295,8 +304,9 @@ var rows = []row{
 	},
 	{
 		name: "linger", option: socket.Linger, phases: Accept, since: "2.0",
-		doc:     "how long close waits for unsent bytes; 0s resets the connection",
+		doc:     "how long close waits for unsent bytes; 0s drops them, which cuts responses",
 		without: "off",
+		caution: lossyLinger,
 		field:   at(durations(time.Second, 0, 32767*time.Second), func(o *Options) **Duration { return &o.Linger }),
 	},
 	{

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -20,9 +21,9 @@ type Resolved struct {
 	// Overrides are the settings of the route phase.
 	Overrides []socket.Override
 
-	// Ack is when connections acknowledge. It is empty in the route phase, which
+	// Ack is when connections acknowledge. Its mode is empty in the route phase, which
 	// leaves it alone.
-	Ack socket.AckMode
+	Ack socket.AckOptions
 
 	// Metrics says that TCP_INFO is read when a connection closes.
 	Metrics bool
@@ -50,6 +51,9 @@ type Effect struct {
 	// NoEffect is why the value has no effect on this system, or no lasting one.
 	NoEffect string `json:"no_effect,omitempty"`
 
+	// Caution is what is likely to go wrong with the value.
+	Caution string `json:"caution,omitempty"`
+
 	// Phases are those in which a raw option is set: the others refuse it.
 	Phases []string `json:"phases,omitempty"`
 
@@ -63,15 +67,15 @@ type Effect struct {
 // Errors name the option, its value, the reason and the fix. Where on_unsupported is
 // warn, an option that this system or kernel refuses is logged and left out.
 func (o *Options) Resolve(phases Phase, log *zap.Logger) (Resolved, error) {
-	s := Resolved{Settings: make(map[Phase][]socket.Setting), Ack: socket.AckOff, Effects: []Effect{}}
+	s := Resolved{Settings: make(map[Phase][]socket.Setting), Ack: socket.AckOptions{Mode: socket.AckOff}, Effects: []Effect{}}
 	if err := o.check(phases); err != nil {
 		return s, err
 	}
 	switch {
 	case phases&(Accept|Dial) == 0:
-		s.Ack = ""
+		s.Ack.Mode = ""
 	case o.QuickAck == nil && socket.QuickAck.Supported():
-		s.Ack = socket.AckAuto
+		s.Ack.Mode = socket.AckAuto
 	}
 	if s.Metrics = o.Metrics != nil && *o.Metrics; s.Metrics && !socket.QuickAck.Supported() {
 		return s, fmt.Errorf("metrics reads TCP_INFO, which is not available on %s; leave it out", runtime.GOOS)
@@ -86,6 +90,7 @@ func (o *Options) Resolve(phases Phase, log *zap.Logger) (Resolved, error) {
 			}
 		}
 	}
+	s.exchange(log)
 	return s, nil
 }
 
@@ -102,10 +107,11 @@ func (s *Resolved) add(r row, u use, o *Options, phases Phase, log *zap.Logger) 
 	}
 	// The kernel does not keep TCP_QUICKACK: connections set it again and again.
 	if r.option.Is(socket.QuickAck) && *o.QuickAck != socket.AckOff {
-		s.Ack = *o.QuickAck
+		s.Ack.Mode = *o.QuickAck
 		s.Effects = append(s.Effects, Effect{Option: r.name, Requested: u.text, Effective: u.text})
 		return nil
 	}
+	s.Ack.KeepDelayedAckMax = s.Ack.KeepDelayedAckMax || r.option.Is(socket.DelayedAckMax)
 	e := r.effect(u, effective)
 	if r.noEffect != nil {
 		e.NoEffect = r.noEffect(effective, s.Settings[taken.each()[0]])
@@ -147,7 +153,11 @@ func (r row) barred(phases Phase) string {
 	if r.phases&phases != 0 {
 		return ""
 	}
-	return "cannot be set here, but " + list(r.phases.places())
+	example := r.name
+	if r.values() > 0 {
+		example += " …"
+	}
+	return "cannot be set here, but " + list(r.phases.places(example))
 }
 
 // try sets the value on a scratch socket for each phase. It returns the phases
@@ -173,7 +183,31 @@ func (r row) try(u use, phases Phase) (taken Phase, effective socket.Value, err 
 	if err != nil && (taken == 0 || !r.repeats()) {
 		return 0, effective, r.refusal(u, err)
 	}
+	// Nothing is known of a raw option: it may stop the flow of data.
+	if r.repeats() && taken&^Listen != 0 {
+		if err := socket.Exchange([]socket.Setting{u.setting}); err != nil {
+			return 0, effective, fmt.Errorf("%s %s: %w", r.name, u.text, err)
+		}
+	}
 	return taken, effective, nil
+}
+
+// exchange warns about options that together stop the flow of data. cork is not among
+// them: it ends with the response.
+func (s *Resolved) exchange(log *zap.Logger) {
+	for _, p := range (Accept | Dial | Route).each() {
+		settings := slices.DeleteFunc(slices.Clone(s.Settings[p]), func(s socket.Setting) bool { return s.Option.Is(socket.Cork) })
+		if len(settings) == 0 {
+			continue
+		}
+		if err := socket.Exchange(settings); err != nil {
+			var names []string
+			for _, setting := range settings {
+				names = append(names, rowOf(setting.Option).name)
+			}
+			log.Warn("these options together hold up data on a connection over loopback", zap.Strings("options", names), zap.Error(err))
+		}
+	}
 }
 
 // refusal says why this system refuses a value, and what it would take.
@@ -216,10 +250,17 @@ func (r row) effect(u use, effective socket.Value) Effect {
 		number := effective.Number
 		e.GetSockOpt = &number
 	}
+	requested := u.setting.Value
 	effective = r.option.AsSet(effective)
 	e.Effective = u.prefix + r.show(effective)
-	if effective.Number < u.setting.Value.Number {
+	if effective.Number < requested.Number {
 		e.ClampedBy = r.clampedBy
+	}
+	switch {
+	case r.want() == wantSize && effective.Number > requested.Number:
+		e.Caution = fmt.Sprintf("the kernel takes no less than %s%s", e.Effective, unitMeant(requested))
+	case r.caution != nil:
+		e.Caution = r.caution(requested)
 	}
 	return e
 }
@@ -235,7 +276,11 @@ func (e Effect) log(log *zap.Logger) {
 	if e.NoEffect != "" {
 		log.Warn(e.Option+" has no effect", append(fields, zap.String("reason", e.NoEffect))...)
 	}
+	if e.Caution != "" {
+		log.Warn(e.Option+": "+e.Caution, fields...)
+	}
 	switch {
+	case e.Caution != "":
 	case e.ClampedBy != "":
 		log.Warn(e.Option+" is clamped by "+e.ClampedBy, fields...)
 	case e.Effective != e.Requested:

@@ -6,8 +6,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/caddyserver/caddy/v2"
 )
 
 func TestParseSize(t *testing.T) {
@@ -58,7 +56,11 @@ func TestSizePrintsTheLargestUnit(t *testing.T) {
 	}{
 		{0, "0"},
 		{1, "1"},
-		{1000, "1000"},
+		{1000, "1KB"},
+		{1500, "1500"},
+		{256_000, "256KB"}, // and not 250KiB
+		{10_240_000, "10000KiB"},
+		{3_000_000, "3MB"},
 		{1023, "1023"},
 		{1024, "1KiB"},
 		{1025, "1025"},
@@ -87,7 +89,7 @@ func TestSizeJSON(t *testing.T) {
 	} {
 		t.Run(test.json, func(t *testing.T) {
 			var o Options
-			require.NoError(t, caddy.StrictUnmarshalJSON([]byte(test.json), &o))
+			require.NoError(t, json.Unmarshal([]byte(test.json), &o))
 			require.Equal(t, test.want, o.RecvBuffer)
 
 			again, err := json.Marshal(o)
@@ -117,7 +119,7 @@ func TestSizeJSONRefuses(t *testing.T) {
 		{"unknown unit", `"1XB"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			err := caddy.StrictUnmarshalJSON([]byte(`{"recv_buffer": `+test.value+`}`), new(Options))
+			err := json.Unmarshal([]byte(`{"recv_buffer": `+test.value+`}`), new(Options))
 			require.EqualError(t, err, "recv_buffer: "+test.value+" is not a size such as 64KiB, 1MB or a number of bytes")
 		})
 	}

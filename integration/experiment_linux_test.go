@@ -1,0 +1,144 @@
+package integration_test
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
+)
+
+// The experiment of 2009, with its clients: over one keep-alive connection, the server
+// with Nagle's algorithm waits for a delayed ACK in every response. With -v it logs the
+// table that docs/experiment-2009.md shows, which is that of the long form.
+func TestExperiment2009(t *testing.T) {
+	n := lab.Long(50, 100)
+	clients := []struct {
+		name     string
+		measure  func(t *testing.T, flags []string, requests int, addr string) (rate float64)
+		requests int
+		stalls   bool // against the server of 2009
+	}{
+		{fmt.Sprintf("httperf --num-conn %d", n), httperf, n, false},
+		{fmt.Sprintf("httperf --num-call %d", n), httperf, n, true},
+		{fmt.Sprintf("httperf --num-conns=1 --num-calls=%d --send-buffer=4096 --recv-buffer=16384", lab.Long(n, 500)), httperf, lab.Long(n, 500), true},
+		{fmt.Sprintf("ab -n %d -k", n), ab, n, true},
+		{"nc", nc, n, false},
+	}
+	var l lab.Sites
+	then := l.Add(t, lab.NagleOn, lab.Plain, "echo_payload")
+	cure := l.Add(t, lab.Auto, lab.Plain, "echo_payload")
+	stock := l.Add(t, lab.Stock, lab.Plain, "echo_payload")
+	l.Spawn(t)
+
+	table := lab.NewTable("client", "`nodelay off`", "bare `sockopt`", "stock Caddy")
+	for _, c := range clients {
+		t.Run(c.name, func(t *testing.T) {
+			flags := strings.Fields(c.name)[1:]
+			rates := func(server lab.Site) []float64 {
+				return measureAgain(func() float64 { return c.measure(t, flags, c.requests, server.Addr) })
+			}
+			slow, fast, plain := rates(then), rates(cure), rates(stock)
+			table.Row("`"+c.name+"`", perSecond(lab.Median(slow)), perSecond(lab.Median(fast)), perSecond(lab.Median(plain)))
+			if c.stalls {
+				requireStalls(t, slow)
+				requireNoStalls(t, fast)
+			}
+		})
+	}
+	t.Logf("requests a second:\n\n%s", table)
+}
+
+// measureAgain measures once, and as often again as fits into a second.
+func measureAgain(measure func() float64) (measured []float64) {
+	const atMost = 15
+	for begin := time.Now(); len(measured) == 0 || len(measured) < atMost && time.Since(begin) < time.Second; {
+		measured = append(measured, measure())
+	}
+	return measured
+}
+
+// requireStalls holds rates of one connection to what a wait of 40 ms leaves of them. The
+// kernel acknowledges the first segments of a connection at once, so not every request
+// waits. No machine is too fast for that.
+func requireStalls(t *testing.T, rates []float64) {
+	t.Helper()
+	require.Less(t, slices.Max(rates), 1/.020)
+}
+
+// requireNoStalls holds the best of some rates of one connection to less than 10 ms a
+// request: a machine that is busy delays some requests, but no timer delays all.
+func requireNoStalls(t *testing.T, rates []float64) {
+	t.Helper()
+	require.Greater(t, slices.Max(rates), 1/.010)
+}
+
+// httperf measures with the original tool and checks its account of the replies.
+func httperf(t *testing.T, flags []string, requests int, addr string) (rate float64) {
+	t.Helper()
+	host, port, err := net.SplitHostPort(addr)
+	require.NoError(t, err)
+	output := lab.Play(t, nil, "httperf", append([]string{"--hog", "--server", host, "--port", port}, flags...)...)
+	require.Equal(t, requests, int(lab.Figure(t, output, `replies (\d+) test-duration`)))
+	require.Equal(t, requests, int(lab.Figure(t, output, `Reply status: 1xx=0 2xx=(\d+) 3xx=0 4xx=0 5xx=0`)))
+	require.Equal(t, len(lab.Stars), int(lab.Figure(t, output, `Reply size \[B\]: header \S+ content (\S+)`)))
+	require.Zero(t, lab.Figure(t, output, `Errors: total (\d+)`))
+	return lab.Figure(t, output, `Request rate: (\S+) req/s`)
+}
+
+// ab measures with ApacheBench, which speaks HTTP/1.0 with keep-alive.
+func ab(t *testing.T, flags []string, requests int, addr string) (rate float64) {
+	t.Helper()
+	output := lab.Play(t, nil, "ab", append(flags, "http://"+addr+"/")...)
+	require.Equal(t, requests, int(lab.Figure(t, output, `Complete requests: +(\d+)`)))
+	require.Equal(t, requests, int(lab.Figure(t, output, `Keep-Alive requests: +(\d+)`)))
+	require.Zero(t, lab.Figure(t, output, `Failed requests: +(\d+)`))
+	require.Equal(t, len(lab.Stars), int(lab.Figure(t, output, `Document Length: +(\d+)`)))
+	require.Equal(t, requests*len(lab.Stars), int(lab.Figure(t, output, `HTML transferred: +(\d+)`)))
+	return lab.Figure(t, output, `Requests per second: +(\S+)`)
+}
+
+// nc sends all requests at once and reads all responses. Its rate includes the
+// start of the program.
+func nc(t *testing.T, _ []string, requests int, addr string) (rate float64) {
+	t.Helper()
+	host, port, err := net.SplitHostPort(addr)
+	require.NoError(t, err)
+	request := "GET / HTTP/1.1\r\nHost: " + addr + "\r\n"
+	last := "Connection: close\r\n"
+	pipelined := strings.Repeat(request+"\r\n", requests-1) + request + last + "\r\n"
+
+	begin := time.Now()
+	output := lab.Play(t, strings.NewReader(pipelined), "nc", host, port)
+	rate = float64(requests) / time.Since(begin).Seconds()
+
+	reader := bufio.NewReader(strings.NewReader(output))
+	for range requests {
+		resp, err := http.ReadResponse(reader, nil)
+		require.NoError(t, err)
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		resp.Body.Close()
+		require.Equal(t, http.StatusOK, resp.StatusCode)
+		require.True(t, bytes.Equal(lab.Stars, body), "body: %.100q", body)
+	}
+	_, err = reader.ReadByte()
+	require.ErrorIs(t, err, io.EOF)
+	return rate
+}
+
+func perSecond(rate float64) string {
+	if rate < 100 {
+		return fmt.Sprintf("%.1f", rate)
+	}
+	return fmt.Sprintf("%.0f", rate)
+}

@@ -1,0 +1,77 @@
+package stats
+
+import (
+	"encoding/json"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+
+	"github.com/caddy-sockopt/caddy-sockopt/socket"
+)
+
+// TestDashboardAsksForWhatIsThere checks the queries of the dashboard against the
+// metrics.
+func TestDashboardAsksForWhatIsThere(t *testing.T) {
+	text, err := os.ReadFile("../../examples/grafana-dashboard.json")
+	require.NoError(t, err)
+	var dashboard struct {
+		Panels []struct {
+			Title   string `json:"title"`
+			Targets []struct {
+				Expr string `json:"expr"`
+			} `json:"targets"`
+		} `json:"panels"`
+	}
+	require.NoError(t, json.Unmarshal(text, &dashboard))
+	require.NotEmpty(t, dashboard.Panels)
+
+	c := Use(inNewRegistry(t))
+	c.refuse(refusalKey{socket.TTL.Name, "EINVAL"})
+	NewObserver(c, zap.NewNop(), true)
+	r := prometheus.NewPedanticRegistry()
+	require.NoError(t, Register(r))
+	families, err := r.Gather()
+	require.NoError(t, err)
+	exported, asked := make(map[string]bool), make(map[string]bool)
+	labels := map[string]bool{"le": true, "job": true, "instance": true} // of Prometheus
+	for _, family := range families {
+		name := family.GetName()
+		exported[name] = true
+		if strings.HasSuffix(family.GetType().String(), "HISTOGRAM") {
+			delete(exported, name)
+			for _, suffix := range []string{"_bucket", "_sum", "_count"} {
+				exported[name+suffix] = true
+			}
+		}
+		for _, label := range family.GetMetric()[0].GetLabel() {
+			labels[label.GetName()] = true
+		}
+	}
+	metricName := regexp.MustCompile(metricPrefix + `\w+`)
+	labelName := regexp.MustCompile(`(?:by|without) \(([^)]*)\)|(\w+)=~?"`)
+	for _, panel := range dashboard.Panels {
+		require.NotEmpty(t, panel.Targets, panel.Title)
+		for _, target := range panel.Targets {
+			names := metricName.FindAllString(target.Expr, -1)
+			require.NotEmpty(t, names, target.Expr)
+			for _, name := range names {
+				require.True(t, exported[name], "%s: %s is not exported", panel.Title, name)
+				asked[strings.NewReplacer("_bucket", "", "_sum", "", "_count", "").Replace(name)] = true
+			}
+			for _, match := range labelName.FindAllStringSubmatch(target.Expr, -1) {
+				for label := range strings.SplitSeq(match[1]+match[2], ",") {
+					require.True(t, labels[strings.TrimSpace(label)], "%s: no label %q", panel.Title, label)
+				}
+			}
+			require.Equal(t, strings.Count(target.Expr, "("), strings.Count(target.Expr, ")"), target.Expr)
+		}
+	}
+	for _, family := range families {
+		require.True(t, asked[family.GetName()], "%s is on no panel", family.GetName())
+	}
+}

@@ -9,12 +9,15 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/options"
 )
 
-// adminPath is where the admin API shows the options.
-const adminPath = "/sockopt/"
+// Where the admin API shows the options.
+const (
+	statusPath  = "/sockopt/"
+	optionsPath = "/sockopt/options"
+)
 
 // AdminAPI shows, at GET /sockopt/ of Caddy's admin API, what the kernel made of
-// the configured options, how often connections refused them, and what this kernel
-// supports.
+// the configured options and how often connections refused them, and at GET
+// /sockopt/options what this kernel supports.
 type AdminAPI struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -25,9 +28,14 @@ func (AdminAPI) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Routes returns the route of the endpoint.
+// Routes returns the routes of the endpoints.
 func (AdminAPI) Routes() []caddy.AdminRoute {
-	return []caddy.AdminRoute{{Pattern: adminPath, Handler: caddy.AdminHandlerFunc(serveStatus)}}
+	return []caddy.AdminRoute{
+		{Pattern: statusPath, Handler: show(statusPath, func() any {
+			return status{activeListeners.now(), activeTransports.now(), activeRoutes.now()}
+		})},
+		{Pattern: optionsPath, Handler: show(optionsPath, func() any { return options.ThisSystem() })},
+	}
 }
 
 // status is the answer of GET /sockopt/.
@@ -35,23 +43,25 @@ type status struct {
 	Listeners  []activeUse `json:"listeners"`
 	Transports []activeUse `json:"transports"`
 	Routes     []activeUse `json:"routes"`
-	options.System
 }
 
-func serveStatus(w http.ResponseWriter, r *http.Request) error {
-	if r.URL.Path != adminPath {
-		return caddy.APIError{
-			HTTPStatus: http.StatusNotFound,
-			Err:        fmt.Errorf("resource not found: %s; there is only %s", r.URL.Path, adminPath),
+// show answers GET and HEAD of one path.
+func show(path string, answer func() any) caddy.AdminHandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if r.URL.Path != path {
+			return caddy.APIError{
+				HTTPStatus: http.StatusNotFound,
+				Err:        fmt.Errorf("resource not found: %s; there are %s and %s", r.URL.Path, statusPath, optionsPath),
+			}
 		}
-	}
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		return caddy.APIError{
-			HTTPStatus: http.StatusMethodNotAllowed,
-			Err:        fmt.Errorf("method not allowed: %s; use GET", r.Method),
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			return caddy.APIError{
+				HTTPStatus: http.StatusMethodNotAllowed,
+				Err:        fmt.Errorf("method not allowed: %s; use GET", r.Method),
+			}
 		}
+		w.Header().Set("Content-Type", "application/json")
+		return writeJSON(w, answer())
 	}
-	w.Header().Set("Content-Type", "application/json")
-	return writeJSON(w, status{activeListeners.now(), activeTransports.now(), activeRoutes.now(), options.ThisSystem()})
 }

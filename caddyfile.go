@@ -1,6 +1,8 @@
 package sockopt
 
 import (
+	"strings"
+
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -52,6 +54,9 @@ func (t *Transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			opened = true
 		}
 		if d.Val() != "socket" {
+			if isSocketOption(d.Val()) {
+				return d.Errf("%s is a socket option: write it into a block, socket { %[1]s … }", d.Val())
+			}
 			theirs = append(theirs, d.NextSegment()...)
 			continue
 		}
@@ -70,6 +75,12 @@ func (t *Transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		theirs = append(theirs, d.Token()) // the closing brace
 	}
 	return t.HTTPTransport.UnmarshalCaddyfile(caddyfile.NewDispenser(theirs))
+}
+
+// isSocketOption reports whether a name is a socket option and no option of Caddy's
+// http transport.
+func isSocketOption(name string) bool {
+	return options.Has(name) && !strings.HasPrefix(name, "keepalive")
 }
 
 // parseHandler sets the handler up from its directive:

@@ -1,9 +1,9 @@
 package sockopt
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"net"
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -23,35 +23,37 @@ type inEffect struct{ port, option, requested, effective string }
 // but quickack, which the kernel does not remember.
 var exampleOptions = map[string][]inEffect{
 	"bulk-downloads.Caddyfile": {
-		{":8080", "notsent_lowat", "256KiB", "256KiB"},
-		{":8080", "congestion", "bbr", "bbr"},
-		{":8080", "pacing_rate", "12500000", "12500000"},
-		{":8080", "user_timeout", "1m", "1m"},
+		{":8443", "notsent_lowat", "256KiB", "256KiB"},
+		{":8443", "congestion", "bbr", "bbr"},
+		{":8443", "pacing_rate", "12500000", "12500000"},
+		{":8443", "user_timeout", "10m", "10m"},
 	},
 	"busy-edge.Caddyfile": {
-		{":8080", "user_timeout", "30s", "30s"},
-		{":8080", "backlog", "16384", ""}, // net.core.somaxconn
-		{":8080", "defer_accept", "5s", "7s"},
-		{":8080", "fastopen", "1024", ""}, // net.core.somaxconn
+		{":8443", "user_timeout", "30s", "30s"},
+		{":8443", "backlog", "16384", ""}, // net.core.somaxconn
+		{":8443", "defer_accept", "5s", "7s"},
+		{":8443", "fastopen", "1024", ""}, // net.core.somaxconn
 	},
 	"dscp.Caddyfile": {
-		{":8080", "dscp", "ef", "ef"},
-		{":8081", "dscp", "cs1", "cs1"},
+		{":8443", "dscp", "af21", "af21"},
+	},
+	"edge.Caddyfile": {
+		{":8443", "user_timeout", "2m", "2m"},
 	},
 	"low-latency.Caddyfile": {
-		{":8080", "notsent_lowat", "16KiB", "16KiB"},
-		{":8080", "thin_stream", "on", "on"},
-		{":8080", "user_timeout", "20s", "20s"},
-		{":8080", "rto_min", "50ms", ""}, // the kernel's clock
+		{":8443", "notsent_lowat", "16KiB", "16KiB"},
+		{":8443", "thin_stream", "on", "on"},
+		{":8443", "user_timeout", "20s", "20s"},
+		{":8443", "rto_min", "50ms", ""}, // the kernel's clock
 	},
 	"mobile-clients.Caddyfile": {
-		{":8080", "keepalive", "on", "on"},
-		{":8080", "keepalive_idle", "30s", "30s"},
-		{":8080", "keepalive_interval", "10s", "10s"},
-		{":8080", "keepalive_count", "3", "3"},
-		{":8080", "user_timeout", "1m", "1m"},
-		{":8080", "fin_timeout", "15s", "15s"},
-		{":8080", "rto_max", "5s", "5s"},
+		{":8443", "keepalive", "on", "on"},
+		{":8443", "keepalive_idle", "30s", "30s"},
+		{":8443", "keepalive_interval", "10s", "10s"},
+		{":8443", "keepalive_count", "3", "3"},
+		{":8443", "user_timeout", "1m", "1m"},
+		{":8443", "fin_timeout", "15s", "15s"},
+		{":8443", "rto_max", "5s", "5s"},
 	},
 }
 
@@ -159,7 +161,9 @@ func TestLowLatencyExampleCarriesWebSockets(t *testing.T) {
 	text := example(t, name)
 	require.Contains(t, text, backend)
 	c, at := runExample(t, name, strings.ReplaceAll(text, backend, echoBackend(t)))
-	upgradeAndEcho(t, "127.0.0.1"+at[":8080"])
+	conn, err := tls.Dial("tcp", "localhost"+at[":8443"], &tls.Config{InsecureSkipVerify: true})
+	require.NoError(t, err)
+	upgradeAndEchoOn(t, conn, "localhost")
 	transports := c.status(t).Transports
 	require.Len(t, transports, 1)
 	require.Equal(t, "auto", transports[0].QuickAck)
@@ -173,8 +177,7 @@ func TestTCPInfoExample(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, caddy.Load(adapted, true))
 	t.Cleanup(func() { require.NoError(t, caddy.Stop()) })
-	resp, err := http.Get("http://localhost" + at[":8080"])
-	require.NoError(t, err)
+	resp := getFromExample(t, at, ":8443", "")
 	defer resp.Body.Close()
 	require.Regexp(t, `^0\.\d+$`, resp.Header.Get("X-Round-Trip"))
 	require.EqualValues(t, len(stars), resp.ContentLength, "the client is not far")

@@ -1,6 +1,7 @@
 package sockopt
 
 import (
+	"crypto/tls"
 	"fmt"
 	"io/fs"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -16,18 +18,21 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
-// examples says how many bytes each file in examples/ serves on which port.
+// examples says how many bytes each file in examples/ serves at which port and path.
 var examples = map[string]map[string]int64{
-	"Caddyfile":                {":8080": 10_000, ":8081": 10_000, ":8082": 10_000},
+	"Caddyfile":                {":8080/": 10_000, ":8081/": 10_000, ":8082/": 10_000},
 	"backend.Caddyfile":        {}, // nothing without its backend
-	"bulk-downloads.Caddyfile": {":8080": 100_000_000},
-	"busy-edge.Caddyfile":      {":8080": 10_000},
-	"dscp.Caddyfile":           {":8080": 10_000, ":8081": 1_000_000},
-	"low-latency.Caddyfile":    {":8080": 200},
-	"metrics.Caddyfile":        {":8080": 10_000},
-	"mobile-clients.Caddyfile": {":8080": 10_000},
-	"per-route.Caddyfile":      {":8080": 10_000},
-	"tcp-info.Caddyfile":       {":8080": 10_000},
+	"bulk-downloads.Caddyfile": {":8443/": 100_000_000},
+	"busy-edge.Caddyfile":      {":8443/": 10_000},
+	"by-network.Caddyfile":     {":8443/": 10_000, ":8443/downloads/file": 100 << 20},
+	"dscp.Caddyfile":           {":8443/": 10_000, ":8443/downloads/file": 1_000_000},
+	"edge.Caddyfile":           {":8443/health": 7},
+	"low-latency.Caddyfile":    {":8443/": 200},
+	"metrics.Caddyfile":        {":8443/": 10_000},
+	"mobile-clients.Caddyfile": {":8443/": 10_000},
+	"per-route.Caddyfile":      {":8443/": 10_000, ":8443/report": 100_000},
+	"php.Caddyfile":            {}, // nothing without PHP
+	"tcp-info.Caddyfile":       {":8443/": 10_000},
 }
 
 func TestExamples(t *testing.T) {
@@ -51,16 +56,31 @@ func TestExamples(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, caddy.Load(adapted, true))
 			t.Cleanup(func() { require.NoError(t, caddy.Stop()) })
-			for port, size := range serves {
-				require.Contains(t, at, port)
-				resp, err := http.Get("http://localhost" + at[port])
-				require.NoError(t, err)
+			for what, size := range serves {
+				port, path, _ := strings.Cut(what, "/")
+				resp := getFromExample(t, at, port, path)
 				resp.Body.Close()
 				require.Equal(t, http.StatusOK, resp.StatusCode)
 				require.Equal(t, size, resp.ContentLength)
 			}
 		})
 	}
+}
+
+// getFromExample asks for a path at what became of a port: over TLS at :8443.
+func getFromExample(t *testing.T, at map[string]string, port, path string) *http.Response {
+	t.Helper()
+	require.Contains(t, at, port)
+	scheme := "http"
+	if port == ":8443" {
+		scheme = "https"
+	}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	t.Cleanup(transport.CloseIdleConnections)
+	client := http.Client{Transport: transport, Timeout: patience}
+	resp, err := client.Get(scheme + "://localhost" + at[port] + "/" + path)
+	require.NoError(t, err)
+	return resp
 }
 
 // example returns the text of a file in examples/.
@@ -82,7 +102,7 @@ func validate(t *testing.T, text string) {
 }
 
 var (
-	examplePort  = regexp.MustCompile(`:[0-9]{4}\b`)
+	examplePort  = regexp.MustCompile(`(:|_port )([0-9]{4})\b`)
 	exampleAdmin = regexp.MustCompile(`(?m)^\tadmin .*`)
 )
 
@@ -92,13 +112,20 @@ func moved(t *testing.T, text string) (here string, at map[string]string) {
 	t.Helper()
 	at = make(map[string]string)
 	here = examplePort.ReplaceAllStringFunc(text, func(old string) string {
-		if at[old] == "" {
-			at[old] = fmt.Sprintf(":%d", port(t))
+		parts := examplePort.FindStringSubmatch(old)
+		number := ":" + parts[2]
+		if at[number] == "" {
+			at[number] = fmt.Sprintf(":%d", port(t))
 		}
-		return at[old]
+		return parts[1] + at[number][1:]
 	})
 	settings := exampleAdmin.FindString(here)
 	require.NotEmpty(t, settings, "examples name their admin address")
 	settings += "\n\tpersist_config off\n\tstorage file_system " + t.TempDir()
-	return exampleAdmin.ReplaceAllLiteralString(here, settings), at
+	here = exampleAdmin.ReplaceAllLiteralString(here, settings)
+	if site := "\nlocalhost {\n"; strings.Contains(here, site) {
+		cert, key, _ := certificate(t) // Caddy's own would not be there at once
+		here = strings.Replace(here, site, fmt.Sprintf("%s\ttls %s %s\n", site, cert, key), 1)
+	}
+	return here, at
 }

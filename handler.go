@@ -1,8 +1,10 @@
 package sockopt
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 
 	"go.uber.org/zap"
@@ -21,9 +23,9 @@ import (
 //
 // An HTTP/2 connection is shared by the requests that run at the same time: of
 // two that set an option the later one counts while both run, then the other. The
-// value from before comes back after the last. Because the options are restored when
-// a request's handlers return, its response is flushed then: over HTTP/2 a response
-// whose handler sets no Content-Length has none.
+// value from before comes back after the last. While other requests run, the values of
+// one may outlast its handlers by 100 ms, since the end of its response is sent after
+// they return.
 //
 // It costs a setsockopt(2) for each option before and one after the request, none
 // where the value is there already, and once for a connection a getsockopt(2)
@@ -31,8 +33,12 @@ import (
 // it again; before Linux 5.14 it does not. The kernel goes on pacing a
 // connection by its own estimate once pacing_rate was set.
 //
+// cork holds segments back from the header of the response on. A flush sends what is
+// there. Over HTTP/2, where it would hold back the frames of other requests, it is not
+// set, which is counted.
+//
 // A connection that is upgraded, for example to WebSocket, keeps the options of its
-// route to its end, cork included.
+// route to its end, without cork.
 //
 // Requests over HTTP/3 or Unix sockets pass without options, which is logged once at
 // debug level. An option that the kernel refuses on one connection is counted and logged
@@ -40,7 +46,8 @@ import (
 type Handler struct {
 	options.Options
 
-	overrides []socket.Override
+	overrides []socket.Override // without cork
+	cork      []socket.Override
 	observer  *stats.Observer
 	noTCP     func(proto string)
 }
@@ -64,14 +71,19 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if len(resolved.Effects) == 0 {
-		return fmt.Errorf("sockopt has no option for its route; it can be %s", options.Names(h.Lines(options.Route)))
+		return fmt.Errorf("sockopt in a site or route sets options for its requests and has none; it can be %s; "+
+			"for all connections of a server write servers { listener_wrappers { sockopt } } in the global options",
+			options.Names(h.Lines(options.Route)))
 	}
-	h.overrides = resolved.Overrides
-	for _, o := range h.overrides {
+	for _, o := range resolved.Overrides {
 		if _, err := socket.Default(false, o.Option); err != nil {
 			return fmt.Errorf("%s cannot be read, and so not be restored: %w", o.Option.Name, err)
 		}
+		if o.Option.Is(socket.Cork) && o.Value.Number != 0 {
+			h.cork = []socket.Override{o}
+		}
 	}
+	h.overrides = slices.DeleteFunc(slices.Clone(resolved.Overrides), func(o socket.Override) bool { return o.Option.Is(socket.Cork) })
 	var once sync.Once
 	h.noTCP = func(proto string) {
 		once.Do(func() {
@@ -101,17 +113,26 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return next.ServeHTTP(w, r)
 	}
 	hold := &socket.Hold{Overrides: h.overrides, Observer: h.observer}
-	if err := conn.override(hold); err != nil {
+	if err := conn.hold(hold); err != nil {
 		h.observer.Unreachable(conn.tcp, err)
 		return next.ServeHTTP(w, r)
 	}
-	if r.ProtoMajor == 1 && conn.restores {
-		return next.ServeHTTP(w, r)
+	shared := r.ProtoMajor > 1
+	defer conn.end(hold, shared)
+	switch {
+	case h.cork == nil:
+	case shared:
+		h.observer.Refused(conn.tcp, socket.Cork, errHTTP2)
+	default:
+		c := &corkedWriter{
+			ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
+			conn:                  conn,
+			hold:                  &socket.Hold{Overrides: h.cork, Observer: h.observer},
+		}
+		defer c.end()
+		w = c
 	}
-	defer conn.overrides.Release(hold)
-	if err := next.ServeHTTP(w, r); err != nil {
-		return err // whoever handles it has not yet written the response
-	}
-	_ = http.NewResponseController(w).Flush() // net/http tells whoever writes again
-	return nil
+	return next.ServeHTTP(w, r)
 }
+
+var errHTTP2 = errors.New("HTTP/2")

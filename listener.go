@@ -1,11 +1,10 @@
 package sockopt
 
 import (
-	"crypto/tls"
+	"fmt"
 	"net"
 	"reflect"
 	"slices"
-	"sync"
 	"sync/atomic"
 
 	"go.uber.org/zap"
@@ -21,12 +20,11 @@ import (
 // and some on its listening sockets. Without options it already prevents the stall of
 // clients that wait for an acknowledgement: quickack is auto.
 //
-// It must be placed before the "tls" wrapper, which has to be listed for that:
-// where it is not, Caddy puts it first. It must also be placed before
-// "proxy_protocol" and "http_redirect". Behind one of them the options are set
-// all the same, but quickack auto and on and metrics have no effect, which is
-// logged. Unix sockets are left untouched. HTTP/3 runs over UDP and has no
-// listener wrapper.
+// It works wherever it is listed, before or after "tls", "proxy_protocol" and
+// "http_redirect": it goes beneath them, to the connections that the kernel accepts.
+// Behind another plugin's wrapper the options are set all the same, but quickack auto
+// and on and metrics have no effect, which is logged. A server takes one sockopt.
+// Unix sockets are left untouched. HTTP/3 runs over UDP and has no listener wrapper.
 //
 // Options that connections inherit, from Go or from the listening socket, are not set
 // again on each connection. The keepalive values of the wrapper replace the server's.
@@ -38,11 +36,11 @@ import (
 type ListenerWrapper struct {
 	options.Options
 
-	resolved     options.Resolved
-	inherited    []socket.Setting // of the accept phase
-	log          *zap.Logger
-	server       httpServer
-	warnNotFirst func()
+	resolved  options.Resolved
+	inherited []socket.Setting // of the accept phase
+	hidden    string           // the wrapper that may hide connections
+	log       *zap.Logger
+	server    httpServer
 }
 
 // CaddyModule returns the Caddy module information.
@@ -62,14 +60,16 @@ func (w *ListenerWrapper) UnmarshalJSON(b []byte) error {
 func (w *ListenerWrapper) Provision(ctx caddy.Context) (err error) {
 	w.log = ctx.Logger()
 	w.server = serverOf(ctx)
-	w.warnNotFirst = sync.OnceFunc(func() {
-		activeListeners.withoutAcks(w)
-		w.log.Warn("quickack and metrics have no effect here: list sockopt first among the listener wrappers, and tls after it",
-			zap.String("quickack", string(w.resolved.Ack)), zap.Bool("metrics", w.resolved.Metrics))
-	})
 	w.resolved, err = w.Resolve(options.Listen|options.Accept, w.log)
 	if err != nil {
 		return err
+	}
+	if w.server.lists(wrapperName) > 1 {
+		return fmt.Errorf("sockopt is listed twice among the listener wrappers of server %s; put all options into one of them", w.server.name())
+	}
+	if w.hidden = w.server.hiddenBy(); w.hidden != "" && needsConn(&w.resolved) {
+		w.log.Warn("quickack and metrics have no effect behind another listener wrapper; list sockopt before it",
+			zap.String("server", w.server.name()), zap.Strings("addresses", w.server.Listen), zap.String("wrapper", w.hidden))
 	}
 	w.inherit()
 	return stats.Register(ctx.GetMetricsRegistry())
@@ -82,8 +82,8 @@ func (w *ListenerWrapper) inherit() {
 		return
 	}
 	onListener := !w.server.sharesListeners()
-	// Behind another wrapper the listening socket may be out of reach.
-	w.server.adoptKeepAlive(settings, onListener && w.isFirst())
+	// Behind another plugin's wrapper the listening socket may be out of reach.
+	w.server.adoptKeepAlive(settings, onListener && w.hidden == "")
 	var err error
 	w.inherited, err = socket.Inherited(w.server.listenConfig(), settings, onListener)
 	if err != nil {
@@ -91,34 +91,31 @@ func (w *ListenerWrapper) inherit() {
 	}
 }
 
-// isFirst reports whether the server's listeners come to the wrapper as Caddy opened
-// them.
-func (w *ListenerWrapper) isFirst() bool {
-	names := w.server.wrappers()
-	return len(names) > 0 && names[0] == w.CaddyModule().ID.Name()
-}
-
-// WrapListener sets the options of the listen phase on the socket of ln and
-// returns a listener that sets those of the accept phase on each connection.
+// WrapListener sets the options of the listen phase on the socket of ln. It puts a
+// listener beneath ln, or around it, that sets those of the accept phase on each
+// connection.
 func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 	if caddy.IsUnixNetwork(ln.Addr().Network()) {
 		return ln
 	}
+	inner, place := innermost(ln)
+	wrapped := &listener{Listener: inner, resolved: &w.resolved, rest: w.resolved.Settings[options.Accept]}
 	inEffect := w.resolved
-	if reflect.TypeOf(ln) == tlsListener && needsConn(&w.resolved) {
-		w.warnNotFirst()
-		inEffect.Ack = socket.AckOff
+	if !isBare(inner) && needsConn(&w.resolved) {
+		inEffect.Ack, inEffect.Metrics = socket.AckOff, false
+		if w.hidden == "" {
+			w.log.Warn("quickack and metrics have no effect on connections of this listener; list sockopt before what wraps it",
+				zap.String("server", w.server.name()), zap.Stringer("address", ln.Addr()), zap.String("listener", fmt.Sprintf("%T", inner)))
+		}
 	}
 	counters := activeListeners.add(w, w.server, ln.Addr().String(), &inEffect)
-	wrapped := &listener{
-		Listener: ln,
-		wrapper:  w,
-		observer: stats.NewObserver(counters, w.log, w.resolved.Metrics),
-		all:      w.resolved.Settings[options.Accept],
-	}
-	wrapped.rest = wrapped.all
+	wrapped.observer = stats.NewObserver(counters, w.log, w.resolved.Metrics)
 	w.prepare(wrapped)
-	return wrapped
+	if !place.IsValid() {
+		return wrapped
+	}
+	place.Set(reflect.ValueOf(wrapped))
+	return ln
 }
 
 // Cleanup removes the wrapper's listeners from what the admin API shows.
@@ -126,9 +123,6 @@ func (w *ListenerWrapper) Cleanup() error {
 	activeListeners.remove(w)
 	return nil
 }
-
-// tlsListener is the type of what Caddy puts before the wrappers listed after "tls".
-var tlsListener = reflect.TypeOf(tls.NewListener(nil, nil))
 
 // prepare sets the listening socket to the options of the listen phase and to those
 // that connections inherit from it. A buffer is among both: the first window that is
@@ -165,7 +159,7 @@ func (w *ListenerWrapper) prepare(l *listener) {
 		return
 	}
 	l.early.Store(int64(queued) + maxHandshaking)
-	l.rest = slices.DeleteFunc(slices.Clone(l.all), func(s socket.Setting) bool {
+	l.rest = slices.DeleteFunc(slices.Clone(l.resolved.Settings[options.Accept]), func(s socket.Setting) bool {
 		isRefused := slices.ContainsFunc(refused, func(r socket.Refusal) bool { return r.Option.Is(s.Option) })
 		return !isRefused && slices.ContainsFunc(w.inherited, func(i socket.Setting) bool { return i.Option.Is(s.Option) })
 	})
@@ -178,11 +172,10 @@ const maxHandshaking = 256
 // listener is a listener whose connections have the wrapper's options.
 type listener struct {
 	net.Listener
-	wrapper  *ListenerWrapper
+	resolved *options.Resolved
 	observer *stats.Observer
 
-	all   []socket.Setting // of the accept phase
-	rest  []socket.Setting // those that connections do not inherit
+	rest  []socket.Setting // those of the accept phase that connections do not inherit
 	early atomic.Int64     // connections to come that may be older than the socket's options
 }
 
@@ -195,11 +188,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	l.observer.Connected()
 	settings := l.rest
 	if l.early.Load() > 0 && l.early.Add(-1) >= 0 {
-		settings = l.all
+		settings = l.resolved.Settings[options.Accept]
 	}
-	attached := attach(conn, settings, &l.wrapper.resolved, l.observer)
-	if attached == conn && needsConn(&l.wrapper.resolved) {
-		l.wrapper.warnNotFirst()
-	}
-	return attached, nil
+	return attach(conn, settings, l.resolved, l.observer), nil
 }

@@ -74,6 +74,9 @@ func (s httpServer) adoptKeepAlive(settings []socket.Setting, onListener bool) {
 
 // wrappers returns the names of the server's listener wrappers, in their order.
 func (s httpServer) wrappers() []string {
+	if s.Server == nil {
+		return nil
+	}
 	names := make([]string, len(s.ListenerWrappersRaw))
 	for i, raw := range s.ListenerWrappersRaw {
 		var w struct {
@@ -84,6 +87,16 @@ func (s httpServer) wrappers() []string {
 		}
 	}
 	return names
+}
+
+// lists returns how many of the server's listener wrappers have a name.
+func (s httpServer) lists(name string) (n int) {
+	for _, other := range s.wrappers() {
+		if other == name {
+			n++
+		}
+	}
+	return n
 }
 
 // sharesListeners reports whether a listening socket of the server may be another
@@ -101,19 +114,14 @@ func (s httpServer) sharesListeners() bool {
 	})
 }
 
-// served is a connection over which requests come, as their handlers see it.
-type served struct {
-	tcp *net.TCPConn // the kernel's
-
-	// restores says that overrides are released when the connection is idle.
-	restores bool
-
-	once      sync.Once
-	overrides *socket.Overrides
-	err       error
-}
-
 type servedKey struct{}
+
+// servedBy returns the connection of a request. A request over HTTP/3 or over a
+// Unix socket has none.
+func servedBy(r *http.Request) (*served, bool) {
+	s, ok := r.Context().Value(servedKey{}).(*served)
+	return s, ok
+}
 
 // showConnections makes the server give its requests their connection.
 func (s httpServer) showConnections() {
@@ -132,27 +140,19 @@ func (s httpServer) showConnections() {
 	})
 }
 
-// servedBy returns the connection of a request. A request over HTTP/3 or over a
-// Unix socket has none.
-func servedBy(r *http.Request) (*served, bool) {
-	s, ok := r.Context().Value(servedKey{}).(*served)
-	return s, ok
-}
-
-// restoring are the connections whose overrides are released when they are idle, by
+// restoring are the connections that restore their options when they are idle, by
 // net.Conn, for as long as net/http has them.
 var restoring sync.Map
 
-// restoreWhenIdle makes the server release the overrides of a connection that becomes
-// idle. Over HTTP/1 it cannot be sooner: net/http sends the end of a response after its
-// handlers have returned.
+// restoreWhenIdle makes the server restore the options of a connection that becomes
+// idle. It cannot be sooner: net/http sends the end of a response after its handlers
+// have returned.
 func (s httpServer) restoreWhenIdle() {
 	if s.Server == nil {
 		return
 	}
 	s.RegisterConnContext(func(ctx context.Context, conn net.Conn) context.Context {
 		if s, ok := ctx.Value(servedKey{}).(*served); ok && reflect.TypeOf(conn).Comparable() { // it is the key of a map
-			s.restores = true
 			restoring.Store(conn, s)
 		}
 		return ctx
@@ -161,27 +161,11 @@ func (s httpServer) restoreWhenIdle() {
 		if state == http.StateNew || state == http.StateActive || !reflect.TypeOf(conn).Comparable() {
 			return
 		}
+		if s, ok := restoring.Load(conn); ok && state == http.StateIdle {
+			s.(*served).restoreAll()
+		}
 		if state != http.StateIdle { // closed or hijacked: its last state
 			restoring.Delete(conn)
-			return
-		}
-		if s, ok := restoring.Load(conn); ok {
-			s.(*served).releaseAll()
 		}
 	})
-}
-
-// override sets the overrides of a hold and reports whether it could reach the socket.
-func (s *served) override(h *socket.Hold) error {
-	s.once.Do(func() { s.overrides, s.err = socket.NewOverrides(s.tcp) })
-	if s.err == nil {
-		s.overrides.Hold(h)
-	}
-	return s.err
-}
-
-func (s *served) releaseAll() {
-	if s.overrides != nil {
-		s.overrides.ReleaseAll()
-	}
 }

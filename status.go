@@ -9,7 +9,6 @@ import (
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
 	"github.com/caddy-sockopt/caddy-sockopt/options"
-	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
 // activeUse is a place where options are in use, as the admin API shows it: a
@@ -18,6 +17,7 @@ type activeUse struct {
 	Server   string            `json:"server"`
 	Address  string            `json:"address,omitempty"`  // of the listener, or of the backends
 	QuickAck string            `json:"quickack,omitempty"` // not of a route
+	Metrics  bool              `json:"metrics"`
 	Options  []options.Effect  `json:"options"`
 	Counters stats.CountersNow `json:"counters"`
 
@@ -45,15 +45,15 @@ var (
 func (a *activeUses) add(owner any, server httpServer, address string, r *options.Resolved) *stats.Counters {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	origin := stats.Origin{Direction: a.direction, Address: address}
-	if a.direction != stats.Accepted {
-		origin.Server = server.name()
+	origin := stats.Origin{Direction: a.direction, Server: server.name(), Address: address}
+	if a.direction != stats.Accepted { // an address has one listener
 		origin.Nth = a.count(server, address)
 	}
 	u := &activeUse{
 		Server:   server.name(),
 		Address:  address,
 		QuickAck: string(r.Ack),
+		Metrics:  r.Metrics,
 		Options:  r.Effects,
 		owner:    owner,
 		server:   server.Server,
@@ -78,17 +78,6 @@ func (a *activeUses) has(server httpServer) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return slices.ContainsFunc(a.uses, func(u *activeUse) bool { return u.server == server.Server })
-}
-
-// withoutAcks shows that quickack has no effect on a module's connections.
-func (a *activeUses) withoutAcks(owner any) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, u := range a.uses {
-		if u.owner == owner {
-			u.QuickAck = string(socket.AckOff)
-		}
-	}
 }
 
 // remove removes all uses of a module.

@@ -129,9 +129,21 @@ func upgradeAndEcho(t *testing.T, addr string) {
 	t.Helper()
 	conn, err := net.Dial("tcp", addr)
 	require.NoError(t, err)
+	upgradeAndEchoOn(t, conn.(*net.TCPConn), addr)
+}
+
+// halfCloser is a TCP or a TLS connection.
+type halfCloser interface {
+	net.Conn
+	CloseWrite() error
+}
+
+// upgradeAndEchoOn does so on a connection to host, and closes it.
+func upgradeAndEchoOn(t *testing.T, conn halfCloser, host string) {
+	t.Helper()
 	defer conn.Close()
 	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
-	_, err = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: "+addr+"\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	_, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: "+host+"\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
 	require.NoError(t, err)
 	reader := bufio.NewReader(conn)
 	resp, err := http.ReadResponse(reader, nil)
@@ -147,7 +159,7 @@ func upgradeAndEcho(t *testing.T, addr string) {
 		require.NoError(t, err)
 		require.True(t, bytes.Equal(stars, echoed))
 	}
-	require.NoError(t, conn.(*net.TCPConn).CloseWrite())
+	require.NoError(t, conn.CloseWrite())
 	_, err = reader.ReadByte()
 	require.ErrorIs(t, err, io.EOF)
 }

@@ -70,6 +70,10 @@ func (f fieldOf[T]) parse(o *Options, args []string) error {
 }
 
 func (f fieldOf[T]) unmarshal(o *Options, text []byte) (err error) {
+	if f.kind.decode != nil {
+		*f.place(o), err = f.kind.decode(text)
+		return err
+	}
 	*f.place(o), err = decode[T](text, cmp.Or(f.kind.wantJSON, f.kind.want))
 	return err
 }

@@ -21,6 +21,9 @@ type kind[T any] struct {
 	parse func(text string) (T, error)
 	text  func(T) string
 
+	// decode reads a value from JSON, where that is not encoding/json's.
+	decode func([]byte) (*T, error)
+
 	// check says why a value is not allowed, whatever the system. Values from JSON
 	// do not pass through parse.
 	check func(T) error
@@ -35,7 +38,8 @@ type kind[T any] struct {
 var (
 	onOff = kind[bool]{
 		want:     "on or off",
-		wantJSON: wantBool,
+		wantJSON: wantSwitch,
+		decode:   decodeSwitch,
 		parse:    func(text string) (bool, error) { return text == "on", oneOf(text, "on", "off") },
 		text:     onOrOff,
 		kernel:   func(on bool) socket.Value { return socket.Value{Number: boolNumber(on)} },
@@ -134,8 +138,11 @@ func portRangeIn(v socket.Value) PortRange {
 	return PortRange{First: uint16(v.Number), Last: uint16(v.Number >> 16)} //nolint:gosec // one half each
 }
 
-// wantBool says what a switch looks like in JSON.
-const wantBool = "true or false"
+// What a switch and a flag look like in JSON.
+const (
+	wantSwitch = `true, false, "on" or "off"`
+	wantBool   = "true or false"
+)
 
 // nameLetters may be in the name of an algorithm of the kernel.
 const nameLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"

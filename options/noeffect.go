@@ -45,3 +45,32 @@ func beyondLocalPorts(v socket.Value, _ []socket.Setting) string {
 	}
 	return fmt.Sprintf("the kernel ignores what is outside of %s, which is %d-%d", localPorts, first, last)
 }
+
+// loopbackSegment is the largest segment over loopback, in bytes. A receive buffer must
+// hold two of them, and the kernel doubles its size.
+const loopbackSegment = 65_483
+
+// smallBuffer says that a receive buffer holds less than two segments over loopback.
+func smallBuffer(requested socket.Value) string {
+	if requested.Number >= loopbackSegment {
+		return ""
+	}
+	return "it holds less than two segments over loopback (65483 bytes each), which nearly stops the flow from a proxy or " +
+		"backend on this machine; 64KiB is enough" + unitMeant(requested)
+}
+
+// unitMeant asks whether a size without a unit was meant to have one.
+func unitMeant(requested socket.Value) string {
+	if requested.Number < 16 || requested.Number >= 1<<10 {
+		return ""
+	}
+	return fmt.Sprintf("; did you mean %dKiB?", requested.Number)
+}
+
+// lossyLinger says what SO_LINGER does to a response, or to the process.
+func lossyLinger(requested socket.Value) string {
+	if requested.Number == 0 {
+		return "closing a connection drops what the client has not received yet, also the end of a response"
+	}
+	return "each connection that is closed with unsent bytes waits in a thread of the process, and Go ends a process with 10,000 threads"
+}

@@ -35,8 +35,10 @@ type Options struct {
 	// where Go listens with MPTCP: those have no limit.
 	NotSentLowat *Size `json:"notsent_lowat,omitempty"`
 
-	// Send no segment that is not full while a request is handled. Kernel:
-	// TCP_CORK. Default: false.
+	// Send full segments only, from the header of a response to its end. A response
+	// that is written slowly and not flushed waits up to 200ms for a full segment.
+	// A flush sends what is there. Not set over HTTP/2. Kernel: TCP_CORK. Default:
+	// false.
 	Cork *bool `json:"cork,omitempty"`
 
 	// How long a read polls the network device instead of sleeping. Kernel:
@@ -112,11 +114,12 @@ type Options struct {
 	// kernel's default, net.ipv4.tcp_retries2 retransmissions (about 15m).
 	UserTimeout *Duration `json:"user_timeout,omitempty"`
 
-	// What close does with unsent bytes: 0 drops them and resets the
-	// connection. More than 0 has close wait so long for a client that does not
-	// read, with a thread of the process for each, and Go ends a process with
-	// 10,000 threads. Kernel: SO_LINGER, whole seconds, rounded up. Default:
-	// close returns and the kernel goes on sending.
+	// How long close waits for unsent bytes. 0 loses data: close drops what the
+	// client has not received yet, also the end of a response, and resets the
+	// connection. More than 0 makes close wait in a thread of the process for a
+	// client that does not read, and Go ends a process with 10,000 threads.
+	// Kernel: SO_LINGER, whole seconds, rounded up. Default: close returns and the
+	// kernel goes on sending.
 	Linger *Duration `json:"linger,omitempty"`
 
 	// How long a closed connection waits for the peer's FIN. Kernel:
@@ -244,7 +247,8 @@ var rows = []row{
 		doc:     "receive buffer; a fixed size switches the kernel's autotuning off",
 		without: "tuned by the kernel",
 		bounds:  "net.core.rmem_max", clampedBy: "net.core.rmem_max", capabilities: netAdmin,
-		field: at(sizes(1, maxBuffer), func(o *Options) **Size { return &o.RecvBuffer }),
+		caution: smallBuffer,
+		field:   at(sizes(1, maxBuffer), func(o *Options) **Size { return &o.RecvBuffer }),
 	},
 	{
 		name: "send_buffer", option: socket.SendBuffer, phases: Listen | Accept | Dial | Route, since: "2.0",
@@ -318,8 +322,9 @@ var rows = []row{
 	},
 	{
 		name: "linger", option: socket.Linger, phases: Accept, since: "2.0",
-		doc:     "how long close waits for unsent bytes; 0s resets the connection",
+		doc:     "how long close waits for unsent bytes; 0s drops them, which cuts responses",
 		without: "off",
+		caution: lossyLinger,
 		field:   at(durations(time.Second, 0, 32767*time.Second), func(o *Options) **Duration { return &o.Linger }),
 	},
 	{

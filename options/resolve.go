@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -55,6 +56,9 @@ type Effect struct {
 	// NoEffect is why the value has no effect on this system, or no lasting one.
 	NoEffect string `json:"no_effect,omitempty"`
 
+	// Caution is what is likely to go wrong with the value.
+	Caution string `json:"caution,omitempty"`
+
 	// Phases are those in which a raw option is set: the others refuse it.
 	Phases []string `json:"phases,omitempty"`
 
@@ -95,6 +99,7 @@ func (o *Options) Resolve(phases Phase, log *zap.Logger) (Resolved, error) {
 			}
 		}
 	}
+	s.exchange(log)
 	if len(s.Settings[Dial]) > 0 {
 		s.splitDial()
 	}
@@ -174,7 +179,11 @@ func (r row) barred(phases Phase) string {
 	if r.phases&phases != 0 {
 		return ""
 	}
-	return "cannot be set here, but " + list(r.phases.places())
+	example := r.name
+	if r.values() > 0 {
+		example += " …"
+	}
+	return "cannot be set here, but " + list(r.phases.places(example))
 }
 
 // try sets the value on a scratch socket for each phase. It returns the phases
@@ -206,7 +215,31 @@ func (r row) try(u use, phases Phase, multipath bool) (taken Phase, effective so
 	if err != nil && (taken == 0 || !r.repeats()) {
 		return 0, effective, r.refusal(u, err)
 	}
+	// Nothing is known of a raw option: it may stop the flow of data.
+	if r.repeats() && taken&^Listen != 0 {
+		if err := socket.Exchange([]socket.Setting{u.setting}); err != nil {
+			return 0, effective, fmt.Errorf("%s %s: %w", r.name, u.text, err)
+		}
+	}
 	return taken, effective, nil
+}
+
+// exchange warns about options that together stop the flow of data. cork is not among
+// them: it ends with the response.
+func (s *Resolved) exchange(log *zap.Logger) {
+	for _, p := range (Accept | Dial | Route).each() {
+		settings := slices.DeleteFunc(slices.Clone(s.Settings[p]), func(s socket.Setting) bool { return s.Option.Is(socket.Cork) })
+		if len(settings) == 0 {
+			continue
+		}
+		if err := socket.Exchange(settings); err != nil {
+			var names []string
+			for _, setting := range settings {
+				names = append(names, rowOf(setting.Option).name)
+			}
+			log.Warn("these options together hold up data on a connection over loopback", zap.Strings("options", names), zap.Error(err))
+		}
+	}
 }
 
 // refusal says why this system refuses a value, and what it would take.
@@ -258,10 +291,17 @@ func (r row) effect(u use, effective socket.Value) Effect {
 		number := effective.Number
 		e.GetSockOpt = &number
 	}
+	requested := u.setting.Value
 	effective = r.option.AsSet(effective)
 	e.Effective = u.prefix + r.show(effective)
-	if effective.Number < u.setting.Value.Number {
+	if effective.Number < requested.Number {
 		e.ClampedBy = r.clampedBy
+	}
+	switch {
+	case r.want() == wantSize && effective.Number > requested.Number:
+		e.Caution = fmt.Sprintf("the kernel takes no less than %s%s", e.Effective, unitMeant(requested))
+	case r.caution != nil:
+		e.Caution = r.caution(requested)
 	}
 	return e
 }
@@ -277,7 +317,11 @@ func (e Effect) log(log *zap.Logger) {
 	if e.NoEffect != "" {
 		log.Warn(e.Option+" has no effect", append(fields, zap.String("reason", e.NoEffect))...)
 	}
+	if e.Caution != "" {
+		log.Warn(e.Option+": "+e.Caution, fields...)
+	}
 	switch {
+	case e.Caution != "":
 	case e.ClampedBy != "":
 		log.Warn(e.Option+" is clamped by "+e.ClampedBy, fields...)
 	case e.Effective != e.Requested:

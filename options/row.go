@@ -1,6 +1,7 @@
 package options
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
@@ -31,6 +32,10 @@ type row struct {
 	// and is empty where it has. It is given the settings before it. Nil where
 	// every value has an effect.
 	noEffect func(v socket.Value, before []socket.Setting) string
+
+	// caution says what is likely to go wrong with a value, and is empty where
+	// nothing is. Nil where no value needs it.
+	caution func(requested socket.Value) string
 
 	// capabilities are those of which a process needs one for some values, and
 	// permits the sysctl that lists the values for which it needs none.
@@ -66,25 +71,39 @@ var phases = []struct {
 	name   string // in documentation and the admin API
 	letter string // in the table of options
 	place  string // where its options are set
+	lines  string // of a Caddyfile that sets one there
 }{
-	{Listen, "listen", "L", "on listening sockets"},
-	{Accept, "accept", "A", "on accepted connections"},
-	{Dial, "dial", "D", "on connections to backends"},
-	{Route, "route", "R", "for the requests of a route"},
+	{Listen, "listen", "L", "on listening sockets", listenerLines},
+	{Accept, "accept", "A", "on accepted connections", listenerLines},
+	{Dial, "dial", "D", "on connections to backends", "reverse_proxy … { transport sockopt { socket { %s } } }"},
+	{Route, "route", "R", "for the requests of a route", "sockopt { %s } in the site or route"},
 }
 
-// text returns one text of each phase in the set.
-func (p Phase) text(of func(i int) string) (texts []string) {
-	for i := range phases {
-		if p&phases[i].Phase != 0 {
-			texts = append(texts, of(i))
+const listenerLines = "servers { listener_wrappers { sockopt { %s } } } in the global options"
+
+func (p Phase) names() (names []string) {
+	for _, one := range phases {
+		if p&one.Phase != 0 {
+			names = append(names, one.name)
 		}
 	}
-	return texts
+	return names
 }
 
-func (p Phase) names() []string  { return p.text(func(i int) string { return phases[i].name }) }
-func (p Phase) places() []string { return p.text(func(i int) string { return phases[i].place }) }
+// places say where an option of the phases is set, with the lines to write.
+func (p Phase) places(option string) (places []string) {
+	for i, one := range phases {
+		if p&one.Phase == 0 {
+			continue
+		}
+		place := one.place
+		if i+1 == len(phases) || p&phases[i+1].Phase == 0 || phases[i+1].lines != one.lines {
+			place += " (" + fmt.Sprintf(one.lines, option) + ")"
+		}
+		places = append(places, place)
+	}
+	return places
+}
 
 // each returns the phases in the set one by one.
 func (p Phase) each() (each []Phase) {
@@ -107,3 +126,8 @@ func rowOf(o socket.Option) row {
 
 // NameOf returns the configuration name of a kernel option by the kernel's name.
 func NameOf(kernel string) string { return rowOf(socket.Option{Name: kernel}).name }
+
+// Has reports whether there is an option of that configuration name.
+func Has(name string) bool {
+	return slices.ContainsFunc(rows, func(r row) bool { return r.name == name })
+}

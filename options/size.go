@@ -3,6 +3,7 @@ package options
 import (
 	"fmt"
 	"math"
+	"math/bits"
 	"strconv"
 	"strings"
 	"unicode"
@@ -34,16 +35,28 @@ func misread(text string) bool {
 		strings.Contains(text, ".") && !strings.ContainsFunc(text, unicode.IsLetter)
 }
 
-// String returns the size with the largest binary unit that divides it, so that
-// ParseSize gives the same size back.
+// String returns the size with a unit, so that ParseSize gives the same size back. What
+// has both a binary and a decimal unit, as 256KB, which is 250KiB, has the one with
+// which its number is a power of two.
 func (s Size) String() string {
-	units := []string{"", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}
-	n, unit := int64(s), 0
-	for n != 0 && n%1024 == 0 {
-		n /= 1024
-		unit++
+	binary, binaryUnit := s.in(1024, "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+	decimal, decimalUnit := s.in(1000, "KB", "MB", "GB", "TB", "PB", "EB")
+	if decimalUnit != "" && (binaryUnit == "" || bits.OnesCount64(uint64(decimal)) == 1) {
+		return strconv.FormatInt(decimal, 10) + decimalUnit
 	}
-	return strconv.FormatInt(n, 10) + units[unit]
+	return strconv.FormatInt(binary, 10) + binaryUnit
+}
+
+// in returns the size in the largest of the units that divides it.
+func (s Size) in(base int64, units ...string) (n int64, unit string) {
+	n = int64(s)
+	for _, next := range units {
+		if n == 0 || n%base != 0 {
+			break
+		}
+		n, unit = n/base, next
+	}
+	return n, unit
 }
 
 // UnmarshalJSON reads a number of bytes or a string for ParseSize.

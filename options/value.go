@@ -24,7 +24,8 @@ func (o *Options) Unmarshal(b []byte, phases Phase) error {
 	return eachMember(b, `options, such as {"quickack": "auto"}`, func(name string, value []byte) error {
 		i := slices.IndexFunc(rows, func(r row) bool { return r.name == name })
 		if i < 0 {
-			return fmt.Errorf("unknown option %q; here it can be %s", name, Names(o.Lines(phases)))
+			lines := o.Lines(phases)
+			return fmt.Errorf("unknown option %q%s; here it can be %s", name, didYouMean(name, lines), Names(lines))
 		}
 		if err := rows[i].unmarshal(o, value); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
@@ -60,6 +61,17 @@ func decode[T any](b []byte, want string) (*T, error) {
 		return nil, isNot(b, want)
 	}
 	return value, nil
+}
+
+// decodeSwitch reads a switch of JSON. The words of the Caddyfile are allowed, too.
+func decodeSwitch(b []byte) (*bool, error) {
+	switch string(b) {
+	case `"on"`:
+		return new(true), nil
+	case `"off"`:
+		return new(false), nil
+	}
+	return decode[bool](b, wantSwitch)
 }
 
 // valueError says why a value is not allowed.

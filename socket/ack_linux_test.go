@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/caddy-sockopt/caddy-sockopt/internal/needed"
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 )
 
 // wired is a Conn under test, its peer, and what the Conn acknowledged.
@@ -174,7 +174,7 @@ func mptcpPair(t testing.TB) (accepted, peer *net.TCPConn) {
 	dialer.SetMultipathTCP(true)
 	accepted, peer = connect(t, ln, dialer)
 	if multipath, err := accepted.MultipathTCP(); err != nil || !multipath {
-		needed.Missing(t, "this kernel has no MPTCP, or has it switched off in net.mptcp.enabled")
+		lab.Missing(t, "this kernel has no MPTCP, or has it switched off in net.mptcp.enabled")
 	}
 	return accepted, peer
 }

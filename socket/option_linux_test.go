@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/caddy-sockopt/caddy-sockopt/internal/needed"
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 )
 
 // bogus is an option that no kernel has.
@@ -166,7 +166,7 @@ func TestWhereOptionsWork(t *testing.T) {
 				got := refusals(t, c, []Setting{tc.setting})
 				switch err := got[tc.setting.Option.Name]; {
 				case tc.capability && errors.Is(err, syscall.EPERM):
-					needed.Missing(t, "this process may not set it")
+					lab.Missing(t, "this process may not set it")
 				case promised == refusesIt:
 					return false
 				default:
@@ -229,7 +229,7 @@ func TestMPTCPOfIPv6(t *testing.T) {
 		t.Run(tc.host, func(t *testing.T) {
 			client, err := dialer.DialContext(t.Context(), "tcp", net.JoinHostPort(tc.host, port))
 			if err != nil {
-				needed.Missing(t, err.Error())
+				lab.Missing(t, err.Error())
 			}
 			defer client.Close()
 			accepted, err := ln.Accept()

@@ -78,7 +78,7 @@ func Later(settings []Setting, o Option) (Value, error) {
 		if _, err := unix.Write(peer, segment); err != nil {
 			return Value{}, os.NewSyscallError("write", err)
 		}
-		if err := readable(accepted); err != nil {
+		if err := readable(accepted, loopbackPatience); err != nil {
 			return Value{}, err
 		}
 		if _, err := unix.Read(accepted, segment); err != nil {
@@ -103,12 +103,17 @@ func connection() (accepted, peer int, err error) {
 	if v6, ok := address.(*unix.SockaddrInet6); ok {
 		address = &unix.SockaddrInet4{Port: v6.Port, Addr: [4]byte(v6.Addr[12:])}
 	}
-	peer, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_TCP)
+	return connectTo(listener, unix.AF_INET, address)
+}
+
+// connectTo connects to a listening socket and returns both ends.
+func connectTo(listener, family int, address unix.Sockaddr) (accepted, peer int, err error) {
+	peer, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_TCP)
 	if err != nil {
 		return -1, -1, os.NewSyscallError("socket", err)
 	}
 	if err = unix.Connect(peer, address); err == nil || err == unix.EINPROGRESS {
-		err = readable(listener)
+		err = readable(listener, loopbackPatience)
 	}
 	if err == nil {
 		accepted, _, err = unix.Accept4(listener, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
@@ -124,9 +129,9 @@ func connection() (accepted, peer int, err error) {
 const loopbackPatience = time.Second
 
 // readable waits until there is something to read or to accept.
-func readable(fd int) error {
+func readable(fd int, patience time.Duration) error {
 	for {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(loopbackPatience.Milliseconds())) //nolint:gosec // a descriptor is an int
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, max(0, int(patience.Milliseconds()))) //nolint:gosec // a descriptor is an int
 		switch {
 		case err == unix.EINTR:
 		case err == nil && n == 0:

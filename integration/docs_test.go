@@ -1,0 +1,134 @@
+package integration_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"unicode"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	_ "github.com/caddy-sockopt/caddy-sockopt"
+)
+
+// maxREADMELines keeps the first page short; the rest is in docs/.
+const maxREADMELines = 200
+
+// checkout is the root of the repository.
+const checkout = ".."
+
+// pages returns the path of every Markdown page, relative to the root.
+func pages(t *testing.T) []string {
+	t.Helper()
+	var found []string
+	for _, pattern := range []string{"*.md", "docs/*.md", "bench/README.md", "examples/*.md"} {
+		files, err := filepath.Glob(filepath.Join(checkout, pattern))
+		require.NoError(t, err)
+		found = append(found, files...)
+	}
+	require.Greater(t, len(found), 2)
+	return found
+}
+
+func readPage(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return string(text)
+}
+
+func TestREADMEIsShort(t *testing.T) {
+	text := readPage(t, filepath.Join(checkout, "README.md"))
+	require.LessOrEqual(t, strings.Count(text, "\n"), maxREADMELines)
+}
+
+var docBlock = regexp.MustCompile("(?ms)^(?:<!-- ([a-z_ ]+) -->\n)?```caddyfile\n(.*?)^```$")
+
+// docPlaces are the comments that stand before a fragment, with what makes it complete.
+var docPlaces = map[string][2]string{
+	"":                            {"", ""},
+	"site block":                  {"example.com {\n", "}\n"},
+	"inside reverse_proxy":        {"example.com {\nreverse_proxy 127.0.0.1:8092 {\n", "}\n}\n"},
+	"inside listener_wrappers":    {"{\nservers {\nlistener_wrappers {\n", "}\n}\n}\nexample.com\n"},
+	"inside packet_conn_wrappers": {"{\nservers {\npacket_conn_wrappers {\n", "}\n}\n}\nexample.com\n"},
+	"inside sockopt":              {"{\nservers {\nlistener_wrappers {\nsockopt {\n", "}\n}\n}\n}\nexample.com\n"},
+}
+
+// TestDocsCaddyfiles adapts every Caddyfile on a page.
+func TestDocsCaddyfiles(t *testing.T) {
+	var blocks int
+	for _, page := range pages(t) {
+		for _, block := range docBlock.FindAllStringSubmatch(readPage(t, page), -1) {
+			blocks++
+			place, text := block[1], block[2]
+			t.Run(filepath.Base(page), func(t *testing.T) {
+				require.Equal(t, text, string(caddyfile.Format([]byte(text))), "caddy fmt would change it")
+				around, ok := docPlaces[place]
+				require.True(t, ok, "the comment %q before the block is unknown", place)
+				_, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(around[0]+text+around[1]), nil)
+				require.NoError(t, err, text)
+				for _, warning := range warnings {
+					require.Contains(t, warning.Message, "not formatted", text)
+				}
+			})
+		}
+	}
+	require.NotZero(t, blocks)
+}
+
+var (
+	docFence   = regexp.MustCompile("(?ms)^```.*?^```$")
+	docCode    = regexp.MustCompile("`[^`\n]*`")
+	docLink    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	docHeading = regexp.MustCompile(`(?m)^#+ +(.*)$`)
+)
+
+// TestDocsLinks follows every relative link: its file and its heading exist.
+func TestDocsLinks(t *testing.T) {
+	for _, page := range pages(t) {
+		t.Run(filepath.Base(page), func(t *testing.T) {
+			text := docCode.ReplaceAllString(docFence.ReplaceAllString(readPage(t, page), ""), "code")
+			var broken []string
+			for _, link := range docLink.FindAllStringSubmatch(text, -1) {
+				path, anchor, _ := strings.Cut(link[1], "#")
+				target := page
+				switch {
+				case strings.Contains(link[1], "://"):
+					continue
+				case path != "":
+					target = filepath.Join(filepath.Dir(page), filepath.FromSlash(path))
+				}
+				if _, err := os.Stat(target); err != nil {
+					broken = append(broken, link[1])
+				} else if anchor != "" && !slices.Contains(anchors(readPage(t, target)), anchor) {
+					broken = append(broken, link[1])
+				}
+			}
+			require.Empty(t, broken, "no such file or heading")
+		})
+	}
+}
+
+// anchors are the fragments by which the headings of a page are linked.
+func anchors(text string) []string {
+	var found []string
+	for _, heading := range docHeading.FindAllStringSubmatch(docFence.ReplaceAllString(text, ""), -1) {
+		found = append(found, strings.Map(func(r rune) rune {
+			switch {
+			case r == ' ':
+				return '-'
+			case r == '-' || r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r):
+				return unicode.ToLower(r)
+			}
+			return -1
+		}, heading[1]))
+	}
+	return found
+}

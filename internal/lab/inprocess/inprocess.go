@@ -1,0 +1,57 @@
+// Package inprocess runs a Caddy in the test's own process, and shows a test the sockets
+// that this Caddy has.
+package inprocess
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	_ "github.com/caddyserver/caddy/v2/modules/standard" // the directives of every Caddyfile
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
+)
+
+// Run serves a Caddyfile, made of global options and sites, until the test ends. A
+// process has one such Caddy at a time.
+func Run(t testing.TB, global, sites string) *lab.Running {
+	t.Helper()
+	r := lab.NewRunning(t)
+	Load(t, r.Caddyfile(global, sites))
+	return r
+}
+
+// RunSites is Run for sites that a test compares.
+func RunSites(t testing.TB, s *lab.Sites) *lab.Running {
+	t.Helper()
+	global, sites := s.Caddyfile()
+	return Run(t, global, sites)
+}
+
+// Load loads a whole Caddyfile, which is served until the test ends.
+func Load(t testing.TB, caddyfile string) {
+	t.Helper()
+	adapted, err := Adapt(caddyfile)
+	require.NoError(t, err)
+	LoadJSON(t, adapted)
+}
+
+// LoadJSON is Load for a configuration in JSON.
+func LoadJSON(t testing.TB, config []byte) {
+	t.Helper()
+	require.NoError(t, caddy.Load(config, true))
+	t.Cleanup(func() { require.NoError(t, caddy.Stop()) })
+	// TLS.Start of Caddy 2.11.9 still writes to itself while its servers accept
+	// already. This orders it before the handshakes of connections that an Observer
+	// sees, for the race detector.
+	observed.Lock()
+	defer observed.Unlock()
+}
+
+// Adapt turns a Caddyfile into JSON.
+func Adapt(caddyfile string) ([]byte, error) {
+	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), map[string]any{"filename": "Caddyfile"})
+	return adapted, err
+}

@@ -1,0 +1,90 @@
+package lab
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// GetSockOpt reads an option that is a number from the kernel: its value, or why there
+// is none.
+func GetSockOpt(t testing.TB, c syscall.Conn, level, option int) (text string) {
+	t.Helper()
+	control(t, c, func(fd int) {
+		value, err := unix.GetsockoptInt(fd, level, option)
+		text = fmt.Sprint(value)
+		if err != nil {
+			text = err.Error()
+		}
+	})
+	return text
+}
+
+// GetSockOptText reads an option that is text, such as TCP_CONGESTION.
+func GetSockOptText(t testing.TB, c syscall.Conn, level, option int) (text string) {
+	t.Helper()
+	control(t, c, func(fd int) {
+		var err error
+		text, err = unix.GetsockoptString(fd, level, option)
+		require.NoError(t, err)
+	})
+	return text
+}
+
+// TCPInfo reads TCP_INFO.
+func TCPInfo(t testing.TB, c syscall.Conn) (info *unix.TCPInfo) {
+	t.Helper()
+	control(t, c, func(fd int) {
+		var err error
+		info, err = unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+		require.NoError(t, err)
+	})
+	return info
+}
+
+func control(t testing.TB, c syscall.Conn, f func(fd int)) {
+	t.Helper()
+	raw, err := c.SyscallConn()
+	require.NoError(t, err)
+	require.NoError(t, raw.Control(func(fd uintptr) { f(int(fd)) }))
+}
+
+// Sysctl reads a setting of the kernel, such as net.core.somaxconn. It is empty where
+// there is none, and out of sight in some network namespaces.
+func Sysctl(name string) string {
+	text, err := os.ReadFile("/proc/sys/" + strings.ReplaceAll(name, ".", "/"))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
+}
+
+// SysctlNumber reads a setting of the kernel that is a number.
+func SysctlNumber(t testing.TB, name string) int64 {
+	t.Helper()
+	text := Sysctl(name)
+	if text == "" {
+		Missing(t, name+" is out of sight in this network namespace")
+	}
+	value, err := strconv.ParseInt(text, 10, 64)
+	require.NoError(t, err)
+	return value
+}
+
+// Segments returns how many TCP segments connections of a test have received and sent.
+func Segments(t testing.TB, conns ...*net.TCPConn) (received, sent int) {
+	t.Helper()
+	for _, conn := range conns {
+		info := TCPInfo(t, conn)
+		received += int(info.Segs_in)
+		sent += int(info.Segs_out)
+	}
+	return received, sent
+}

@@ -1,0 +1,65 @@
+package sockopt
+
+import (
+	"net"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// transparent are the listeners beneath which the wrapper can go: each hands over
+// connections that it has wrapped, and accepts nothing before the server does.
+var transparent = []string{
+	"crypto/tls.listener",
+	"github.com/pires/go-proxyproto.Listener",
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp.httpRedirectListener",
+}
+
+// transparentWrappers are the listener wrappers that make them.
+var transparentWrappers = []string{"tls", "proxy_protocol", "http_redirect"}
+
+// innermost returns the listener beneath all transparent ones, and a place for another
+// one there. The place is not valid where ln itself is the innermost.
+func innermost(ln net.Listener) (inner net.Listener, place reflect.Value) {
+	for {
+		v := reflect.ValueOf(ln)
+		if v.Kind() != reflect.Pointer || !slices.Contains(transparent, typeName(v.Type().Elem())) {
+			return ln, place
+		}
+		field := v.Elem().FieldByName("Listener")
+		next, ok := field.Interface().(net.Listener)
+		if !ok || !field.CanSet() {
+			return ln, place
+		}
+		ln, place = next, field
+	}
+}
+
+func typeName(t reflect.Type) string { return t.PkgPath() + "." + t.Name() }
+
+// isBare reports whether a listener hands over the kernel's connections: Go's own, or
+// Caddy's around it.
+func isBare(ln net.Listener) bool {
+	t := reflect.TypeOf(ln)
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return t.PkgPath() == "net" || t.PkgPath() == "github.com/caddyserver/caddy/v2"
+}
+
+// hiddenBy returns the listener wrapper before sockopt that may hide connections, or
+// nothing.
+func (s httpServer) hiddenBy() string {
+	for _, name := range s.wrappers() {
+		if name == wrapperName {
+			return ""
+		}
+		if !slices.Contains(transparentWrappers, name) {
+			return name
+		}
+	}
+	return ""
+}
+
+// wrapperName is the name of ListenerWrapper in a configuration.
+var wrapperName = strings.TrimPrefix(string(ListenerWrapper{}.CaddyModule().ID), "caddy.listeners.")

@@ -1,0 +1,78 @@
+package sockopt
+
+import (
+	"net"
+	"sync"
+	"time"
+
+	"github.com/caddy-sockopt/caddy-sockopt/socket"
+)
+
+// served is a connection over which requests come, as their handlers see it.
+type served struct {
+	tcp *net.TCPConn // the kernel's
+
+	mu        sync.Mutex
+	overrides *socket.Overrides // nil until a request has options
+	ended     []*socket.Hold    // of requests whose handlers have returned
+	restore   *time.Timer
+}
+
+// restoreAfter bounds how long the options of a request outlast its handlers on a
+// connection that is not idle, because other requests are served.
+const restoreAfter = 100 * time.Millisecond
+
+// hold sets the options of a request.
+func (s *served) hold(h *socket.Hold) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.overrides == nil {
+		overrides, err := socket.NewOverrides(s.tcp)
+		if err != nil {
+			return err
+		}
+		s.overrides = overrides
+		s.restore = time.AfterFunc(restoreAfter, s.restoreEnded)
+	}
+	s.releaseEnded()
+	s.overrides.Hold(h)
+	return nil
+}
+
+// end says that the handlers of a request have returned. What is left of its response
+// is sent afterwards, so its options stay until the connection is idle or has the next
+// request. A shared connection may have neither for long.
+func (s *served) end(h *socket.Hold, shared bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = append(s.ended, h)
+	if shared {
+		s.restore.Reset(restoreAfter)
+	}
+}
+
+func (s *served) restoreEnded() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.releaseEnded()
+}
+
+func (s *served) releaseEnded() {
+	for i, h := range s.ended {
+		s.overrides.Release(h)
+		s.ended[i] = nil
+	}
+	s.ended = s.ended[:0]
+}
+
+// restoreAll restores all options, on a connection that is idle.
+func (s *served) restoreAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.overrides == nil {
+		return
+	}
+	s.restore.Stop()
+	s.releaseEnded()
+	s.overrides.ReleaseAll()
+}

@@ -169,22 +169,58 @@ func (t *Transport) dialTLS(ctx context.Context, network, address string) (net.C
 	return tlsConn, nil
 }
 
-// RoundTrip sends a request like the http transport. When a response has been
-// read to its end, its connection is told: then nobody waits for an
-// acknowledgement, and the next request will carry it.
+// RoundTrip sends a request like the http transport, and makes placeholders of what the
+// kernel measures of its connection. When a response has been read to its end, its
+// connection is told: then nobody waits for an acknowledgement, and the next request
+// will carry it.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	trip := roundTrip{info: upstreamInfo(req.Context())}
+	trip.trace.GotConn = trip.gotConn
 	if t.resolved.Ack == socket.AckAuto {
-		var acking *socket.Conn
-		req = req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
-			GotConn: func(info httptrace.GotConnInfo) { acking, _ = socket.AckingConn(info.Conn) },
-			PutIdleConn: func(error) {
-				if acking != nil {
-					acking.Settle()
-				}
-			},
-		}))
+		trip.trace.PutIdleConn = trip.putIdleConn
+	} else if trip.info == nil { // nobody asks
+		return t.HTTPTransport.RoundTrip(req)
 	}
-	return t.HTTPTransport.RoundTrip(req)
+	return t.HTTPTransport.RoundTrip(req.WithContext(httptrace.WithClientTrace(req.Context(), &trip.trace)))
+}
+
+// roundTrip is a request on its way.
+type roundTrip struct {
+	trace  httptrace.ClientTrace
+	acking *socket.Conn // what it got, if that acknowledges
+	info   *askedInfo   // for the placeholders, which may be nil
+}
+
+func (r *roundTrip) gotConn(got httptrace.GotConnInfo) {
+	r.acking, _ = socket.AckingConn(got.Conn)
+	if r.info != nil {
+		tcp, _ := socket.TCPConn(got.Conn)
+		*r.info = askedInfo{prefix: r.info.prefix, tcp: tcp}
+	}
+}
+
+func (r *roundTrip) putIdleConn(error) {
+	if r.acking != nil {
+		r.acking.Settle()
+	}
+}
+
+// upstreamInfo returns what a request's placeholders of its connection to the backend
+// are made of, or nil outside of Caddy. A request that is sent again has the same.
+func upstreamInfo(ctx context.Context) *askedInfo {
+	const name = "sockopt.upstream_tcp_info"
+	if info, ok := caddyhttp.GetVar(ctx, name).(*askedInfo); ok {
+		*info = askedInfo{prefix: info.prefix}
+		return info
+	}
+	repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return nil
+	}
+	info := &askedInfo{prefix: "http.reverse_proxy.upstream.tcp_info."}
+	caddyhttp.SetVar(ctx, name, info)
+	repl.Map(info.placeholder)
+	return info
 }
 
 // timeoutConn bounds every read and write, as the http transport's own

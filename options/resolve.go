@@ -225,10 +225,12 @@ func (r row) try(u use, phases Phase, multipath bool) (taken Phase, effective so
 }
 
 // exchange warns about options that together stop the flow of data. cork is not among
-// them: it ends with the response.
+// them: it ends with the response. Nor is interface: loopback is another.
 func (s *Resolved) exchange(log *zap.Logger) {
 	for _, p := range (Accept | Dial | Route).each() {
-		settings := slices.DeleteFunc(slices.Clone(s.Settings[p]), func(s socket.Setting) bool { return s.Option.Is(socket.Cork) })
+		settings := slices.DeleteFunc(slices.Clone(s.Settings[p]), func(s socket.Setting) bool {
+			return s.Option.Is(socket.Cork) || s.Option.Is(socket.Interface)
+		})
 		if len(settings) == 0 {
 			continue
 		}

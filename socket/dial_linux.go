@@ -20,6 +20,11 @@ var afterHandshake = []Option{
 	QuickAck,
 }
 
+// decidedByRoute are the options that a route may replace as the connection is made
+// (tcp_ca_dst_init in the kernel's net/ipv4/tcp_output.c): they are set twice. What they
+// put into the SYN, ECN for dctcp, needs the first time.
+var decidedByRoute = []Option{Congestion}
+
 // BeforeSYN splits settings for connections that Go dials: into those to set before the
 // SYN, and those to set on the open connection. It tries them all on one connection over
 // loopback: before the SYN goes what the kernel takes there, and what setting it again
@@ -44,7 +49,8 @@ func BeforeSYN(multipath bool, settings []Setting) (before, after []Setting) {
 	for i, s := range settings {
 		if early[i] {
 			before = append(before, s)
-		} else {
+		}
+		if !early[i] || includes(decidedByRoute, s.Option) {
 			after = append(after, s)
 		}
 	}

@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/caddyserver/caddy/v2"
 )
 
 // TestDurationJSON: a number is nanoseconds, and what is printed is a string.
@@ -28,14 +26,14 @@ func TestDurationJSON(t *testing.T) {
 	} {
 		t.Run(test.json, func(t *testing.T) {
 			var o Options
-			require.NoError(t, caddy.StrictUnmarshalJSON([]byte(test.json), &o))
+			require.NoError(t, json.Unmarshal([]byte(test.json), &o))
 			require.Equal(t, test.want, o.UserTimeout)
 
 			text, err := json.Marshal(o)
 			require.NoError(t, err)
 			require.Equal(t, test.again, string(text))
 			var same Options
-			require.NoError(t, caddy.StrictUnmarshalJSON(text, &same))
+			require.NoError(t, json.Unmarshal(text, &same))
 			require.Equal(t, o, same)
 		})
 	}
@@ -56,7 +54,7 @@ func TestDurationJSONRefuses(t *testing.T) {
 		{`null`, other},
 	} {
 		t.Run(test.value, func(t *testing.T) {
-			err := caddy.StrictUnmarshalJSON([]byte(`{"user_timeout":`+test.value+`}`), new(Options))
+			err := json.Unmarshal([]byte(`{"user_timeout":`+test.value+`}`), new(Options))
 			require.EqualError(t, err, "user_timeout: "+test.value+test.want)
 		})
 	}

@@ -6,8 +6,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/caddyserver/caddy/v2"
 )
 
 func TestParseSize(t *testing.T) {
@@ -87,7 +85,7 @@ func TestSizeJSON(t *testing.T) {
 	} {
 		t.Run(test.json, func(t *testing.T) {
 			var o Options
-			require.NoError(t, caddy.StrictUnmarshalJSON([]byte(test.json), &o))
+			require.NoError(t, json.Unmarshal([]byte(test.json), &o))
 			require.Equal(t, test.want, o.RecvBuffer)
 
 			again, err := json.Marshal(o)
@@ -117,7 +115,7 @@ func TestSizeJSONRefuses(t *testing.T) {
 		{"unknown unit", `"1XB"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			err := caddy.StrictUnmarshalJSON([]byte(`{"recv_buffer": `+test.value+`}`), new(Options))
+			err := json.Unmarshal([]byte(`{"recv_buffer": `+test.value+`}`), new(Options))
 			require.EqualError(t, err, "recv_buffer: "+test.value+" is not a size such as 64KiB, 1MB or a number of bytes")
 		})
 	}

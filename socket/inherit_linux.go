@@ -70,7 +70,7 @@ func inheritedAt(config net.ListenConfig, address string, settings []Setting, on
 			return nil, err
 		}
 		settings = had(accepted, settings)
-		reset(accepted, peer)
+		abort(accepted, peer)
 	}
 	return settings, nil
 }
@@ -123,8 +123,8 @@ func (o Option) read(fd int) (values [2]Value, err error) {
 	return values, err
 }
 
-// reset ends a connection at once, whatever its linger says.
-func reset(accepted, peer net.Conn) {
+// abort resets a connection, so that no SO_LINGER makes Close wait.
+func abort(accepted, peer net.Conn) {
 	_ = peer.(*net.TCPConn).SetLinger(0) //nolint:forcetypeassert // the network is tcp
 	_ = peer.Close()
 	_ = accepted.Close()

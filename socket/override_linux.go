@@ -38,7 +38,8 @@ const (
 // overridden is an option that was held.
 type overridden struct {
 	option Option
-	base   saved // what it is when nobody holds it
+	base   saved // what it is when no option is held
+	unheld saved // what it is when nobody holds it
 	now    saved
 	holds  []held // the latest is last
 
@@ -168,7 +169,7 @@ func (o *Overrides) save(fd int, option Option, observer RefusalObserver) {
 		observer.Refused(o.tcp, option, err)
 		return
 	}
-	found.base, found.now = base, base
+	found.base, found.unheld, found.now = base, base, base
 }
 
 // update gives an option the value that it should have now, if it has another.
@@ -176,7 +177,7 @@ func (o *Overrides) update(fd int, option *overridden, observer RefusalObserver)
 	if option.broken {
 		return
 	}
-	want := option.base
+	want := option.unheld
 	if len(option.holds) > 0 {
 		want = option.holds[len(option.holds)-1].effective
 	}
@@ -187,7 +188,7 @@ func (o *Overrides) update(fd int, option *overridden, observer RefusalObserver)
 	if len(option.holds) > 0 {
 		err = option.option.set(fd, option.holds[len(option.holds)-1].value)
 	} else {
-		err = option.option.restore(fd, option.base)
+		err = option.option.restore(fd, want)
 	}
 	if err != nil {
 		option.broken = true
@@ -200,7 +201,7 @@ func (o *Overrides) update(fd int, option *overridden, observer RefusalObserver)
 }
 
 // updatePriority corrects the priority, which the kernel derives from the traffic
-// class whenever that is set (__ip_sock_set_tos in net/ipv4/ip_sockglue.c). While the
+// class whenever that changes (__ip_sock_set_tos in net/ipv4/ip_sockglue.c). While the
 // traffic class alone is held, the derived priority is meant.
 func (o *Overrides) updatePriority(fd int, class *overridden, observer RefusalObserver) {
 	priority := o.find(Priority)
@@ -211,10 +212,11 @@ func (o *Overrides) updatePriority(fd int, class *overridden, observer RefusalOb
 	if err != nil {
 		return
 	}
-	priority.now = now
-	if len(priority.holds) > 0 || len(class.holds) == 0 {
-		o.update(fd, priority, observer)
+	priority.now, priority.unheld = now, now
+	if len(class.holds) == 0 {
+		priority.unheld = priority.base
 	}
+	o.update(fd, priority, observer)
 }
 
 func (o Option) save(fd int) (s saved, err error) {

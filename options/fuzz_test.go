@@ -1,4 +1,4 @@
-package sockopt
+package options
 
 import (
 	"encoding/json"
@@ -8,26 +8,19 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
 // What the targets have found of interest in minutes is in testdata/fuzz, and runs with
 // the other tests. More minutes of one, where .ci/long runs them all:
 //
-//	go test -run '^$' -fuzz '^FuzzJSON$' -fuzztime 5m .
+//	go test -run '^$' -fuzz '^FuzzJSON$' -fuzztime 5m ./options
 
-// FuzzCaddyfile reads what follows a directive's name. What the grammar takes,
-// JSON holds, too; and options are printed as lines that the grammar takes.
+// FuzzCaddyfile reads what follows a directive's name. What the grammar takes, JSON
+// takes, too; and options are printed as lines that the grammar takes.
 func FuzzCaddyfile(f *testing.F) {
-	for _, follows := range []string{
-		"",
-		block("nodelay on", "quickack auto", "recv_buffer 256KiB", "send_buffer 1MiB", "on_unsupported warn"),
-		" 10000" + block("fill x", "content_type text/html", "write_size 1KiB", "flush_headers"),
-		block(`fill "}"`, "size `1.5 MB`"),
-	} {
-		f.Add(follows)
-	}
+	f.Add("")
+	f.Add(block("nodelay on", "quickack auto", "recv_buffer 256KiB", "send_buffer 1MiB", "on_unsupported warn"))
 	for _, bad := range badCaddyfiles {
 		f.Add(bad.follows)
 	}
@@ -35,53 +28,49 @@ func FuzzCaddyfile(f *testing.F) {
 		f.Add(block(name + " " + e.sample))
 	}
 	f.Fuzz(func(t *testing.T, follows string) {
-		w := new(ListenerWrapper)
-		if unmarshal(w, "sockopt"+follows) == nil {
-			requireThroughJSON(t, w, new(ListenerWrapper))
-			requireThroughCaddyfile(t, w.Options)
-		}
-		e := new(EchoPayload)
-		if unmarshal(e, "echo_payload"+follows) == nil {
-			requireThroughJSON(t, e, new(EchoPayload))
+		o, err := parse(Listen|Accept, follows)
+		if err == nil {
+			requireThroughJSON(t, o)
+			requireThroughCaddyfile(t, o)
 		}
 	})
 }
 
-// FuzzJSON reads the JSON of a module. What JSON takes, it writes again; and
-// options that can be set at all are printed as lines that the Caddyfile's grammar
-// takes.
+// FuzzJSON reads the JSON of options. What JSON takes, it writes again; and options
+// that can be set at all are printed as lines that the Caddyfile's grammar takes.
 func FuzzJSON(f *testing.F) {
 	for _, text := range []string{
 		`{}`,
 		`{"nodelay":true,"quickack":"auto","recv_buffer":262144,"send_buffer":"1MiB","on_unsupported":"fail"}`,
 		`{"nodelay":null,"recv_buffer":null}`,
 		`{"metrics":false,"raw":[]}`,
-		`{"size":10000,"fill":"x","content_type":"text/html","write_size":"1KiB","flush_headers":true}`,
 	} {
 		f.Add(text)
-	}
-	for _, bad := range badJSON {
-		f.Add("{" + bad.fields + "}")
 	}
 	for name, e := range expectations {
 		for _, value := range e.json {
 			f.Add(fmt.Sprintf(`{"%s":%s}`, name, value))
 		}
 	}
-	f.Fuzz(func(t *testing.T, text string) {
-		w := new(ListenerWrapper)
-		if caddy.StrictUnmarshalJSON([]byte(text), w) == nil {
-			requireThroughJSON(t, w, new(ListenerWrapper))
-			if w.Metrics != nil && !*w.Metrics {
-				w.Metrics = nil // the Caddyfile has no word for it
-			}
-			if w.check(listen|accept) == nil {
-				requireThroughCaddyfile(t, w.Options)
-			}
+	for _, values := range notJSON {
+		for _, value := range values {
+			f.Add(fmt.Sprintf(`{"recv_buffer":%s}`, value))
 		}
-		e := new(EchoPayload)
-		if caddy.StrictUnmarshalJSON([]byte(text), e) == nil {
-			requireThroughJSON(t, e, new(EchoPayload))
+	}
+	for value := range notRawJSON {
+		f.Add(fmt.Sprintf(`{"raw":%s}`, value))
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		o := new(Options)
+		if o.Unmarshal([]byte(text), Listen|Accept) != nil {
+			return
+		}
+		requireThroughJSON(t, o)
+		if o.Metrics != nil && !*o.Metrics {
+			o.Metrics = nil // the Caddyfile cannot say it
+		}
+		if o.check(Listen|Accept) == nil {
+			requireThroughCaddyfile(t, o)
 		}
 	})
 }
@@ -115,15 +104,13 @@ func FuzzSize(f *testing.F) {
 func FuzzValue(f *testing.F) {
 	for _, e := range expectations {
 		f.Add(e.sample)
+		for _, value := range e.refused {
+			f.Add(value)
+		}
 	}
 	for _, words := range notValues {
 		for _, word := range words {
 			f.Add(word)
-		}
-	}
-	for _, limits := range outOfRange {
-		for _, value := range limits.values {
-			f.Add(value)
 		}
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -141,9 +128,9 @@ func FuzzValue(f *testing.F) {
 			again := new(Options)
 			require.NoError(t, r.parse(again, strings.Fields(u.text)))
 			require.Equal(t, o, again, r.name)
-			requireThroughJSON(t, o, new(Options))
-			if r.option.Name == "" || u.upkeep {
-				continue // what the kernel is not asked for
+			requireThroughJSON(t, o)
+			if r.option.Name == "" || r.option.Is(socket.QuickAck) {
+				continue // the kernel does not have the value
 			}
 			asked := u.prefix + r.show(u.setting.Value)
 			if r.want() != wantDuration {
@@ -159,26 +146,18 @@ func FuzzValue(f *testing.F) {
 	})
 }
 
-// unmarshal reads a directive.
-func unmarshal(module caddyfile.Unmarshaler, text string) error {
-	tokens, err := caddyfile.Tokenize([]byte(text), "Caddyfile")
-	if err != nil {
-		return err
-	}
-	return module.UnmarshalCaddyfile(caddyfile.NewDispenser(tokens))
-}
-
-func requireThroughJSON[T any](t *testing.T, module, again T) {
+func requireThroughJSON(t *testing.T, o *Options) {
 	t.Helper()
-	text, err := json.Marshal(module)
+	text, err := json.Marshal(o)
 	require.NoError(t, err)
-	require.NoError(t, caddy.StrictUnmarshalJSON(text, again))
-	require.Equal(t, module, again)
+	again := new(Options)
+	require.NoError(t, json.Unmarshal(text, again))
+	require.Equal(t, o, again)
 }
 
-func requireThroughCaddyfile(t *testing.T, o Options) {
+func requireThroughCaddyfile(t *testing.T, o *Options) {
 	t.Helper()
-	again := new(ListenerWrapper)
-	require.NoError(t, unmarshal(again, "sockopt {\n"+o.caddyfile()+"}"))
-	require.Equal(t, o, again.Options)
+	again, err := parse(Listen|Accept, block(o.caddyfile()))
+	require.NoError(t, err)
+	require.Equal(t, o, again)
 }

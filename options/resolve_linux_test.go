@@ -1,0 +1,364 @@
+package options
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/needed"
+	"github.com/caddy-sockopt/caddy-sockopt/socket"
+)
+
+// TestClampedValueIsAWarning: one that names the sysctl, or the kernel.
+func TestClampedValueIsAWarning(t *testing.T) {
+	for _, test := range []struct {
+		option    string
+		limit     func(*testing.T) string
+		more      func(*testing.T) string
+		clampedBy string
+	}{
+		{"recv_buffer", sizeLimit("net.core.rmem_max", 1), sizeLimit("net.core.rmem_max", 2), "net.core.rmem_max"},
+		{"send_buffer", sizeLimit("net.core.wmem_max", 1), sizeLimit("net.core.wmem_max", 2), "net.core.wmem_max"},
+		{"backlog", countLimit("net.core.somaxconn", 0), countLimit("net.core.somaxconn", 1), "net.core.somaxconn"},
+		{"fastopen", countLimit("net.core.somaxconn", 0), countLimit("net.core.somaxconn", 1), "net.core.somaxconn"},
+		{"fin_timeout", always("2m"), always("2m1s"), "the kernel"},
+		{"raw", rawBuffer(2), rawBuffer(4), "the kernel"},
+		// 255 retransmissions, after 1s, 2s, 4s … and at most 120s each.
+		{"defer_accept", always("8h18m7s"), always("8h18m8s"), "the kernel"},
+	} {
+		t.Run(test.option, func(t *testing.T) {
+			limit, more := test.limit(t), test.more(t)
+			phases := rowNamed(t, test.option).phases
+			_, logged, err := resolve(t, phases, test.option+" "+limit)
+			require.NoError(t, err)
+			require.Empty(t, lasting(logged), "the limit itself is not clamped")
+
+			resolved, logged, err := resolve(t, phases, test.option+" "+more)
+			require.NoError(t, err)
+			require.Equal(t, []entry{{
+				zap.WarnLevel, test.option + " is clamped by " + test.clampedBy, test.option, more, limit, "",
+			}}, lasting(logged))
+			require.Equal(t, test.clampedBy, resolved.Effects[0].ClampedBy)
+			require.Equal(t, limit, resolved.Effects[0].Effective)
+		})
+	}
+}
+
+// lasting are the entries without those of what this system ignores.
+func lasting(entries []entry) []entry {
+	return slices.DeleteFunc(entries, func(e entry) bool { return strings.HasSuffix(e.message, " has no effect") })
+}
+
+func always(text string) func(*testing.T) string { return func(*testing.T) string { return text } }
+
+// sizeLimit is a multiple of a limit of the kernel, as text.
+func sizeLimit(sysctl string, factor Size) func(*testing.T) string {
+	return func(t *testing.T) string {
+		limit := Size(kernelLimit(t, sysctl))
+		if limit > math.MaxInt32/2 {
+			t.Skipf("no buffer is larger than %s, which is %d", sysctl, limit)
+		}
+		return (factor * limit).String()
+	}
+}
+
+// rawBuffer is SO_RCVBUF, of which the kernel gives back twice its limit, by numbers.
+func rawBuffer(factor int64) func(*testing.T) string {
+	return func(t *testing.T) string {
+		limit := kernelLimit(t, "net.core.rmem_max")
+		if limit > math.MaxInt32/4 {
+			t.Skipf("no buffer is larger than net.core.rmem_max, which is %d", limit)
+		}
+		return fmt.Sprintf("%d %d %d", unix.SOL_SOCKET, unix.SO_RCVBUF, factor*limit)
+	}
+}
+
+// countLimit is a limit of the kernel and some more, as text.
+func countLimit(sysctl string, more int64) func(*testing.T) string {
+	return func(t *testing.T) string { return fmt.Sprint(kernelLimit(t, sysctl) + more) }
+}
+
+// kernelLimit reads a limit of the kernel.
+func kernelLimit(t *testing.T, name string) int64 {
+	t.Helper()
+	text := socket.Sysctl(name)
+	if text == "" {
+		needed.Missing(t, name+" cannot be read in this network namespace")
+	}
+	value, err := strconv.ParseInt(text, 10, 64)
+	require.NoError(t, err)
+	return value
+}
+
+// TestRounding: values that the kernel counts in coarser units are rounded up, which is
+// logged and shown.
+func TestRounding(t *testing.T) {
+	for _, test := range []struct {
+		option, requested, effective string
+		getsockopt                   int64
+	}{
+		{"keepalive_idle", "1.5s", "2s", 2},
+		{"keepalive_interval", "1.001s", "2s", 2},
+		{"user_timeout", "1.5ms", "2ms", 2},
+		{"linger", "1ms", "1s", 1}, // and not to 0, which resets
+		{"fin_timeout", "1m0.001s", "1m1s", 61},
+		{"busy_poll", "1ns", "1us", 1},
+		{"defer_accept", "30s", "31s", 31},
+		{"recv_buffer", "1", "1152", 2304}, // SOCK_MIN_RCVBUF in the kernel's include/net/sock.h
+		{"window_clamp", "1", "1152", 1152},
+
+		// To the kernel's clock tick, which is no more than 10 ms.
+		{"rto_min", "50.0001ms", "", 0},
+		{"rto_max", "1.0001s", "", 0},
+		{"delayed_ack_max", "41.0001ms", "", 0},
+	} {
+		t.Run(test.option, func(t *testing.T) {
+			r := rowNamed(t, test.option)
+			requireKernel(t, r)
+			resolved, logged, err := resolve(t, r.phases&^Route, test.option+" "+test.requested)
+			require.NoError(t, err)
+			e := resolved.Effects[0]
+			if test.effective == "" {
+				requested, err := ParseDuration(test.requested)
+				require.NoError(t, err)
+				effective, err := ParseDuration(e.Effective)
+				require.NoError(t, err)
+				require.Greater(t, effective, requested)
+				require.LessOrEqual(t, effective, requested+Duration(10*time.Millisecond))
+			} else {
+				require.Equal(t, test.effective, e.Effective)
+				require.Equal(t, test.getsockopt, *e.GetSockOpt)
+			}
+			require.Equal(t, test.requested, e.Requested)
+			require.Empty(t, e.ClampedBy)
+			require.Equal(t, []entry{{
+				zap.InfoLevel, "the kernel rounds " + test.option, test.option, test.requested, e.Effective, "",
+			}}, lasting(logged))
+		})
+	}
+}
+
+// TestKernelRefuses: each refusal says which option and value it is, why, and what to
+// do.
+func TestKernelRefuses(t *testing.T) {
+	noSuch := socket.Raw(unix.IPPROTO_TCP, 9999)
+	for _, test := range []struct {
+		line, want string
+		change     func(*row)
+	}{
+		{line: "congestion foo", want: `congestion "foo": this kernel offers ` +
+			strings.ReplaceAll(socket.Sysctl("net.ipv4.tcp_available_congestion_control"), " ", ", ")},
+		{line: "delayed_ack_max 1ms", want: "delayed_ack_max 1ms: the kernel takes two clock ticks (8ms at 250 Hz) to 200ms"},
+		{line: "rto_min 1ms", want: "rto_min 1ms: the kernel takes two clock ticks (8ms at 250 Hz) to 200ms"},
+		{line: "raw 6 9999 1", want: "raw 6 9999 1: this kernel refuses level 6 option 9999: setsockopt: protocol not available"},
+		{line: "raw 9999 1 1", want: "raw 9999 1 1: this kernel refuses level 9999 option 1: setsockopt: protocol not available"},
+		{line: "raw 6 18 -1", want: "raw 6 18 -1: this kernel refuses level 6 option 18: setsockopt: invalid argument"},
+		{
+			line:   "priority 3",
+			want:   "priority 3: needs Linux 99.0, this is " + socket.KernelRelease(),
+			change: func(r *row) { r.option, r.since = noSuch, "99.0" },
+		},
+		{
+			line:   "priority 3",
+			want:   "priority 3: this kernel refuses level 6 option 9999: setsockopt: protocol not available",
+			change: func(r *row) { r.option = noSuch },
+		},
+	} {
+		t.Run(test.line, func(t *testing.T) {
+			name, _, _ := strings.Cut(test.line, " ")
+			requireKernel(t, rowNamed(t, name))
+			if test.change != nil {
+				change(t, name, test.change)
+			}
+			requireRefused(t, test.want, Accept, test.line, "recv_buffer 64KiB")
+		})
+	}
+}
+
+// TestRefusedByMPTCPAlone: the fix is to listen without MPTCP, and not a later kernel.
+func TestRefusedByMPTCPAlone(t *testing.T) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_MPTCP)
+	if err != nil {
+		needed.Missing(t, "this kernel has no MPTCP")
+	}
+	require.NoError(t, unix.Close(fd))
+	change(t, "nodelay", func(r *row) { r.option, r.phases = socket.QuickAck, Listen|Accept })
+	requireRefused(t,
+		"nodelay on: on this kernel listening sockets that speak MPTCP refuse TCP_QUICKACK; start Caddy with GODEBUG=multipathtcp=0",
+		Listen|Accept, "nodelay on", "recv_buffer 64KiB")
+}
+
+// TestCapabilities resolves without the rights of a privileged process.
+func TestCapabilities(t *testing.T) {
+	restricted := restrictedCongestion()
+	for _, test := range []struct{ line, want string }{
+		{"priority 6", ""},
+		{"priority 7", "priority 7: needs CAP_NET_ADMIN or CAP_NET_RAW"},
+		{"mark 0x2a", "mark 0x2a: needs CAP_NET_ADMIN or CAP_NET_RAW"},
+		{"congestion " + restricted, "congestion " + restricted + ": needs CAP_NET_ADMIN, unless net.ipv4.tcp_allowed_congestion_control lists it: " +
+			socket.Sysctl("net.ipv4.tcp_allowed_congestion_control")},
+	} {
+		t.Run(test.line, func(t *testing.T) {
+			if test.line == "congestion " {
+				t.Skip("this kernel offers no congestion control that is not allowed")
+			}
+			unprivileged(t)
+			if test.want == "" {
+				_, logged, err := resolve(t, Accept, test.line)
+				require.NoError(t, err)
+				require.Empty(t, logged)
+				return
+			}
+			requireRefused(t, test.want, Accept, test.line)
+		})
+	}
+}
+
+// unprivileged takes the network capabilities from the thread of the test until it ends.
+func unprivileged(t *testing.T) {
+	t.Helper()
+	runtime.LockOSThread()
+	t.Cleanup(runtime.UnlockOSThread)
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var before [2]unix.CapUserData
+	require.NoError(t, unix.Capget(&header, &before[0]))
+	without := before
+	without[0].Effective &^= 1<<unix.CAP_NET_ADMIN | 1<<unix.CAP_NET_RAW
+	require.NoError(t, unix.Capset(&header, &without[0]))
+	t.Cleanup(func() { require.NoError(t, unix.Capset(&header, &before[0])) })
+}
+
+// restrictedCongestion is an algorithm that this kernel has and allows to few.
+func restrictedCongestion() string {
+	allowed := strings.Fields(socket.Sysctl("net.ipv4.tcp_allowed_congestion_control"))
+	for name := range strings.FieldsSeq(socket.Sysctl("net.ipv4.tcp_available_congestion_control")) {
+		if !slices.Contains(allowed, name) {
+			return name
+		}
+	}
+	return ""
+}
+
+// TestFastOpenWithoutTheSysctl: the kernel takes TCP_FASTOPEN whatever the sysctl
+// says, and ignores it unless the server's bit is set.
+func TestFastOpenWithoutTheSysctl(t *testing.T) {
+	const serverBit = 2
+	bits := kernelLimit(t, "net.ipv4.tcp_fastopen")
+	for _, test := range []struct {
+		queue   string
+		ignored bool
+	}{{"16", bits&serverBit == 0}, {"0", false}} {
+		resolved, logged, err := resolve(t, Listen, "fastopen "+test.queue)
+		require.NoError(t, err)
+		require.Equal(t, test.queue, resolved.Effects[0].Effective)
+		requireNoEffect(t, test.ignored, fmt.Sprintf("net.ipv4.tcp_fastopen is %d: set it to %d", bits, bits|serverBit), resolved, logged)
+	}
+}
+
+// requireNoEffect requires that the last option has no effect, for a reason, which is
+// logged; or that it has.
+func requireNoEffect(t testing.TB, ignored bool, reason string, resolved Resolved, logged []entry) {
+	t.Helper()
+	e := resolved.Effects[len(resolved.Effects)-1]
+	if !ignored {
+		require.Empty(t, e.NoEffect)
+		require.Empty(t, logged)
+		return
+	}
+	require.Equal(t, reason, e.NoEffect)
+	require.Equal(t, []entry{{zap.WarnLevel, e.Option + " has no effect", e.Option, e.Requested, e.Effective, ""}}, logged)
+}
+
+// TestWindowClampLasts compares what is said of window_clamp at load with a connection:
+// whether the kernel leaves the clamp alone when bytes arrive.
+func TestWindowClampLasts(t *testing.T) {
+	for _, lines := range [][]string{
+		{"window_clamp 48KiB"},
+		{"recv_buffer 256KiB", "window_clamp 48KiB"},
+	} {
+		t.Run(strings.Join(lines, ", "), func(t *testing.T) {
+			resolved, logged, err := resolve(t, Accept, lines...)
+			require.NoError(t, err)
+			_, conn, peer := sockets(t)
+			refused, err := socket.Set(conn, resolved.Settings[Accept])
+			require.NoError(t, err)
+			require.Empty(t, refused)
+			go func() { _, _ = peer.Write(bytes.Repeat([]byte("x"), 64<<10)) }()
+			_, err = io.CopyN(io.Discard, conn, 64<<10)
+			require.NoError(t, err)
+			clamp, err := socket.Get(conn, socket.WindowClamp)
+			require.NoError(t, err)
+			t.Logf("TCP_WINDOW_CLAMP is %d after 64 KiB", clamp.Number)
+			requireNoEffect(t, clamp.Number != 48<<10, "this kernel changes it when bytes arrive; recv_buffer bounds the window, roughly", resolved, logged)
+		})
+	}
+}
+
+// TestRawIsSetWhereItIsTaken: what a listening socket alone takes is set on no
+// connection, which would refuse it.
+func TestRawIsSetWhereItIsTaken(t *testing.T) {
+	fastOpen := fmt.Sprintf("raw %d %d 256", unix.IPPROTO_TCP, unix.TCP_FASTOPEN)
+	for _, test := range []struct {
+		line   string
+		phases []string
+	}{
+		{fastOpen, []string{"listen"}},
+		{"raw 1 8 65536", []string{"listen", "accept"}},
+	} {
+		t.Run(test.line, func(t *testing.T) {
+			resolved, logged, err := resolve(t, Listen|Accept, test.line)
+			require.NoError(t, err)
+			for _, e := range logged {
+				require.Equal(t, zap.InfoLevel, e.level, e)
+			}
+			require.Equal(t, test.phases, resolved.Effects[0].Phases)
+			for _, p := range phases[:2] {
+				require.Equal(t, slices.Contains(test.phases, p.name), len(resolved.Settings[p.Phase]) == 1, p.name)
+			}
+		})
+	}
+	requireRefused(t, "raw 6 23 256: this kernel refuses level 6 option 23: setsockopt: invalid argument", Dial, fastOpen)
+}
+
+// requireKernel skips the test where this kernel is too old for an option. Where this
+// process has no right to it, that is missing. Any other refusal fails the test.
+func requireKernel(t testing.TB, r row) {
+	t.Helper()
+	if !socket.KernelHas(r.since) {
+		t.Skipf("%s needs Linux %s", r.name, r.since)
+	}
+	_, o := expect(t, r)
+	if _, err := socket.Try(r.phases == Listen, r.uses(o, r.option)[0].setting); errors.Is(err, syscall.EPERM) {
+		needed.Missing(t, fmt.Sprintf("this process may not set %s", r.name))
+	}
+}
+
+// sockets returns a listening socket as Go opens it, a connection that it accepted, and
+// the client's side of it.
+func sockets(t testing.TB) (ln *net.TCPListener, accepted, dialed *net.TCPConn) {
+	t.Helper()
+	ln, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	require.NoError(t, err)
+	t.Cleanup(func() { ln.Close() })
+	client, err := net.Dial("tcp", ln.Addr().String())
+	require.NoError(t, err)
+	t.Cleanup(func() { client.Close() })
+	server, err := ln.AcceptTCP()
+	require.NoError(t, err)
+	t.Cleanup(func() { server.Close() })
+	return ln, server, client.(*net.TCPConn)
+}

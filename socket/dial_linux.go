@@ -128,5 +128,5 @@ func dialLoopback(multipath bool, before func(fd int)) (conn *net.TCPConn, hangU
 	if err != nil {
 		return nil, nil, err
 	}
-	return peer.(*net.TCPConn), func() { reset(accepted, peer) }, nil //nolint:forcetypeassert // the network is tcp
+	return peer.(*net.TCPConn), func() { abort(accepted, peer) }, nil //nolint:forcetypeassert // the network is tcp
 }

@@ -166,9 +166,9 @@ type Options struct {
 	// Default: that range. Linux 6.3.
 	LocalPortRange *PortRange `json:"local_port_range,omitempty"`
 
-	// How many times the SYN of a connection to a backend is sent again. Kernel:
-	// TCP_SYNCNT, 1 to 127. dial_timeout, 3s, is over after the first or second, so it
-	// has to be raised for more. Default: net.ipv4.tcp_syn_retries.
+	// How long the SYN of a connection to a backend is sent again, as a number of waits
+	// of 1s, 2s, 4s and so on: 1 ends the dial after 3s, 2 after 7s. dial_timeout, 3s,
+	// ends it as well. Kernel: TCP_SYNCNT, 1 to 127. Default: net.ipv4.tcp_syn_retries, 6.
 	SynCount *Number `json:"syn_count,omitempty"`
 
 	// Multipath TCP. To backends true speaks it, where they do. Kernel: IPPROTO_MPTCP.

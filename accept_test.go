@@ -5,7 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/caddy-sockopt/caddy-sockopt/internal/ten"
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
@@ -15,7 +15,7 @@ func TestAcceptAllocatesNothingPerOption(t *testing.T) {
 	conn, _ := tcpPair(t)
 	allocs := func(lines []string) float64 {
 		w := new(ListenerWrapper)
-		require.NoError(t, unmarshal(w, "sockopt"+block(append([]string{"on_unsupported warn"}, lines...)...)))
+		require.NoError(t, unmarshal(w, "sockopt"+lab.Block(append([]string{"on_unsupported warn"}, lines...)...)))
 		w, logs := provisioned(t, w.Options)
 		r := newReport(countersOf(origin{address: "of its own"}), w.log)
 		require.NotEmpty(t, w.settings.of[accept])
@@ -24,7 +24,7 @@ func TestAcceptAllocatesNothingPerOption(t *testing.T) {
 		require.Equal(t, atLoad, logs.Len())
 		return allocs
 	}
-	lists := [][]string{ten.Usual, ten.Dear}
+	lists := [][]string{lab.TenUsual, lab.TenCostly}
 	if !socket.QuickAck.Supported() {
 		lists = [][]string{{"nodelay on", "recv_buffer 64KiB", "send_buffer 64KiB", "keepalive on"}}
 	}

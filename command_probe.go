@@ -2,6 +2,7 @@ package sockopt
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -18,104 +19,177 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/probe"
 )
 
-// exitStall is the exit status of a probe that found a stall; 0 is none, 1 an error.
-const exitStall = 2
+// The exit status of a probe is 0 where nobody waits, or one of these.
+const (
+	exitError    = 1
+	exitStall    = 2 // ordinary requests wait
+	exitInPieces = 3 // only a client with Nagle's algorithm on that sends in pieces does
+)
 
-// clearLine has a terminal begin its line again.
+// clearLine makes a terminal begin its line again.
 const clearLine = "\r\x1b[K"
 
 func probeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "probe URL",
 		Short: "Find out whether a server stalls, and why",
-		Long: `Sends requests over HTTP/1.1 in six ways, of which each differs from another in
-one thing, and says from their times whether the server stalls: because it holds
-segments back (Nagle's algorithm), because it holds acknowledgements back (the
-delayed ACK), or for another reason. It says before what it will send. Redirects
-are reported, not followed.
+		Long: `Sends requests over HTTP/1.1 or HTTP/2 in several ways, each of which differs from
+another in one thing, and says from their times whether the server stalls: because it
+holds segments back (Nagle's algorithm), because it holds acknowledgements back (the
+delayed ACK), because a backend behind it does, or whether it is slow for another
+reason. It says first what it will send. Redirects are reported, not followed. A user
+and a password in the URL are sent as Authorization and never printed.
 
-Exit status: 0 no stall, 2 a stall, 1 an error.`,
+Exit status:
+  0  nobody waits for a timer
+  1  error, or too few measurements to tell
+  2  ordinary requests wait for a timer
+  3  ordinary requests do not wait, but a client with Nagle's algorithm on that sends
+     a request in pieces does; this is how most servers are
+With --compare it is the worse of both: 1, then 2, then 3.`,
 		Example: "caddy sockopt probe http://localhost:8080/",
-		Args:    cobra.ExactArgs(1),
-		// Caddy logs an error itself, and a stall is none.
+		Args: func(cmd *cobra.Command, args []string) error {
+			err := cobra.ExactArgs(1)(cmd, args)
+			if err != nil {
+				err = fmt.Errorf("give one URL, not %d; --compare takes a second", len(args))
+				cmd.PrintErrln("Error:", err)
+			}
+			return err
+		},
+		// Caddy logs an error itself, and a stall is not an error.
 		SilenceErrors: true,
 		RunE:          caddycmd.WrapCommandFuncForCobra(runProbe),
 	}
 	flags := cmd.Flags()
+	flags.String("compare", "", "probe this URL as well, and print both side by side")
 	flags.String("method", http.MethodGet, "the requests' method")
 	flags.StringArray("header", nil, `a header field such as "Accept: text/html"; may repeat`)
 	flags.Int("body-size", 0, "bytes in the requests' body")
 	flags.Int("requests", 30, "timed requests in each experiment")
 	flags.Duration("timeout", 10*time.Second, "for each connection and each request")
-	flags.Bool("insecure", false, "take any certificate")
-	flags.Bool("json", false, "print JSON")
+	flags.Duration("budget", time.Minute, "for the whole run; what is measured until then is reported")
+	flags.Bool("insecure", false, "accept any certificate")
+	flags.Bool("http1", false, "HTTP/1.1 over https, whatever the server prefers")
+	flags.Bool("http2", false, "HTTP/2: over http with prior knowledge (h2c)")
+	flags.Bool("json", false, "print JSON, with --compare an array of two reports")
 	flags.String("svg", "", "draw the time of each request to this file")
 	return cmd
 }
 
 func runProbe(flags caddycmd.Flags) (int, error) {
-	header := make(http.Header)
-	lines, err := flags.GetStringArray("header")
+	o, err := probeOptions(flags)
 	if err != nil {
-		return 1, err
+		return exitError, err
 	}
-	for _, line := range lines {
-		name, value, ok := strings.Cut(line, ":")
-		if !ok || strings.TrimSpace(name) == "" || strings.ContainsAny(line, "\r\n") {
-			return 1, fmt.Errorf(`header %q is not a name and a value, such as "Accept: text/html"`, line)
+	urls := []string{flags.Arg(0)}
+	if other := flags.String("compare"); other != "" {
+		urls = append(urls, other)
+		o.Budget /= 2
+	}
+	for _, url := range urls {
+		o.URL = url
+		plan, err := o.Plan()
+		if err != nil {
+			return exitError, err
 		}
-		header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
+		bodies := ""
+		if plan.Bytes > 0 {
+			bodies = fmt.Sprintf(" with %d bytes in all bodies", plan.Bytes)
+		}
+		fmt.Fprintf(os.Stderr, "Sending at most %d requests%s to %s, one connection at a time and %d in all.\n",
+			plan.Requests, bodies, plan.URL, plan.Connections)
 	}
-	o := probe.Options{
-		URL:      flags.Arg(0),
-		Method:   flags.String("method"),
-		Header:   header,
-		BodySize: flags.Int("body-size"),
-		Requests: flags.Int("requests"),
-		Timeout:  flags.Duration("timeout"),
-		Insecure: flags.Bool("insecure"),
-	}
-	plan, err := o.Plan()
-	if err != nil {
-		return 1, err
-	}
-	fmt.Fprintf(os.Stderr, "Sending at most %d requests to %s, one connection at a time and %d in all.\n", plan.Requests, o.URL, plan.Connections)
 	onTerminal := term.IsTerminal(int(os.Stderr.Fd()))
 	if onTerminal {
 		o.Progress = func(e probe.Experiment) { fmt.Fprintf(os.Stderr, "%sexperiment %d: %s", clearLine, e.Number, e.Name) }
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	report, err := probe.Run(ctx, o)
-	if onTerminal {
-		fmt.Fprint(os.Stderr, clearLine)
-	}
-	if err != nil {
-		return 1, err
-	}
-	if flags.Bool("json") {
-		err = writeJSON(os.Stdout, report)
-	} else {
-		err = report.Print(os.Stdout)
-	}
-	if file := flags.String("svg"); err == nil && file != "" {
-		err = draw(report, file)
+	var reports []*probe.Report
+	for _, url := range urls {
+		o.URL = url
+		report, err := probe.Run(ctx, o)
+		if onTerminal {
+			fmt.Fprint(os.Stderr, clearLine)
+		}
+		if err != nil {
+			return exitError, err
+		}
+		reports = append(reports, report)
 	}
 	switch {
-	case err != nil:
-		return 1, err
-	case report.Verdict.Stalls():
-		return exitStall, nil
+	case !flags.Bool("json"):
+		err = probe.Print(os.Stdout, reports...)
+	case len(reports) == 1:
+		err = writeJSON(os.Stdout, reports[0])
+	default:
+		err = writeJSON(os.Stdout, reports)
 	}
-	return 0, nil
+	if file := flags.String("svg"); err == nil && file != "" {
+		err = draw(file, reports)
+	}
+	if err != nil {
+		return exitError, err
+	}
+	return exitStatus(reports)
 }
 
-func draw(report *probe.Report, file string) error {
+func probeOptions(flags caddycmd.Flags) (probe.Options, error) {
+	o := probe.Options{
+		Method:   flags.String("method"),
+		Header:   make(http.Header),
+		BodySize: flags.Int("body-size"),
+		Requests: flags.Int("requests"),
+		Timeout:  flags.Duration("timeout"),
+		Budget:   flags.Duration("budget"),
+		Insecure: flags.Bool("insecure"),
+		HTTP1:    flags.Bool("http1"),
+		HTTP2:    flags.Bool("http2"),
+	}
+	// Of the options a zero is the default, on the command line it is not.
+	switch {
+	case o.Requests == 0:
+		return o, errors.New("--requests 0 would measure nothing")
+	case o.Timeout == 0:
+		return o, errors.New("--timeout 0 leaves no time for an answer")
+	case o.Budget == 0:
+		return o, errors.New("--budget 0 leaves no time for the run")
+	}
+	lines, err := flags.GetStringArray("header")
+	if err != nil {
+		return o, err
+	}
+	for _, line := range lines {
+		name, value, ok := strings.Cut(line, ":")
+		if !ok || strings.TrimSpace(name) == "" || strings.ContainsAny(line, "\r\n") {
+			return o, errors.New(`a --header is not a name and a value, such as "Accept: text/html"`)
+		}
+		o.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
+	}
+	return o, nil
+}
+
+// exitStatus is that of the worst report.
+func exitStatus(reports []*probe.Report) (status int, err error) {
+	for _, r := range reports {
+		switch {
+		case r.Verdict == probe.Unclear:
+			return exitError, nil
+		case r.Verdict.Waits():
+			status = exitStall
+		case r.Verdict.WaitsInPieces() && status == 0:
+			status = exitInPieces
+		}
+	}
+	return status, nil
+}
+
+func draw(file string, reports []*probe.Report) error {
 	f, err := os.Create(file) //nolint:gosec // the file that the user names
 	if err != nil {
 		return err
 	}
-	if err := report.SVG(f); err != nil {
+	if err := probe.SVG(f, reports...); err != nil {
 		_ = f.Close()
 		return err
 	}

@@ -2,32 +2,17 @@ package sockopt
 
 import (
 	"bytes"
-	"encoding/json"
-	"os"
-	"os/exec"
 	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 )
 
-// caddyCommand runs this test binary as a Caddy with arguments. It runs none that
-// serves.
-func caddyCommand(t *testing.T, args ...string) (stdout, stderr string, err error) {
-	t.Helper()
-	self, err := os.Executable()
-	require.NoError(t, err)
-	cmd := exec.CommandContext(t.Context(), self, args...)
-	cmd.Env = append(os.Environ(), asCaddy+"=1", "HOME="+t.TempDir(), "XDG_DATA_HOME=", "XDG_CONFIG_HOME=")
-	var output, errors bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &output, &errors
-	err = cmd.Run()
-	return output.String(), errors.String(), err
-}
-
 func TestOptionsCommand(t *testing.T) {
-	stdout, stderr, err := caddyCommand(t, "sockopt", "options")
+	stdout, stderr, err := lab.CaddyOutput(t, "sockopt", "options")
 	require.NoError(t, err, stderr)
 	var table bytes.Buffer
 	require.NoError(t, writeOptions(&table, thisSystem()))
@@ -39,41 +24,6 @@ func TestOptionsCommand(t *testing.T) {
 	for i, r := range rows {
 		require.Equal(t, r.name, strings.Fields(lines[i])[0])
 		require.Contains(t, lines[i], r.option.Name)
-	}
-}
-
-func TestOptionsCommandJSON(t *testing.T) {
-	stdout, stderr, err := caddyCommand(t, "sockopt", "options", "--json")
-	require.NoError(t, err, stderr)
-	var s system
-	decoder := json.NewDecoder(strings.NewReader(stdout))
-	decoder.DisallowUnknownFields()
-	require.NoError(t, decoder.Decode(&s))
-	require.Equal(t, thisSystem(), s)
-}
-
-func TestBareCommandPrintsHelp(t *testing.T) {
-	for _, args := range [][]string{{"sockopt"}, {"sockopt", "--help"}, {"help", "sockopt"}} {
-		t.Run(strings.Join(args, " "), func(t *testing.T) {
-			stdout, stderr, err := caddyCommand(t, args...)
-			require.NoError(t, err, stderr)
-			require.Contains(t, stdout, "caddy sockopt [command]")
-			require.Contains(t, stdout, "options     List the options with this kernel's support, bounds and defaults")
-		})
-	}
-}
-
-func TestCommandRefusesWhatItDoesNotKnow(t *testing.T) {
-	for _, test := range []struct{ args, want string }{
-		{"sockopt bounds", `unknown command "bounds" for "caddy sockopt"`},
-		{"sockopt options nodelay", `unknown command "nodelay" for "caddy sockopt options"`},
-		{"sockopt options --yaml", "unknown flag: --yaml"},
-	} {
-		t.Run(test.args, func(t *testing.T) {
-			stdout, stderr, err := caddyCommand(t, strings.Fields(test.args)...)
-			require.Error(t, err)
-			require.Contains(t, stdout+stderr, test.want)
-		})
 	}
 }
 

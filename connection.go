@@ -50,6 +50,6 @@ func tryAttach(conn net.Conn, settings []socket.Setting, r *options.Resolved, ob
 }
 
 // needsConn reports whether options have an effect only through a socket.Conn.
-func needsConn(r *options.Resolved) bool { return r.Ack != socket.AckOff || r.Metrics }
+func needsConn(r *options.Resolved) bool { return r.Ack.Mode != socket.AckOff || r.Metrics }
 
 var errNotTCP = errors.New("it contains no TCP connection")

@@ -43,8 +43,7 @@ func (c *corkedWriter) ReadFrom(r io.Reader) (int64, error) {
 func (c *corkedWriter) FlushError() error {
 	err := http.NewResponseController(c.ResponseWriter).Flush()
 	if c.corked {
-		c.conn.overrides.Release(c.hold)
-		c.conn.overrides.Hold(c.hold)
+		c.conn.push(c.hold)
 	}
 	return err
 }
@@ -52,7 +51,7 @@ func (c *corkedWriter) FlushError() error {
 func (c *corkedWriter) cork() {
 	if !c.corked {
 		c.corked = true
-		c.conn.overrides.Hold(c.hold)
+		c.conn.cork(c.hold)
 	}
 }
 

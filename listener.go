@@ -102,7 +102,7 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 	wrapped := &listener{Listener: inner, resolved: &w.resolved, rest: w.resolved.Settings[options.Accept]}
 	inEffect := w.resolved
 	if !isBare(inner) && needsConn(&w.resolved) {
-		inEffect.Ack, inEffect.Metrics = socket.AckOff, false
+		inEffect.Ack.Mode, inEffect.Metrics = socket.AckOff, false
 		if w.hidden == "" {
 			w.log.Warn("quickack and metrics have no effect on connections of this listener; list sockopt before what wraps it",
 				zap.String("server", w.server.name()), zap.Stringer("address", ln.Addr()), zap.String("listener", fmt.Sprintf("%T", inner)))

@@ -2,23 +2,15 @@ package sockopt
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
-	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
@@ -372,33 +364,7 @@ func TestUnreachableListeningSocketIsLogged(t *testing.T) {
 type hidden struct{ ln net.Listener }
 
 func (h hidden) Accept() (net.Conn, error) { return h.ln.Accept() }
-func (h hidden) Close() error              { return h.ln.Close() }
-func (h hidden) Addr() net.Addr            { return h.ln.Addr() }
 
-// certificate writes a certificate for localhost and its key to files, and
-// returns their paths and what a client has to trust.
-func certificate(t testing.TB) (cert, key string, roots *x509.CertPool) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	template := &x509.Certificate{
-		SerialNumber:          big.NewInt(1),
-		DNSNames:              []string{"localhost"},
-		NotBefore:             time.Now().Add(-time.Hour),
-		NotAfter:              time.Now().Add(time.Hour),
-		IsCA:                  true,
-		BasicConstraintsValid: true,
-	}
-	public, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
-	require.NoError(t, err)
-	secret, err := x509.MarshalPKCS8PrivateKey(private)
-	require.NoError(t, err)
-	dir := t.TempDir()
-	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	chain := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: public})
-	require.NoError(t, os.WriteFile(cert, chain, 0o600))
-	require.NoError(t, os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}), 0o600))
-	roots = x509.NewCertPool()
-	require.True(t, roots.AppendCertsFromPEM(chain))
-	return cert, key, roots
-}
+func (h hidden) Close() error { return h.ln.Close() }
+
+func (h hidden) Addr() net.Addr { return h.ln.Addr() }

@@ -1,88 +1,30 @@
 package sockopt
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/http/httptrace"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
-)
 
-// site is a running Caddy that serves the payload.
-type site struct {
-	*running
-	addr string
-}
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab/inprocess"
+)
 
 // listenerWrapper is the path of the first listener wrapper in the admin API.
 const listenerWrapper = "/config/apps/http/servers/srv0/listener_wrappers/0"
 
-// serve runs a site whose listener wrappers are lines, and connects a client.
-func serve(t *testing.T, lines string) (*site, *visitor) {
-	t.Helper()
-	addr := address(t)
-	c := &site{run(t, wrappers(lines), echoSite(addr)), addr}
-	client := newVisitor(addr)
-	client.get(t)
-	return c, client
-}
-
-// echoSite is a site that serves the payload on addr.
-func echoSite(addr string) string { return fmt.Sprintf("http://%s {\necho_payload\n}", addr) }
-
-// with is the site's Caddyfile, but with other listener wrappers.
-func (s *site) with(lines string) string { return s.config(wrappers(lines), echoSite(s.addr)) }
-
-// config is a Caddyfile for the same Caddy.
-func (s *site) config(global, sites string) string { return config(s.dir, s.admin, global, sites) }
-
-// reachable returns when the site serves: for a moment after a load, the server of
-// the configuration before it takes connections, and drops them.
-func (s *site) reachable(t *testing.T) {
-	t.Helper()
-	require.Eventually(t, func() bool {
-		return get(t.Context(), http.DefaultClient, "http://"+s.addr) == nil
-	}, patience, time.Millisecond)
-}
-
-// visitor is an HTTP client that keeps one connection.
-type visitor struct {
-	http.Client
-	url       string
-	connected bool
-}
-
-func newVisitor(addr string) *visitor {
-	return &visitor{Client: http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}}, url: "http://" + addr}
-}
-
-// get fetches the payload over the connection of the first call.
-func (c *visitor) get(t *testing.T) {
-	t.Helper()
-	ctx := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{
-		GotConn: func(info httptrace.GotConnInfo) {
-			require.Equal(t, c.connected, info.Reused, "the connection of the last request was closed")
-		},
-	})
-	require.NoError(t, get(ctx, &c.Client, c.url))
-	c.connected = true
-}
-
 func TestBadConfigurationIsRefused(t *testing.T) {
 	c, client := serve(t, "sockopt")
-	_, before := c.api(http.MethodGet, "/config/", "", "")
+	_, before := c.API(http.MethodGet, "/config/", "", "")
 	refused := func(name, contentType, body, want string) {
 		t.Run(name, func(t *testing.T) {
-			status, answer := c.load(contentType, body)
+			status, answer := c.Load(contentType, body)
 			require.Equal(t, http.StatusBadRequest, status, answer)
 			require.Contains(t, answer, jsonText(want))
 			client.get(t)
-			_, after := c.api(http.MethodGet, "/config/", "", "")
+			_, after := c.API(http.MethodGet, "/config/", "", "")
 			require.JSONEq(t, before, after)
 		})
 	}
@@ -90,7 +32,7 @@ func TestBadConfigurationIsRefused(t *testing.T) {
 		refused("Caddyfile "+bad.directive.name+" "+bad.name, "text/caddyfile", bad.directive.caddyfile(bad.follows),
 			fmt.Sprintf("%s, at Caddyfile:%d", bad.want, bad.directive.line+bad.line))
 	}
-	adapted, err := adapt(c.with("sockopt"))
+	adapted, err := inprocess.Adapt(c.with("sockopt"))
 	require.NoError(t, err)
 	for _, bad := range badJSON {
 		was := fmt.Sprintf(`"%s":"%s"`, bad.key, bad.module)

@@ -8,18 +8,23 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab/inprocess"
 )
 
 func TestServesPayload(t *testing.T) {
 	for _, start := range []struct {
 		name string
-		with func(t testing.TB, global, sites string, wrap ...string) *running
+		with func(t testing.TB, global, sites string, wrap ...string) *lab.Running
 	}{
-		{"in this process", func(t testing.TB, global, sites string, _ ...string) *running { return run(t, global, sites) }},
+		{"in this process", func(t testing.TB, global, sites string, _ ...string) *lab.Running {
+			return inprocess.Run(t, global, sites)
+		}},
 		{"in its own process", spawn},
 	} {
 		t.Run(start.name, func(t *testing.T) {
-			addr := address(t)
+			addr := lab.Address(t)
 			start.with(t, "servers {\nlistener_wrappers {\nsockopt\n}\n}", fmt.Sprintf("http://%s {\necho_payload\n}", addr))
 			resp, err := http.Get("http://" + addr)
 			require.NoError(t, err)

@@ -14,6 +14,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab/inprocess"
 )
 
 var update = flag.Bool("update", false, "write the table of options into README.md")
@@ -48,7 +51,7 @@ func readme(t *testing.T) string {
 
 // optionTable renders the rows.
 func optionTable() string {
-	m := markdown("option", "kernel", "value", "when", "Linux", "what it is")
+	m := lab.NewTable("option", "kernel", "value", "when", "Linux", "what it is")
 	for _, r := range rows {
 		kernel, since := r.option.Name, r.since
 		if kernel == "" {
@@ -102,13 +105,13 @@ func TestREADMEConfigurationsAreRight(t *testing.T) {
 		case strings.Contains(text, "["): // a grammar
 			continue
 		case strings.HasPrefix(text, "sockopt"):
-			text = "{\n" + wrappers(text) + "\n}\n:80 {\n}\n"
+			text = "{\n" + lab.Wrappers(text) + "\n}\n:80 {\n}\n"
 		case strings.HasPrefix(text, "reverse_proxy"):
 			text = ":80 {\n" + text + "}\n"
 		default:
 			require.Equal(t, text, string(caddyfile.Format([]byte(text))), "caddy fmt would change it")
 		}
-		_, err := adapt(text)
+		_, err := inprocess.Adapt(text)
 		require.NoError(t, err, text)
 	}
 }
@@ -129,7 +132,7 @@ func TestREADMEErrorsAreRight(t *testing.T) {
 		line, want := row[1], row[2]
 		t.Run(line, func(t *testing.T) {
 			w := new(ListenerWrapper)
-			err := unmarshal(w, "sockopt"+block(line))
+			err := unmarshal(w, "sockopt"+lab.Block(line))
 			if err == nil {
 				_, err = w.resolve(listen|accept, zap.NewNop())
 			}

@@ -10,11 +10,13 @@ import (
 
 // served is a connection over which requests come, as their handlers see it.
 type served struct {
-	tcp *net.TCPConn // the kernel's
+	tcp    *net.TCPConn // the kernel's
+	acking *socket.Conn // nil where the wrapper has none
 
 	mu        sync.Mutex
 	overrides *socket.Overrides // nil until a request has options
 	ended     []*socket.Hold    // of requests whose handlers have returned
+	corked    bool              // what is written may stay in the kernel
 	restore   *time.Timer
 }
 
@@ -51,6 +53,27 @@ func (s *served) end(h *socket.Hold, shared bool) {
 	}
 }
 
+// cork sets TCP_CORK for a response, until the connection is idle.
+func (s *served) cork(h *socket.Hold) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.corked = true
+	if s.acking != nil {
+		s.acking.SetHeldBack(true)
+	}
+	s.overrides.Hold(h)
+}
+
+// push sends what TCP_CORK holds back.
+func (s *served) push(h *socket.Hold) {
+	if s.acking != nil {
+		_ = s.acking.Push() // closed: there is nothing to send
+		return
+	}
+	s.overrides.Release(h)
+	s.overrides.Hold(h)
+}
+
 func (s *served) restoreEnded() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -75,4 +98,8 @@ func (s *served) restoreAll() {
 	s.restore.Stop()
 	s.releaseEnded()
 	s.overrides.ReleaseAll()
+	if s.corked && s.acking != nil {
+		s.acking.SetHeldBack(false)
+	}
+	s.corked = false
 }

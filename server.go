@@ -136,7 +136,8 @@ func (s httpServer) showConnections() {
 		if !ok {
 			return ctx
 		}
-		return context.WithValue(ctx, servedKey{}, &served{tcp: tcp})
+		acking, _ := socket.AckingConn(conn)
+		return context.WithValue(ctx, servedKey{}, &served{tcp: tcp, acking: acking})
 	})
 }
 

@@ -52,7 +52,7 @@ func (a *activeUses) add(owner any, server httpServer, address string, r *option
 	u := &activeUse{
 		Server:   server.name(),
 		Address:  address,
-		QuickAck: string(r.Ack),
+		QuickAck: string(r.Ack.Mode),
 		Metrics:  r.Metrics,
 		Options:  r.Effects,
 		owner:    owner,

@@ -176,7 +176,7 @@ func (t *Transport) dialTLS(ctx context.Context, network, address string) (net.C
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	trip := roundTrip{info: upstreamInfo(req.Context())}
 	trip.trace.GotConn = trip.gotConn
-	if t.resolved.Ack == socket.AckAuto {
+	if t.resolved.Ack.Mode == socket.AckAuto {
 		trip.trace.PutIdleConn = trip.putIdleConn
 	} else if trip.info == nil { // nobody asks
 		return t.HTTPTransport.RoundTrip(req)

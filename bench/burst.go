@@ -3,237 +3,334 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
-	"net/http"
+	"io"
+	"net"
 	"os"
+	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 )
 
-// bursts are requests on each of some connections, one at a time, all at once, and again
-// when all are answered: a millisecond or two of work for the server. Systems that take
-// turns burst by burst have the same pace of the machine, which a shared one changes
-// from one tenth of a second to the next, and what a load generator takes to start is
-// no part of it.
+// protocol is what the client speaks.
+type protocol struct {
+	name    string
+	work    work // of the servers that speak it
+	streams int  // HTTP/2, with so many requests at once on a connection
+}
+
+var (
+	http1     = protocol{"HTTP/1.1", plain, 0}
+	http1TLS  = protocol{"HTTP/1.1 over TLS", secure, 0}
+	http2TLS  = protocol{"HTTP/2 over TLS", secure, 1}
+	http2Four = protocol{"HTTP/2 over TLS, 4 streams", secure, 4}
+)
+
+// bursts are requests on each of some connections, all at once, and again when all are
+// answered: a millisecond or two of work for the server. Systems that take turns burst by
+// burst have the same pace of the machine, which a shared one changes from one tenth of a
+// second to the next. What a load generator needs to start is no part of it.
 type bursts struct {
+	protocol
 	connections int
-	path        string
-	stay        bool // the same connections for all; otherwise each burst opens its own, and the server closes them
-	turns       int  // bursts of each system that make a round
+	closing     bool // each burst opens its own connections, and the server closes them
+	inPieces    bool // Nagle's algorithm is on, and each request is three writes
 }
 
 // Of the comparisons with many connections.
 const (
-	burstSize  = 2 * atOnce
-	burstTurns = 24
+	burstSize  = 32
+	burstTurns = 24 // bursts of each system that make a round
+
+	// warmUp is how many requests a connection has had before any is timed: Linux
+	// acknowledges the first 16 segments of a connection at once.
+	warmUp = 20
 )
 
-// compare has contenders take turns, and adds for each round what its bursts come to.
-// The contenders have one process, which has no children.
-func (b *bench) compare(ctx context.Context, row int, kase string, count int, contenders []contender, g bursts) error {
-	clients := make(map[contender]*burster)
-	defer func() {
-		for _, cl := range clients {
-			cl.close()
-		}
-	}()
+const (
+	rateMeasure = "a second"         // requests or connections
+	costMeasure = "CPU microseconds" // of the server's, for each
+)
+
+// compare lets contenders take turns burst by burst, and adds for each round what its
+// bursts come to.
+func (b *bench) compare(ctx context.Context, row int, kase string, count, turns int, contenders []contender, g bursts) error {
+	clients := make(map[contender]*client)
 	for _, c := range contenders {
-		cl, err := g.newBurster(c)
-		if err != nil {
-			return err
+		clients[c] = b.newClient(c, g)
+		defer clients[c].close()
+		for range warmUp {
+			if err := clients[c].burst(); err != nil {
+				return fmt.Errorf("%s: %w", c.system, err)
+			}
 		}
-		clients[c] = cl
 	}
-	round := func() error {
-		loads := make(map[contender]load)
-		err := rounds(ctx, g.turns, contenders, func(c contender) error {
-			pid := c.process.cmd.Process.Pid
-			l, before, begin := loads[c], clock(pid), time.Now()
-			err := clients[c].burst()
-			l.seconds += time.Since(begin).Seconds()
-			l.cpu += (clock(pid) - before).Seconds()
-			l.requests += float64(g.connections)
-			loads[c] = l
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		for _, c := range contenders {
-			b.add(row, kase, c.system, rateMeasure, loads[c].rate())
-			b.add(row, kase, c.system, costMeasure, loads[c].cost())
-		}
-		return nil
-	}
+	type load struct{ requests, seconds, cpu float64 }
 	all := func() error {
 		for range count {
-			if err := round(); err != nil {
+			loads := make(map[contender]load)
+			err := rounds(ctx, turns, contenders, func(c contender) error {
+				l, before, begin := loads[c], cpuSeconds(c.pid), time.Now()
+				err := clients[c].burst()
+				l.seconds += time.Since(begin).Seconds()
+				l.cpu += cpuSeconds(c.pid) - before
+				l.requests += float64(g.connections * max(1, g.streams))
+				loads[c] = l
 				return err
+			})
+			if err != nil {
+				return err
+			}
+			for _, c := range contenders {
+				l := loads[c]
+				b.add(row, kase, c.system, rateMeasure, l.requests/l.seconds)
+				if c.pid != 0 {
+					b.add(row, kase, c.system, costMeasure, 1e6*l.cpu/l.requests)
+				}
 			}
 		}
 		return nil
 	}
-	if pinned(g.connections) {
-		return onFirstCore(all)
+	// Whether the scheduler has a client of many connections beside the server or on
+	// another core is most of what two runs differ by. Over a single connection client
+	// and server take turns, and where they do so is up to the scheduler.
+	if g.connections > 1 {
+		return onCore(false, all)
 	}
 	return all()
 }
 
-// onFirstCore runs f on the core of the load generators. The thread may not end
-// there: with it those processes would that it has started.
-func onFirstCore(f func() error) error {
+// cpuSeconds returns the CPU time that a process has used: clock_getcpuclockid(3), and
+// MAKE_PROCESS_CPUCLOCK with CPUCLOCK_SCHED in the kernel's
+// include/linux/posix-timers_types.h.
+func cpuSeconds(pid int) float64 {
+	var spent unix.Timespec
+	if pid == 0 || unix.ClockGettime(int32(^pid<<3|2), &spent) != nil { //nolint:gosec // a pid fits
+		return 0
+	}
+	return time.Duration(spent.Nano()).Seconds()
+}
+
+// onCore runs f on the first or the last of the cores that this process may use, and so
+// what f starts. The thread may not end there: with it those processes would that it has
+// started.
+func onCore(last bool, f func() error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var had, set unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &had); err != nil {
 		return os.NewSyscallError("sched_getaffinity", err)
 	}
-	first, _ := cores()
-	core, err := strconv.Atoi(first)
-	if err != nil {
-		return err
+	for core := range 64 * len(had) {
+		if had.IsSet(core) && (last || set.Count() == 0) {
+			set.Zero()
+			set.Set(core)
+		}
 	}
-	set.Set(core)
 	if err := unix.SchedSetaffinity(0, &set); err != nil {
 		return os.NewSyscallError("sched_setaffinity", err)
 	}
 	return errors.Join(f(), os.NewSyscallError("sched_setaffinity", unix.SchedSetaffinity(0, &had)))
 }
 
-// burster asks a server in bursts. It waits in system calls, so that no scheduler but
-// the kernel's has a part in it.
-type burster struct {
+// client asks a server in bursts. It waits in system calls, so that no scheduler but the
+// kernel's has a part in it.
+type client struct {
 	bursts
-	to      *unix.SockaddrInet4
-	request []byte
-	whole   int // bytes of a response, which on connections that stay have one length
-	fds     []int
-	buf     []byte
+	addr  string
+	tls   *tls.Config
+	conns []*conn
+	buf   []byte // of a response
 }
 
-func (g bursts) newBurster(c contender) (*burster, error) {
-	port, err := strconv.Atoi(strings.TrimPrefix(c.addr, loopbackHost+":"))
-	if err != nil {
-		return nil, fmt.Errorf("%s is not on %s: %w", c.system, loopbackHost, err)
-	}
-	end := "\r\n\r\n"
-	if !g.stay {
-		end = "\r\nConnection: close\r\n\r\n"
-	}
-	return &burster{
-		bursts:  g,
-		to:      &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}},
-		request: []byte("GET " + g.path + " HTTP/1.1\r\nHost: " + c.addr + end),
-		buf:     make([]byte, 64<<10),
-	}, nil
+// conn is a connection of a client, and its side of the protocol. It is a file that waits
+// in the kernel, since os does not know that it could be polled.
+type conn struct {
+	*os.File
+	exchange
 }
 
-func (cl *burster) burst() error {
+// LocalAddr implements net.Conn.
+func (*conn) LocalAddr() net.Addr { return nil }
+
+// RemoteAddr implements net.Conn.
+func (*conn) RemoteAddr() net.Addr { return nil }
+
+type exchange interface {
+	Send() error
+	Receive() ([]byte, error)
+}
+
+func (b *bench) newClient(c contender, g bursts) *client {
+	cl := &client{bursts: g, addr: c.addr, buf: make([]byte, 64<<10)}
+	if g.work == secure {
+		cl.tls = &tls.Config{RootCAs: b.certificate.Roots, ServerName: lab.Loopback, MinVersion: tls.VersionTLS12}
+		if g.streams > 0 {
+			cl.tls.NextProtos = []string{"h2"}
+		}
+	}
+	return cl
+}
+
+// burst sends requests on all connections, and reads the responses.
+func (cl *client) burst() error {
 	for i := range cl.connections {
-		if len(cl.fds) == i {
-			fd, err := cl.open()
-			if err != nil {
+		if len(cl.conns) == i {
+			if err := cl.open(); err != nil {
 				return err
 			}
-			cl.fds = append(cl.fds, fd)
 		}
-		// A request is so small that it is written whole.
-		if _, err := again(func() (int, error) { return unix.Write(cl.fds[i], cl.request) }); err != nil {
-			return os.NewSyscallError("write", err)
-		}
-	}
-	for _, fd := range cl.fds {
-		if err := cl.read(fd); err != nil {
-			return err
+		for range max(1, cl.streams) {
+			if err := cl.send(cl.conns[i]); err != nil {
+				return err
+			}
 		}
 	}
-	if !cl.stay {
+	for _, c := range cl.conns {
+		for range max(1, cl.streams) {
+			if _, err := c.Receive(); err != nil {
+				return err
+			}
+		}
+	}
+	if cl.closing {
 		cl.close()
 	}
 	return nil
 }
 
-func (cl *burster) open() (int, error) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return 0, os.NewSyscallError("socket", err)
+func (cl *client) send(c *conn) error {
+	if h2, ok := c.exchange.(*lab.HTTP2); ok && cl.inPieces {
+		return h2.SendInPieces()
 	}
-	// A wait that is out of time is EAGAIN.
-	timeout := unix.NsecToTimeval(patience.Nanoseconds())
-	_, err = again(func() (int, error) { return 0, unix.Connect(fd, cl.to) })
-	err = errors.Join(os.NewSyscallError("connect", err),
-		os.NewSyscallError("setsockopt", unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout)))
-	if err != nil {
-		return 0, errors.Join(err, unix.Close(fd))
-	}
-	return fd, nil
+	return c.Send()
 }
 
-// read reads one response, to its end or that of the connection.
-func (cl *burster) read(fd int) error {
-	total := 0
-	for cl.whole == 0 || total < cl.whole {
-		n, err := again(func() (int, error) { return unix.Read(fd, cl.buf[total:]) })
+// open opens one more connection.
+func (cl *client) open() error {
+	port, err := strconv.Atoi(lab.PortOf(cl.addr))
+	if err != nil {
+		return err
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	c := &conn{File: os.NewFile(uintptr(fd), cl.addr)} //nolint:gosec // a descriptor fits
+	cl.conns = append(cl.conns, c)
+	noDelay, timeout := 1, unix.NsecToTimeval(lab.Patience.Nanoseconds())
+	if cl.inPieces {
+		noDelay = 0
+	}
+	err = errors.Join(
+		os.NewSyscallError("connect", unix.Connect(fd, &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}})),
+		os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, noDelay)),
+		os.NewSyscallError("setsockopt", unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout)), // then read is EAGAIN
+	)
+	if err != nil {
+		return err
+	}
+	var stream net.Conn = c
+	if cl.tls != nil {
+		stream = tls.Client(stream, cl.tls)
+	}
+	if cl.streams == 0 {
+		c.exchange = cl.newHTTP1(stream)
+		return nil
+	}
+	c.exchange, err = lab.NewHTTP2(stream, cl.addr)
+	return err
+}
+
+// segments returns how many segments the client's connections have sent and received.
+func (cl *client) segments() (sent, received float64, err error) {
+	for _, c := range cl.conns {
+		info, err := unix.GetsockoptTCPInfo(int(c.Fd()), unix.IPPROTO_TCP, unix.TCP_INFO)
 		if err != nil {
-			return os.NewSyscallError("read", err)
+			return 0, 0, os.NewSyscallError("getsockopt", err)
+		}
+		sent += float64(info.Segs_out)
+		received += float64(info.Segs_in)
+	}
+	return sent, received, nil
+}
+
+func (cl *client) close() {
+	for _, c := range cl.conns {
+		_ = c.Close()
+	}
+	cl.conns = cl.conns[:0]
+}
+
+// http1Exchange is HTTP/1.1 at little cost to the client: the responses on a connection
+// all have the length of the first.
+type http1Exchange struct {
+	*client
+	stream io.ReadWriter
+	pieces []string // of the request
+	length int      // of a response, 0 while it is not known
+}
+
+func (cl *client) newHTTP1(stream io.ReadWriter) *http1Exchange {
+	h := &http1Exchange{client: cl, stream: stream}
+	header := "Host: " + cl.addr + "\r\n"
+	if cl.closing {
+		header += "Connection: close\r\n"
+	}
+	h.pieces = []string{"GET / HTTP/1.1\r\n", header, "\r\n"}
+	if !cl.inPieces {
+		h.pieces = []string{strings.Join(h.pieces, "")}
+	}
+	return h
+}
+
+// Send implements exchange.
+func (h *http1Exchange) Send() error {
+	for _, piece := range h.pieces {
+		if _, err := io.WriteString(h.stream, piece); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var header = regexp.MustCompile(`(?is)^.*?\r\ncontent-length: (\d+)\r\n(?:.*?\r\n)??\r\n`)
+
+// Receive reads one response, to its end or that of the connection.
+func (h *http1Exchange) Receive() ([]byte, error) {
+	total := 0
+	for h.length == 0 || total < h.length {
+		n, err := h.stream.Read(h.buf[total:])
+		if err != nil && (!h.closing || !errors.Is(err, io.EOF)) {
+			return nil, err
 		}
 		if n == 0 {
 			break
 		}
 		total += n
-		if cl.stay && cl.whole == 0 {
-			if cl.whole, err = responseLength(cl.buf[:total]); err != nil {
-				return err
+		if h.closing || h.length > 0 {
+			continue
+		}
+		if match := header.FindSubmatch(h.buf[:total]); match != nil {
+			body, err := strconv.Atoi(string(match[1]))
+			if err != nil {
+				return nil, err
 			}
+			h.length = len(match[0]) + body
 		}
 	}
-	if total == 0 || total < cl.whole || !bytes.HasPrefix(cl.buf[:total], []byte("HTTP/1.1 200 ")) {
-		return fmt.Errorf("a response of %d bytes: %.100q", total, cl.buf[:total])
+	if total == 0 || !bytes.HasPrefix(h.buf[:total], []byte("HTTP/1.1 200 ")) {
+		return nil, fmt.Errorf("a response of %d bytes: %.100q", total, h.buf[:total])
 	}
-	return nil
-}
-
-func (cl *burster) close() {
-	for _, fd := range cl.fds {
-		_ = unix.Close(fd)
-	}
-	cl.fds = cl.fds[:0]
-}
-
-// responseLength returns how long the response is that begins so, or 0 while its header
-// is not whole.
-func responseLength(begin []byte) (int, error) {
-	const end = "\r\n\r\n"
-	header := bytes.Index(begin, []byte(end))
-	if header < 0 {
-		return 0, nil
-	}
-	resp, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(begin)), nil)
-	if err != nil {
-		return 0, err
-	}
-	defer resp.Body.Close()
-	if resp.ContentLength < 0 {
-		return 0, fmt.Errorf("a response without Content-Length: %q", begin[:header])
-	}
-	return header + len(end) + int(resp.ContentLength), nil
-}
-
-// again calls f until no signal interrupts it, such as those that Go sends itself.
-func again(f func() (int, error)) (int, error) {
-	for {
-		n, err := f()
-		if err != syscall.EINTR {
-			return n, err
-		}
-	}
+	return h.buf[:total], nil
 }

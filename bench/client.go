@@ -5,36 +5,45 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
-	"github.com/caddy-sockopt/caddy-sockopt/probe"
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 )
 
-// inPieces is the number of the probe's experiment that sends a request in three
-// pieces with Nagle's algorithm on.
-const inPieces = 4
+const secondsMeasure = "seconds"
 
-const (
-	secondsMeasure = "seconds"
-	verdictMeasure = "verdict" // the probe's, in the notes
-)
-
-var clientSystems = []string{stock, auto, on, off, "nginx", "HAProxy", "Apache httpd", lighttpd, paste, pasteMend}
+// clientSystems are those of HTTP/1.1. The peers have no handler for the POST requests
+// that are sent over HTTP/2.
+var clientSystems = map[protocol][]string{
+	http1:    {stock, auto, on, off, "nginx", "HAProxy", "Apache httpd", "lighttpd", paste, pasteNoDelay},
+	http1TLS: {stock, auto, on, off, "nginx", "HAProxy", "Apache httpd", "lighttpd"},
+	http2TLS: {stock, auto, on, off},
+}
 
 // measureClient sends the requests of a client that Caddy cannot change.
 func measureClient(ctx context.Context, b *bench) error {
-	return rounds(ctx, b.few(4, 1), b.lineup.pick(plain, clientSystems...), func(c contender) error {
-		found, err := probe.Run(ctx, probe.Options{URL: c.url(starsPath), Requests: b.few(50, 5)})
-		if err != nil {
-			return err
+	for _, p := range []protocol{http1, http1TLS, http2TLS} {
+		contenders := b.pick(p.work, clientSystems[p]...)
+		clients := make(map[contender]*client)
+		for _, c := range contenders {
+			clients[c] = b.newClient(c, bursts{protocol: p, connections: 1, inPieces: true})
+			defer clients[c].close()
 		}
-		for _, e := range found.Experiments {
-			if e.Number == inPieces {
-				b.add(2, "", c.system, secondsMeasure, e.Seconds...)
+		for i := range b.few(warmUp, 10) + b.few(200, 5) {
+			err := rounds(ctx, 1, contenders, func(c contender) error {
+				begin := time.Now()
+				err := clients[c].burst()
+				if i >= b.few(warmUp, 10) {
+					b.add(2, p.name, c.system, secondsMeasure, time.Since(begin).Seconds())
+				}
+				return err
+			})
+			if err != nil {
+				return fmt.Errorf("%s: %w", p.name, err)
 			}
 		}
-		b.Notes[verdictMeasure+" "+c.system] = string(found.Verdict)
-		return nil
-	})
+	}
+	return nil
 }
 
 // cureBar is how many times faster than stock Caddy a cure is.
@@ -42,22 +51,25 @@ const cureBar = 100
 
 func reportClient(r *record) section {
 	var s section
-	t := newTable("system", "p50", "p99", "p50 of stock Caddy, divided", "bar", "the probe's verdict")
-	slow := median(r.of(2, "", stock, secondsMeasure))
-	var bars []bar
-	for _, system := range r.systems(2, "") {
-		seconds := r.of(2, "", system, secondsMeasure)
-		times, judged := slow/median(seconds), "–"
-		if system == auto {
-			judged = s.atLeast("2, `quickack auto`: p50 of stock Caddy with a Nagle client, divided by its own", times, cureBar)
+	for _, kase := range r.cases(2) {
+		t := newTable("system", "p50, ms", "p99, ms", "p50 of stock Caddy, divided", "bar")
+		t.Title = fmt.Sprintf("%s, %d requests to each system:", kase, len(r.Of(2, kase, stock, secondsMeasure)))
+		slow := lab.Median(r.Of(2, kase, stock, secondsMeasure))
+		var bars []bar
+		for _, system := range r.systems(2, kase, secondsMeasure) {
+			seconds := r.Of(2, kase, system, secondsMeasure)
+			middle := lab.Median(seconds)
+			judged := "–"
+			if system == auto {
+				judged = s.atLeast("2, "+kase+", `quickack auto`: p50 of stock Caddy with a Nagle client, divided by its own", slow/middle, cureBar)
+			}
+			t.add(system, number(1e3*middle), number(1e3*lab.Quantile(seconds, .99)), number(slow/middle), judged)
+			bars = append(bars, bar{system, 1e3 * middle})
 		}
-		t.add(system, probe.Duration(median(seconds)), probe.Duration(quantile(seconds, .99)), number(times), judged, r.Notes[verdictMeasure+" "+system])
-		bars = append(bars, bar{system, seconds})
+		s.Tables = append(s.Tables, t)
+		if kase == http1.name {
+			s.Picture = &picture{"nagle-client", "Milliseconds of a request that a Nagle client sends in pieces", bars}
+		}
 	}
-	s.Text = fmt.Sprintf(`A client with Nagle's algorithm on sends each request in three pieces over one connection, and waits for the response: the
-experiment %d of `+"`caddy sockopt probe`"+`. The second piece leaves when the first is acknowledged, which the server's kernel delays.
-%d requests to each system, after 20 that are not timed.`, inPieces, len(r.of(2, "", stock, secondsMeasure)))
-	s.Tables = []table{t}
-	s.Pictures = []picture{{"nagle-client", barsPicture("Time of a request that a Nagle client sends in pieces", "s", bars)}}
 	return s
 }

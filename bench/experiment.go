@@ -6,46 +6,56 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 )
 
-// The clients of 2009.
+// experimentClient is a client of 2009.
+type experimentClient struct {
+	name    string
+	command string // with host, port and number of requests
+	done    string // the pattern of what it prints when all were answered
+	rate    string // the pattern of their rate; that of nc is measured
+}
+
 const (
-	newConnections = "httperf --num-conn 100"
-	keepAlive      = "httperf --num-call 100"
-	pipelined      = "nc, 100 requests pipelined"
-	apacheBench    = "ab -n 100 -k"
+	keepAlive = "httperf --num-call 100"
+	pipelined = "nc, 100 requests pipelined"
 )
 
-// experimentSystems are all systems.
-var experimentSystems = []string{nagle, stock, auto, on, off, "nginx", "HAProxy", "Apache httpd", lighttpd, paste, pasteMend}
+var experimentClients = []experimentClient{
+	{
+		"httperf --num-conn 100", "httperf --hog --server=%[1]s --port=%[2]s --num-conn=%[3]d",
+		`1xx=0 2xx=(%d) 3xx=0 4xx=0 5xx=0`, `Request rate: (\S+) req/s`,
+	},
+	{
+		keepAlive, "httperf --hog --server=%[1]s --port=%[2]s --num-call=%[3]d",
+		`1xx=0 2xx=(%d) 3xx=0 4xx=0 5xx=0`, `Request rate: (\S+) req/s`,
+	},
+	{
+		"ab -n 100 -k", "ab -n %[3]d -k -s1 http://%[1]s:%[2]s/",
+		`Complete requests: +(%d)\nFailed requests: +0\n`, `Requests per second: +(\S+)`,
+	},
+	{pipelined, "nc %[1]s %[2]s", "", ""},
+}
+
+var experimentSystems = []string{nagle, stock, auto, on, off, "nginx", "HAProxy", "Apache httpd", "lighttpd", paste, pasteNoDelay}
 
 // measureExperiment has the clients of 2009 ask for the payload of 2009.
 func measureExperiment(ctx context.Context, b *bench) error {
-	requests := b.few(100, 20)
-	clients := []struct {
-		name    string
-		measure func(c contender) (float64, error)
-	}{
-		{newConnections, func(c contender) (float64, error) {
-			return httperf(ctx, c, requests, fmt.Sprint("--num-conn=", requests))
-		}},
-		{keepAlive, func(c contender) (float64, error) {
-			return httperf(ctx, c, requests, fmt.Sprint("--num-call=", requests))
-		}},
-		{pipelined, func(c contender) (float64, error) { return nc(ctx, c, requests) }},
-		{apacheBench, func(c contender) (float64, error) { return ab(ctx, c, requests) }},
-	}
-	for _, client := range clients {
-		err := rounds(ctx, b.few(9, 1), b.lineup.pick(plain, experimentSystems...), func(c contender) error {
-			rate, err := client.measure(c)
+	for _, client := range experimentClients {
+		ask := func(c contender) error {
+			rate, err := client.ask(ctx, c, b.few(100, 20))
 			if err == nil {
 				b.add(1, client.name, c.system, rateMeasure, rate)
 			}
 			return err
-		})
+		}
+		err := onCore(false, func() error { return rounds(ctx, b.few(9, 1), b.pick(plain, experimentSystems...), ask) })
 		if err != nil {
 			return fmt.Errorf("%s: %w", client.name, err)
 		}
@@ -53,88 +63,66 @@ func measureExperiment(ctx context.Context, b *bench) error {
 	return nil
 }
 
-// rateMeasure is requests, or connections, a second.
-const rateMeasure = "a second"
-
-func httperf(ctx context.Context, c contender, requests int, how string) (rate float64, err error) {
-	host, port, err := net.SplitHostPort(c.addr)
-	if err != nil {
-		return 0, err
-	}
-	text, err := outputOf(generator(ctx, "httperf", "--hog", "--server="+host, "--port="+port, "--uri="+starsPath, how))
-	if err != nil {
-		return 0, err
-	}
-	answered, err := figure(text, `Reply status: 1xx=0 2xx=(\d+) 3xx=0 4xx=0 5xx=0`)
-	if err != nil || int(answered) != requests {
-		return 0, fmt.Errorf("%d of %d requests were answered: %w:\n%s", int(answered), requests, err, text)
-	}
-	return figure(text, `Request rate: (\S+) req/s`)
-}
-
-// ab returns no rate, zero, where the server and ab wait for each other: Paste
-// doesn't answer HTTP/1.0 with keep-alive, as ab -k wants it.
-func ab(ctx context.Context, c contender, requests int) (rate float64, err error) {
-	cmd := generator(ctx, "ab", fmt.Sprint("-n", requests), "-k", "-s1", c.url(starsPath))
-	printed, err := cmd.CombinedOutput()
-	text := string(printed)
-	if err != nil && strings.Contains(text, "timeout specified has expired") {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("%w: %s", err, text)
-	}
-	failed, err := figure(text, `Failed requests: +(\d+)`)
-	if err != nil || failed > 0 {
-		return 0, fmt.Errorf("%.0f requests failed: %w: %s", failed, err, text)
-	}
-	return figure(text, `Requests per second: +(\S+)`)
-}
-
-// nc sends all requests at once and reads all responses. Its rate includes the
-// start of the program.
-func nc(ctx context.Context, c contender, requests int) (rate float64, err error) {
-	host, port, err := net.SplitHostPort(c.addr)
-	if err != nil {
-		return 0, err
-	}
-	request := "GET " + starsPath + " HTTP/1.1\r\nHost: " + c.addr + "\r\n"
-	cmd := generator(ctx, "nc", host, port)
+// ask returns the requests a second, which are zero where the server and ab wait for each
+// other: Paste does not answer HTTP/1.0 with keep-alive, as ab -k wants it.
+func (e experimentClient) ask(ctx context.Context, c contender, requests int) (rate float64, err error) {
+	command := strings.Fields(fmt.Sprintf(e.command, lab.Loopback, lab.PortOf(c.addr), requests))
+	cmd := lab.Command(ctx, command[0], command[1:]...)
+	request := "GET / HTTP/1.1\r\nHost: " + c.addr + "\r\n"
+	// Only nc reads this. Its rate includes the start of the program.
 	cmd.Stdin = strings.NewReader(strings.Repeat(request+"\r\n", requests-1) + request + "Connection: close\r\n\r\n")
 	begin := time.Now()
-	printed, err := cmd.Output()
+	printed, err := cmd.CombinedOutput()
 	took := time.Since(begin)
-	if err != nil {
-		return 0, err
+	text := string(printed)
+	switch {
+	case strings.Contains(text, "The timeout specified has expired"):
+		return 0, nil
+	case err != nil:
+		return 0, fmt.Errorf("%s: %w: %s", cmd, err, text)
+	case e.name != pipelined:
+		if _, err := figure(text, fmt.Sprintf(e.done, requests)); err != nil {
+			return 0, err
+		}
+		return figure(text, e.rate)
 	}
-	if got := bytes.Count(printed, stars); got != requests {
+	if got := bytes.Count(printed, lab.Stars); got != requests {
 		return 0, fmt.Errorf("%d of %d pipelined requests were answered", got, requests)
 	}
 	return float64(requests) / took.Seconds(), nil
 }
 
+// figure returns the number that the pattern's group finds in an output.
+func figure(text, pattern string) (float64, error) {
+	match := regexp.MustCompile(pattern).FindStringSubmatch(text)
+	if match == nil {
+		return 0, fmt.Errorf("no %q in:\n%s", pattern, text)
+	}
+	return strconv.ParseFloat(match[1], 64)
+}
+
 func reportExperiment(r *record) section {
-	t := newTable("system", "`"+newConnections+"`", "`"+keepAlive+"`", "`"+apacheBench+"`", "`nc`, 100 pipelined")
+	header := []string{"system"}
+	for _, client := range experimentClients {
+		header = append(header, "`"+client.name+"`")
+	}
+	t := newTable(header...)
 	var bars []bar
-	for _, system := range r.systems(1, newConnections) {
+	for _, system := range r.systems(1, keepAlive, rateMeasure) {
 		cells := []string{system}
-		for _, client := range []string{newConnections, keepAlive, apacheBench, pipelined} {
-			rates := r.of(1, client, system, rateMeasure)
-			if median(rates) == 0 {
+		for _, client := range experimentClients {
+			rates := r.Of(1, client.name, system, rateMeasure)
+			if lab.Median(rates) == 0 {
 				cells = append(cells, "times out")
 				continue
 			}
 			cells = append(cells, spread(rates))
 		}
 		t.add(cells...)
-		bars = append(bars, bar{system, r.of(1, keepAlive, system, rateMeasure)})
+		bars = append(bars, bar{system, lab.Median(r.Of(1, keepAlive, system, rateMeasure))})
 	}
 	return section{
-		Text: `Requests a second for 10,000 ` + "`*`" + `: the median, and the first and the third quartile of ` +
-			fmt.Sprint(len(r.of(1, keepAlive, stock, rateMeasure))) + ` runs, most of which take some milliseconds. Over one keep-alive connection, a server that writes header and body apart
-and has Nagle's algorithm on waits 40 ms in each response for the client's delayed acknowledgement: ` + "`nodelay off`" + ` and Paste. ` +
-			"`ab -k`" + ` and Paste wait for each other, as in 2009, since Paste has no HTTP/1.0 keep-alive. The rate of nc includes the start of the program.`,
-		Tables:   []table{t},
-		Pictures: []picture{{"2009", barsPicture("Requests a second over one keep-alive connection, 10,000 *", "req/s", bars)}},
+		Tables:  []table{t},
+		Picture: &picture{"2009", "Requests a second over one keep-alive connection, 10,000 *", bars},
 	}
 }

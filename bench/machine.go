@@ -6,144 +6,88 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
-	"github.com/dustin/go-humanize"
+	"github.com/prometheus/procfs"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 )
 
-// machine is where the run was made.
-type machine struct {
-	CPU    string `json:"cpu"`
-	Cores  int    `json:"cores"`
-	Kernel string `json:"kernel"`
-	Memory string `json:"memory"`
-	Load   string `json:"load"` // average of the minute before the run
-}
-
-func thisMachine() machine {
-	return machine{
-		CPU:    field("/proc/cpuinfo", "model name"),
-		Cores:  runtime.NumCPU(),
-		Kernel: strings.TrimSpace(content("/proc/sys/kernel/osrelease")),
-		Memory: memory(),
-		Load:   strings.Join(strings.Fields(content("/proc/loadavg"))[:1], ""),
-	}
-}
-
-func memory() string {
-	var kilobytes uint64
-	if _, err := fmt.Sscanf(field("/proc/meminfo", "MemTotal"), "%d kB", &kilobytes); err != nil {
-		return "unknown"
-	}
-	return humanize.IBytes(kilobytes << 10)
-}
-
-// content returns a file of /proc, or a blank where it cannot be read.
-func content(file string) string {
-	text, err := os.ReadFile(file) //nolint:gosec // of the processes that the run started
-	if err != nil {
-		return " "
-	}
-	return string(text)
-}
-
-// field returns the value that a file of /proc names.
-func field(file, name string) string {
-	for line := range strings.SplitSeq(content(file), "\n") {
-		key, value, ok := strings.Cut(line, ":")
-		if ok && strings.TrimSpace(key) == name {
-			return strings.TrimSpace(value)
-		}
-	}
-	return "unknown"
-}
-
-// cores returns the first and the last core that this process may run on, which are
-// the same where there is only one.
-func cores() (first, last string) {
-	allowed := strings.FieldsFunc(field("/proc/self/status", "Cpus_allowed_list"), func(r rune) bool { return r == ',' || r == '-' })
-	return allowed[0], allowed[len(allowed)-1]
-}
-
-// version is that of a system or a client.
-type version struct {
-	Name    string `json:"name"`
-	Version string `json:"version"`
-}
-
-// peer is a program that is no part of this module.
+// peer is another server or client.
 type peer struct {
-	name    string
-	program string // that must be there
-	pkg     string // of Debian, that has it
-	tool    bool   // measures, rather than being measured
+	name      string
+	program   string
+	pkg       string                                                        // the Debian package that has it
+	configure func(dir string, s lab.Serving) (command []string, err error) // of a server
 }
 
-const pythonProgram = "/usr/bin/python3" // Debian's, which has Debian's packages
+const pastePackage = "python3-paste"
 
+// peers are in the order in which they start: proxies need their backends.
 var peers = []peer{
-	{name: "nginx", program: "nginx", pkg: "nginx"},
-	{name: "HAProxy", program: "haproxy", pkg: "haproxy"},
-	{name: "Apache httpd", program: "apache2", pkg: "apache2"},
-	{name: "lighttpd", program: "lighttpd", pkg: "lighttpd"},
-	{name: "lighttpd's mod_openssl", program: "/usr/lib/lighttpd/mod_openssl.so", pkg: "lighttpd-mod-openssl"},
-	{name: "Paste", program: "/usr/lib/python3/dist-packages/paste/httpserver.py", pkg: "python3-paste"},
-	{name: "httperf", program: "httperf", pkg: "httperf", tool: true},
-	{name: "ab", program: "ab", pkg: "apache2-utils", tool: true},
-	{name: "nc", program: "nc", pkg: "netcat-openbsd", tool: true},
-	{name: "wrk", program: "wrk", pkg: "wrk", tool: true},
-	{name: "h2load", program: "h2load", pkg: "nghttp2-client", tool: true},
-	{name: "strace", program: "strace", pkg: "strace", tool: true},
-	{name: "ip", program: "ip", pkg: "iproute2", tool: true},
+	{paste, lab.Python, pastePackage, pasteCommand()},
+	{pasteNoDelay, lab.Python, pastePackage, pasteCommand("--nodelay")},
+	{"nginx", "nginx", "nginx", lab.NginxCommand},
+	{"HAProxy", "haproxy", "haproxy", lab.HAProxyCommand},
+	{"Apache httpd", "apache2", "apache2", apacheCommand},
+	{"lighttpd", "lighttpd", "lighttpd-mod-openssl", lighttpdCommand},
+	{"httperf", "httperf", "httperf", nil},
+	{"ab", "ab", "apache2-utils", nil},
+	{"nc", "nc", "netcat-openbsd", nil},
+	{"strace", "strace", "strace", nil},
 }
 
-// requirePeers notes the version of everything that takes part.
-func (b *bench) requirePeers(ctx context.Context) error {
-	// Debian keeps servers off a plain user's PATH.
-	if err := os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin"); err != nil {
-		return err
+// missing returns an error where the peer is not installed.
+func (p peer) missing() error {
+	if _, err := lab.Find(p.program); err != nil || p.pkg == pastePackage && !lab.PasteInstalled() {
+		return fmt.Errorf("%s is missing: install Debian's package %s", p.name, p.pkg)
 	}
-	caddy, err := output(ctx, b.module, "go", "list", "-m", "-f", "{{.Version}}", "github.com/caddyserver/caddy/v2")
-	if err != nil {
-		return err
+	return nil
+}
+
+// servers are the peers that serve.
+var servers = []string{"nginx", "HAProxy", "Apache httpd", "lighttpd", paste, pasteNoDelay}
+
+// fact is one about the machine, or the version of what takes part.
+type fact struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// facts returns where and with what the run is made, and an error for each peer that is
+// needed and missing.
+func facts(ctx context.Context, needed []string) ([]fact, error) {
+	output := func(name string, args ...string) string {
+		text, err := lab.Output(lab.Command(ctx, name, args...))
+		if err != nil {
+			return "unknown"
+		}
+		return text
 	}
-	b.Versions = append(b.Versions, version{"this plugin", b.commit(ctx)}, version{"Caddy", caddy}, version{"Go", strings.TrimPrefix(runtime.Version(), "go")})
+	proc, procErr := procfs.NewDefaultFS()
+	cpu, cpuErr := proc.CPUInfo()
+	memory, memoryErr := proc.Meminfo()
+	load, loadErr := proc.LoadAvg()
+	if err := errors.Join(procErr, cpuErr, memoryErr, loadErr); err != nil {
+		return nil, err
+	}
+	all := []fact{
+		{"machine", fmt.Sprintf("%s, %d cores, %.0f GiB of memory", cpu[0].ModelName, runtime.NumCPU(), float64(*memory.MemTotalBytes)/(1<<30))},
+		{"kernel", "Linux " + lab.Sysctl("kernel.osrelease")},
+		{"load before", fmt.Sprintf("%.2f, average of the minute before the run", load.Load1)},
+		{"this plugin", "commit " + output("git", "-C", lab.Root(), "describe", "--always", "--dirty")},
+		{"Caddy", output("go", "list", "-C", lab.Root(), "-m", "-f", "{{.Version}}", "github.com/caddyserver/caddy/v2")},
+		{"Go", strings.TrimPrefix(runtime.Version(), "go")},
+	}
 	var problems []error
 	for _, p := range peers {
-		if !p.installed() {
-			problem := fmt.Errorf("%s is missing: install Debian's package %s", p.name, p.pkg)
-			if p.tool || b.missing == "fail" {
-				problems = append(problems, problem)
-				continue
-			}
-			b.Missing = append(b.Missing, p.name)
+		if !slices.Contains(needed, p.name) {
 			continue
 		}
-		is, err := output(ctx, b.module, "dpkg-query", "-W", "-f", "${Version}", p.pkg)
-		if err != nil {
-			is = "unknown"
-		}
-		b.Versions = append(b.Versions, version{p.name, is})
+		problems = append(problems, p.missing())
+		all = append(all, fact{p.name, output("dpkg-query", "-W", "-f", "${Version}", p.pkg)})
 	}
-	return errors.Join(problems...)
-}
-
-// commit names what the plugin was built from.
-func (b *bench) commit(ctx context.Context) string {
-	commit, err := output(ctx, b.module, "git", "describe", "--always", "--dirty")
-	if err != nil {
-		return "no commit"
-	}
-	return "commit " + commit
-}
-
-func (p peer) installed() bool {
-	if filepath.IsAbs(p.program) {
-		_, err := os.Stat(p.program)
-		return err == nil
-	}
-	return found(p.program)
+	return all, errors.Join(problems...)
 }

@@ -4,7 +4,7 @@ package main
 
 import (
 	"bytes"
-	_ "embed"
+	"embed"
 	"fmt"
 	"math"
 	"os"
@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 )
 
 const resultsFile = "RESULTS.md"
@@ -24,10 +26,8 @@ const resultsFile = "RESULTS.md"
 type section struct {
 	Number   int
 	Title    string
-	Text     string
 	Tables   []table
-	Pictures []picture
-	Profile  string
+	Picture  *picture
 	Verdicts []verdict
 }
 
@@ -35,60 +35,64 @@ type section struct {
 type verdict struct {
 	What, Got, Bar string
 	Met            bool
-
-	// Noise is how far the figure may be off, where the bar is within that.
-	Noise string
+	Noise          string // how far the figure may be off, where the bar is within that
 }
 
 func (v verdict) String() string {
-	switch {
-	case v.Met && v.Noise != "":
-		return v.Bar + ": met, within the noise, " + v.Noise
-	case v.Met:
-		return v.Bar + ": met"
-	case v.Noise != "":
-		return v.Bar + ": **missed**, within the noise, " + v.Noise
+	text := v.Bar + ": **missed**"
+	if v.Met {
+		text = v.Bar + ": met"
 	}
-	return v.Bar + ": **missed**"
+	if v.Noise != "" {
+		text += ", within the noise, " + v.Noise
+	}
+	return text
 }
 
 // atLeast holds a figure to a bar and returns the table's cell.
 func (s *section) atLeast(what string, got, bar float64) string {
-	return s.judge(verdict{What: what, Got: number(got), Bar: "≥ " + number(bar), Met: got >= bar})
+	return s.judge(verdict{what, number(got), "≥ " + number(bar), got >= bar, ""})
 }
 
 // typicallyAtLeast is atLeast for the median of values that differ from round to round.
 func (s *section) typicallyAtLeast(what string, values []float64, bar float64) string {
-	middle := median(values)
-	v := verdict{What: what, Got: ratio(middle), Bar: "≥ " + number(bar), Met: middle >= bar}
+	v := verdict{what, threeDigits(lab.Median(values)), "≥ " + number(bar), lab.Median(values) >= bar, ""}
 	if least, most := confidence(values); least < bar && bar <= most {
-		v.Noise = ratio(least) + " to " + ratio(most)
+		v.Noise = threeDigits(least) + " to " + threeDigits(most)
 	}
 	return s.judge(v)
 }
 
 // atMost is atLeast for a figure that may not be more.
 func (s *section) atMost(what string, got, bar float64) string {
-	return s.judge(verdict{What: what, Got: signed(got), Bar: "≤ " + number(bar), Met: got <= bar})
-}
-
-// typicallyAtMost holds what the median of values is more than that of others to a bar.
-func (s *section) typicallyAtMost(what string, values, others []float64, bar float64) string {
-	more := median(values) - median(others)
-	v := verdict{What: what, Got: signed(more), Bar: "≤ " + number(bar), Met: more <= bar}
-	few, many := confidence(values)
-	fewest, most := confidence(others)
-	below := math.Hypot(median(values)-few, most-median(others)) // NaN where they do not tell
-	above := math.Hypot(many-median(values), median(others)-fewest)
-	if more-below <= bar && bar < more+above {
-		v.Noise = signed(more-below) + " to " + signed(more+above)
-	}
-	return s.judge(v)
+	return s.judge(verdict{what, signed(got), "≤ " + number(bar), got <= bar, ""})
 }
 
 func (s *section) judge(v verdict) string {
 	s.Verdicts = append(s.Verdicts, v)
 	return v.String()
+}
+
+// compare adds the table of a row that compares in pairs with stock Caddy.
+func (s *section) compare(r *record, row int, bar float64) {
+	t := newTable("case", "Caddy", "a second", "ratio to stock, quartiles of the pairs", "bar", "CPU µs each", "ratio to stock, quartiles")
+	for _, kase := range r.cases(row) {
+		for _, system := range r.systems(row, kase, rateMeasure) {
+			rates, costs := r.Of(row, kase, system, rateMeasure), r.Of(row, kase, system, costMeasure)
+			if system == stock {
+				t.Title = fmt.Sprintf("In %d rounds:", len(rates))
+				t.add(kase, system, number(lab.Median(rates)), "–", "–", number(lab.Median(costs)), "–")
+				continue
+			}
+			ratio, judged := ratios(rates, r.Of(row, kase, stock, rateMeasure)), "–"
+			if system != stockAgain {
+				judged = s.typicallyAtLeast(fmt.Sprintf("%d, %s, `%s`: as many a second, of stock Caddy's", row, kase, system), ratio, bar)
+			}
+			t.add(kase, system, number(lab.Median(rates)), quartiles(ratio), judged,
+				number(lab.Median(costs)), quartiles(ratios(costs, r.Of(row, kase, stock, costMeasure))))
+		}
+	}
+	s.Tables = append(s.Tables, t)
 }
 
 // table is a table in Markdown.
@@ -110,84 +114,91 @@ func (t *table) add(cells ...string) {
 
 func (t table) String() string { return strings.Join(t.lines, "\n") }
 
-//go:embed results.md.tmpl
-var resultsTemplate string
+//go:embed *.tmpl
+var files embed.FS
+
+var templates = template.Must(template.New("").Funcs(template.FuncMap{
+	"port":   lab.PortOf,
+	"isRoot": func() bool { return os.Geteuid() == 0 },
+	"listed": func(options []string) string { return "`" + strings.Join(options, "`, `") + "`" },
+}).ParseFS(files, "*.tmpl"))
+
+// render writes a file from a template.
+func render(file, name string, values any) error {
+	var text bytes.Buffer
+	if err := templates.ExecuteTemplate(&text, name, values); err != nil {
+		return err
+	}
+	return os.WriteFile(file, text.Bytes(), 0o600)
+}
 
 // report writes RESULTS.md and the pictures into dir.
 func report(r *record, dir string) error {
-	var sections []section
+	results := struct {
+		*record
+		Took                time.Duration
+		Sections            []section
+		Met, Bars           int
+		BurstSize, Turns    int
+		TenUsual, TenCostly []string
+	}{r, time.Duration(r.Seconds) * time.Second, nil, 0, 0, burstSize, burstTurns, lab.TenUsual, lab.TenCostly}
 	for _, row := range rows {
 		if !slices.Contains(r.Rows, row.number) {
 			continue
 		}
 		s := row.report(r)
 		s.Number, s.Title = row.number, row.title
-		sections = append(sections, s)
-		for _, p := range s.Pictures {
-			if err := os.WriteFile(filepath.Join(dir, p.File()), p.svg, 0o600); err != nil {
+		s.Tables = slices.DeleteFunc(s.Tables, func(t table) bool { return len(t.lines) == 2 }) // nothing was measured
+		results.Sections = append(results.Sections, s)
+		for _, v := range s.Verdicts {
+			results.Bars++
+			if v.Met {
+				results.Met++
+			}
+		}
+		if s.Picture != nil {
+			if err := s.Picture.draw(dir); err != nil {
 				return err
 			}
 		}
 	}
-	var text bytes.Buffer
-	err := template.Must(template.New("").Parse(resultsTemplate)).Execute(&text, struct {
-		*record
-		Took     time.Duration
-		Sections []section
-	}{r, time.Duration(r.Seconds) * time.Second, sections})
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, resultsFile), text.Bytes(), 0o600)
+	return render(filepath.Join(dir, resultsFile), "results.md.tmpl", results)
 }
 
 // number writes a figure with three or more digits.
 func number(v float64) string {
 	switch size := math.Abs(v); {
-	case math.IsNaN(v):
-		return "–"
 	case size >= 10_000:
 		return humanize.Comma(int64(math.Round(v)))
 	case size >= 100:
 		return strconv.FormatFloat(v, 'f', 0, 64)
 	case size >= 10:
 		return strconv.FormatFloat(v, 'f', 1, 64)
-	case v == math.Trunc(v):
-		return strconv.FormatFloat(v, 'f', 0, 64)
 	}
 	return strconv.FormatFloat(v, 'g', 3, 64)
 }
 
-func twoDigits(v float64) string {
-	if math.IsNaN(v) {
-		return "–"
-	}
-	return strings.Replace(strconv.FormatFloat(v, 'f', 2, 64), "-0.00", "0.00", 1)
-}
+// threeDigits tell from a bar of two digits what rounds to it.
+func threeDigits(v float64) string { return strconv.FormatFloat(v, 'f', 3, 64) }
 
+// signed writes a difference.
 func signed(v float64) string {
 	if math.Abs(v) < 10 {
-		return twoDigits(v)
+		return strings.Replace(fmt.Sprintf("%+.3f", v), "-0.000", "+0.000", 1)
 	}
 	return fmt.Sprintf("%+.0f", v)
 }
 
 // quartiles writes the first, the second and the third, which is the spread.
 func quartiles(values []float64) string {
-	if len(values) == 0 {
-		return "–"
-	}
-	return twoDigits(quantile(values, .25)) + " / " + ratio(median(values)) + " / " + twoDigits(quantile(values, .75))
+	return threeDigits(lab.Quantile(values, .25)) + " / " + threeDigits(lab.Median(values)) + " / " + threeDigits(lab.Quantile(values, .75))
 }
 
 // spread writes the median, and the quartiles where they differ from it.
 func spread(values []float64) string {
-	middle, least, most := number(median(values)), number(quantile(values, .25)), number(quantile(values, .75))
+	middle, least, most := number(lab.Median(values)), number(lab.Quantile(values, .25)), number(lab.Quantile(values, .75))
 	if least == middle && most == middle {
 		return middle
 	}
 	return fmt.Sprintf("%s (%s – %s)", middle, least, most)
 }
-
-// ratio has three digits, so that a bar of two is told from what rounds to it.
-func ratio(v float64) string { return strconv.FormatFloat(v, 'f', 3, 64) }

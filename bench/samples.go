@@ -3,31 +3,26 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
-	"fmt"
-	"log"
 	"math"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
-	"time"
+	"strconv"
 )
 
-// record is all that a run measured: RESULTS.md and the pictures are made of
-// nothing else.
+// record is all that a run measured: RESULTS.md and the pictures are made of nothing
+// else.
 type record struct {
-	Command  string            `json:"command"`
-	Quick    bool              `json:"quick"`
-	Date     string            `json:"date"`
-	Seconds  float64           `json:"seconds"`
-	Machine  machine           `json:"machine"`
-	Versions []version         `json:"versions"`
-	Missing  []string          `json:"missing"` // peers that were left out
-	Rows     []int             `json:"rows"`    // that were measured
-	Notes    map[string]string `json:"notes"`   // text that was collected, such as profiles
-	Samples  []*series         `json:"samples"` // in the order of their first values
-	index    map[[4]string]*series
+	Command string  `json:"command"`
+	Quick   bool    `json:"quick"`
+	Date    string  `json:"date"`
+	Seconds float64 `json:"seconds"`
+	Facts   []fact  `json:"facts"`
+	Rows    []int   `json:"rows"` // that were measured
+
+	Samples []*series `json:"samples"` // in the order of their first values
 }
 
 // series is what one measure of one system came to, round after round.
@@ -39,154 +34,81 @@ type series struct {
 	Values  []float64 `json:"values"`
 }
 
-func newRecord(s settings) *record {
-	return &record{
-		Command: s.command, Quick: s.quick, Date: time.Now().UTC().Format(time.DateTime) + " UTC",
-		Machine: thisMachine(), Notes: make(map[string]string), index: make(map[[4]string]*series),
+func (r *record) lookup(row int, kase, system, measure string) *series {
+	for _, s := range r.Samples {
+		if s.Row == row && s.Case == kase && s.System == system && s.Measure == measure {
+			return s
+		}
 	}
+	return nil
 }
 
-func seriesKey(row int, kase, system, measure string) [4]string {
-	return [4]string{fmt.Sprint(row), kase, system, measure}
-}
-
-// add appends measured values.
-func (r *record) add(row int, kase, system, measure string, values ...float64) {
-	key := seriesKey(row, kase, system, measure)
-	s := r.index[key]
+// add appends a measured value.
+func (r *record) add(row int, kase, system, measure string, value float64) {
+	s := r.lookup(row, kase, system, measure)
 	if s == nil {
 		s = &series{Row: row, Case: kase, System: system, Measure: measure}
-		r.index[key] = s
 		r.Samples = append(r.Samples, s)
 	}
-	s.Values = append(s.Values, values...)
+	// Six digits are more than any figure has.
+	rounded, _ := strconv.ParseFloat(strconv.FormatFloat(value, 'g', 6, 64), 64)
+	s.Values = append(s.Values, rounded)
 }
 
-// of returns the values that were measured, or none.
-func (r *record) of(row int, kase, system, measure string) []float64 {
-	if s := r.index[seriesKey(row, kase, system, measure)]; s != nil {
+// Of returns the values that were measured, or none.
+func (r *record) Of(row int, kase, system, measure string) []float64 {
+	if s := r.lookup(row, kase, system, measure); s != nil {
 		return s.Values
 	}
 	return nil
 }
 
 // cases returns the cases of a row in the order in which they were measured.
-func (r *record) cases(row int) []string {
-	return r.distinct(func(s *series) (string, bool) { return s.Case, s.Row == row })
-}
-
-// systems returns the systems that were measured in a case of a row.
-func (r *record) systems(row int, kase string) []string {
-	return r.distinct(func(s *series) (string, bool) { return s.System, s.Row == row && s.Case == kase })
-}
-
-func (r *record) distinct(name func(*series) (string, bool)) []string {
-	var names []string
+func (r *record) cases(row int) (cases []string) {
 	for _, s := range r.Samples {
-		if n, ok := name(s); ok && !slices.Contains(names, n) {
-			names = append(names, n)
+		if s.Row == row && !slices.Contains(cases, s.Case) {
+			cases = append(cases, s.Case)
 		}
 	}
-	return names
+	return cases
+}
+
+// systems returns the systems of which something was measured in a case of a row.
+func (r *record) systems(row int, kase, measure string) (systems []string) {
+	for _, s := range r.Samples {
+		if s.Row == row && s.Case == kase && s.Measure == measure {
+			systems = append(systems, s.System)
+		}
+	}
+	return systems
 }
 
 const samplesFile = "samples.json"
 
-// write saves the record in dir.
+// write saves the record in dir, with a line for each series.
 func (r *record) write(dir string) error {
-	for _, s := range r.Samples {
-		for i, v := range s.Values {
-			s.Values[i] = round(v)
-		}
-	}
-	text, err := json.MarshalIndent(r, "", "\t")
+	text, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, samplesFile), append(oneLine(text), '\n'), 0o600)
-}
-
-// rescue saves what a run measured before it failed, beside no results.
-func (r *record) rescue() error {
-	if r == nil || len(r.Rows) == 0 {
-		return nil
-	}
-	dir, err := os.MkdirTemp("", "bench-failed")
-	if err != nil {
-		return err
-	}
-	log.Printf("what was measured is in %s", dir)
-	return r.write(dir)
-}
-
-// oneLine puts the values of each series on one line.
-func oneLine(text []byte) []byte {
-	var b strings.Builder
-	within := false
-	for line := range strings.SplitSeq(string(text), "\n") {
-		bare := strings.TrimSpace(line)
-		switch {
-		case strings.HasSuffix(bare, `"values": [`), strings.HasSuffix(bare, `"rows": [`):
-			within = true
-			b.WriteString(line)
-			continue
-		case within:
-			b.WriteString(strings.Replace(bare, ",", ", ", 1))
-			if !strings.HasPrefix(bare, "]") {
-				continue
-			}
-			within = false
-		default:
-			b.WriteString(line)
-		}
-		b.WriteByte('\n')
-	}
-	return []byte(strings.TrimRight(b.String(), "\n"))
-}
-
-// round keeps six digits, more than any figure has.
-func round(v float64) float64 {
-	if v == 0 {
-		return 0
-	}
-	scale := math.Pow(10, 5-math.Floor(math.Log10(math.Abs(v))))
-	return math.Round(v*scale) / scale
+	text = bytes.ReplaceAll(text, []byte(`{"row":`), []byte("\n"+`{"row":`))
+	return os.WriteFile(filepath.Join(dir, samplesFile), append(text, '\n'), 0o600)
 }
 
 // readRecord returns what was saved in dir.
 func readRecord(dir string) (*record, error) {
-	text, err := os.ReadFile(filepath.Join(dir, samplesFile)) //nolint:gosec // the file that write wrote
+	text, err := os.ReadFile(filepath.Join(dir, samplesFile)) //nolint:gosec // where the command line says
 	if err != nil {
 		return nil, err
 	}
-	r := &record{index: make(map[[4]string]*series)}
-	if err := json.Unmarshal(text, r); err != nil {
-		return nil, err
-	}
-	for _, s := range r.Samples {
-		r.index[seriesKey(s.Row, s.Case, s.System, s.Measure)] = s
-	}
-	return r, nil
+	r := new(record)
+	return r, json.Unmarshal(text, r)
 }
-
-// quantile returns the value that a share q of the values is below: between two of
-// them, the one in between.
-func quantile(values []float64, q float64) float64 {
-	if len(values) == 0 {
-		return math.NaN()
-	}
-	sorted := slices.Sorted(slices.Values(values))
-	place := q * float64(len(sorted)-1)
-	below := int(place)
-	above := min(below+1, len(sorted)-1)
-	return sorted[below] + (place-float64(below))*(sorted[above]-sorted[below])
-}
-
-func median(values []float64) float64 { return quantile(values, .5) }
 
 // confidence returns the values between which the true median is in 95 of 100 runs at
-// least, whatever the values' distribution, as long as rounds know nothing of each other:
-// each value is below the median as a fair coin falls. Less than six values do not tell.
+// least, whatever the values' distribution, as long as rounds are independent of each
+// other: each value is below the median as a fair coin falls. Less than six values do not
+// tell.
 func confidence(values []float64) (least, most float64) {
 	sorted := slices.Sorted(slices.Values(values))
 	below := -1
@@ -202,7 +124,7 @@ func confidence(values []float64) (least, most float64) {
 	return sorted[below], sorted[len(sorted)-1-below]
 }
 
-// ratios divides measurements of the same rounds, but where the other was nothing.
+// ratios divides measurements of the same rounds, except where the other was nothing.
 func ratios(ours, theirs []float64) []float64 {
 	var quotients []float64
 	for i, v := range ours {
@@ -211,13 +133,4 @@ func ratios(ours, theirs []float64) []float64 {
 		}
 	}
 	return quotients
-}
-
-// beside returns the ratios of a system to stock Caddy, round by round, and none for
-// stock Caddy itself.
-func (r *record) beside(row int, kase, system, measure string) []float64 {
-	if system == stock {
-		return nil
-	}
-	return ratios(r.of(row, kase, system, measure), r.of(row, kase, stock, measure))
 }

@@ -65,9 +65,9 @@ var badCaddyfiles = []struct {
 	line    int    // of the error, counted from the directive's, which is 0
 	want    string
 }{
-	{"unknown name", block("nodelay on", "no_delay on"), 2, `unknown option "no_delay"; here it can be ` + listenerNames},
-	{"kernel's name", block("TCP_NODELAY on"), 1, `unknown option "TCP_NODELAY"; here it can be ` + listenerNames},
-	{"name in capitals", block("Nodelay on"), 1, `unknown option "Nodelay"; here it can be ` + listenerNames},
+	{"unknown name", block("nodelay on", "no_delay on"), 2, `unknown option "no_delay" (did you mean nodelay?); here it can be ` + listenerNames},
+	{"kernel's name", block("TCP_NODELAY on"), 1, `unknown option "TCP_NODELAY" (did you mean nodelay?); here it can be ` + listenerNames},
+	{"name in capitals", block("Nodelay on"), 1, `unknown option "Nodelay" (did you mean nodelay?); here it can be ` + listenerNames},
 	{"unknown name with a block", block("buffers {", "recv 1MiB", "}"), 1, `unknown option "buffers"; here it can be ` + listenerNames},
 	{"no value", block("nodelay"), 1, `nodelay needs one value: on or off`},
 	{"no value, but a block", block("nodelay {", "on", "}"), 1, `nodelay needs one value: on or off`},
@@ -91,8 +91,8 @@ var badCaddyfiles = []struct {
 	{"size beyond 63 bits", block("send_buffer 8EiB"), 1, `send_buffer: "8EiB" is not a size such as 64KiB, 1MB or a number of bytes`},
 	{"no buffer", block("recv_buffer 0"), 1, `recv_buffer: 0 is not from 1 to 1073741823 bytes; leave the option out for the kernel's default`},
 	{"size beyond the kernel's interface", block("send_buffer 2GiB"), 1, `send_buffer: 2GiB is not from 1 to 1073741823 bytes; leave the option out for the kernel's default`},
-	{"option of a route", block("cork on"), 1, `cork cannot be set here, but for the requests of a route; here it can be ` + listenerNames},
-	{"option of a route without a value", block("cork"), 1, `cork cannot be set here, but for the requests of a route; here it can be ` + listenerNames},
+	{"option of a route", block("cork on"), 1, `cork cannot be set here, but for the requests of a route (sockopt { cork … } in the site or route); here it can be ` + listenerNames},
+	{"option of a route without a value", block("cork"), 1, `cork cannot be set here, but for the requests of a route (sockopt { cork … } in the site or route); here it can be ` + listenerNames},
 	{"raw option in one word", block("raw 6:18:30000"), 1, `raw needs three values: level, option and value, such as 6 18 30000`},
 	{"raw option without a value", block("raw 6 18"), 1, `raw needs three values: level, option and value, such as 6 18 30000`},
 	{"raw option with one more", block("raw 6 18 30000 4"), 1, `raw takes three values, level, option and value, such as 6 18 30000; "4" is too many`},
@@ -111,5 +111,27 @@ func TestCaddyfileRefuses(t *testing.T) {
 			_, err := parse(Listen|Accept, test.follows)
 			require.EqualError(t, err, fmt.Sprintf("%s, at Caddyfile:%d", test.want, 1+test.line))
 		})
+	}
+}
+
+// TestDidYouMean: an unknown name is near that of an option, or the kernel's.
+func TestDidYouMean(t *testing.T) {
+	for name, want := range map[string]string{
+		"no_delay":      "nodelay",
+		"TCP_NODELAY":   "nodelay",
+		"SO_RCVBUF":     "recv_buffer",
+		"rcvbuf":        "recv_buffer",
+		"IPV6_TCLASS":   "dscp",
+		"recvbuffer":    "recv_buffer",
+		"keep_alive":    "keepalive",
+		"user_time_out": "user_timeout",
+		"cong":          "congestion",
+		"something":     "",
+		"x":             "",
+	} {
+		if want != "" {
+			want = " (did you mean " + want + "?)"
+		}
+		require.Equal(t, want, didYouMean(name, new(Options).Lines(Accept)), name)
 	}
 }

@@ -55,8 +55,8 @@ func smallBuffer(requested socket.Value) string {
 	if requested.Number >= loopbackSegment {
 		return ""
 	}
-	return "it holds less than two segments over loopback (65483 bytes each), which nearly stops the flow from a proxy or " +
-		"backend on this machine; 64KiB is enough" + unitMeant(requested)
+	return "it holds less than two segments over loopback (65483 bytes each), which slows or nearly stops what a client or " +
+		"backend on this machine sends; 64KiB is enough" + unitMeant(requested)
 }
 
 // unitMeant asks whether a size without a unit was meant to have one.

@@ -28,9 +28,9 @@ type Options struct {
 	// not remove it. Default: 200ms. Linux 6.15.
 	DelayedAckMax *Duration `json:"delayed_ack_max,omitempty"`
 
-	// The most unsent bytes that the socket takes before it stops being
-	// writable, which keeps what waits to be sent in the program, where it can
-	// still be put in another order. Kernel: TCP_NOTSENT_LOWAT. Default:
+	// The most unsent bytes that the socket holds before it stops being writable.
+	// More of a response waits in the program, where it can still be reordered; a
+	// small value costs more wake-ups. Kernel: TCP_NOTSENT_LOWAT. Default:
 	// net.ipv4.tcp_notsent_lowat, which does not reach accepted connections
 	// where Go listens with MPTCP: those have no limit.
 	NotSentLowat *Size `json:"notsent_lowat,omitempty"`
@@ -80,9 +80,10 @@ type Options struct {
 	WindowClamp *Size `json:"window_clamp,omitempty"`
 
 	// The largest segment that is offered and sent. Kernel: TCP_MAXSEG, 88 to
-	// 32767; the kernel takes the room for TCP options off it. It is the
-	// listening socket's, or that of a connection to a backend before its SYN, because
-	// the handshake fixes it. Default: the interface's MTU decides.
+	// 32767; the kernel subtracts the TCP options. It is set on the listening
+	// socket, or before the SYN to a backend, because the handshake fixes it. A small
+	// value costs more packets for the same bytes, and does not help where the path's
+	// MTU is larger. Default: the interface's MTU decides.
 	MaxSegment *Size `json:"max_segment,omitempty"`
 
 	// Retransmit at constant intervals on connections with little in flight,
@@ -109,9 +110,10 @@ type Options struct {
 	// TCP_KEEPCNT, 1 to 127. Default: the server's keepalive_count, 9.
 	KeepAliveCount *Number `json:"keepalive_count,omitempty"`
 
-	// How long what was sent may stay unacknowledged before the connection is
-	// dropped. Kernel: TCP_USER_TIMEOUT, milliseconds, rounded up. 0 is the
-	// kernel's default, net.ipv4.tcp_retries2 retransmissions (about 15m).
+	// How long sent bytes may stay unacknowledged, or unsent because the peer's window
+	// is full, before the connection is dropped: a client that does not read for so long
+	// loses its connection, too. Kernel: TCP_USER_TIMEOUT, milliseconds, rounded up. 0 is
+	// the kernel's default, net.ipv4.tcp_retries2 retransmissions (about 15m).
 	UserTimeout *Duration `json:"user_timeout,omitempty"`
 
 	// How long close waits for unsent bytes. 0 loses data: close drops what the
@@ -151,8 +153,9 @@ type Options struct {
 	// CAP_NET_ADMIN or, from Linux 5.17, CAP_NET_RAW. Default: 0.
 	Mark *Number `json:"mark,omitempty"`
 
-	// The time to live, or hop limit, of what is sent. Kernel: IP_TTL and
-	// IPV6_UNICAST_HOPS, 1 to 255. Default: net.ipv4.ip_default_ttl.
+	// The time to live, or hop limit, of what is sent. A connection to a peer that is
+	// more hops away never works. Kernel: IP_TTL and IPV6_UNICAST_HOPS, 1 to 255.
+	// Default: net.ipv4.ip_default_ttl.
 	TTL *Number `json:"ttl,omitempty"`
 
 	// The network interface that connections use. Kernel: SO_BINDTODEVICE. A listening
@@ -190,7 +193,9 @@ type Options struct {
 	// net.ipv4.tcp_fastopen must contain 2 (3 is usual). Default: 0.
 	FastOpen *Number `json:"fastopen,omitempty"`
 
-	// Options that have no name here.
+	// Options that have no name here. One may break a connection in any way. At load
+	// each is set on a connection over loopback, and refused where data then does
+	// not arrive, or arrives late.
 	Raw []RawOption `json:"raw,omitempty"`
 
 	// Add what the kernel counted of a connection (TCP_INFO) to Caddy's metrics

@@ -288,7 +288,7 @@ func TestRows(t *testing.T) {
 
 			want, o := expect(t, r)
 			require.Equal(t, want.kernel, r.option.Name)
-			require.Equal(t, want.phases, strings.Join(r.phases.text(func(i int) string { return phases[i].letter }), ""))
+			require.Equal(t, want.phases, r.phases.letters())
 			require.Equal(t, r.option.Name != "", r.since != "", "since is the version of Linux that has the option")
 			require.True(t, r.isSet(o))
 			uses := r.uses(o, r.option)

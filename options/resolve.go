@@ -26,9 +26,9 @@ type Resolved struct {
 	// Overrides are the settings of the route phase.
 	Overrides []socket.Override
 
-	// Ack is when connections acknowledge. It is empty in the route phase, which
+	// Ack is when connections acknowledge. Its mode is empty in the route phase, which
 	// leaves it alone.
-	Ack socket.AckMode
+	Ack socket.AckOptions
 
 	// Metrics says that TCP_INFO is read when a connection closes.
 	Metrics bool
@@ -75,15 +75,15 @@ type Effect struct {
 // Errors name the option, its value, the reason and the fix. Where on_unsupported is
 // warn, an option that this system or kernel refuses is logged and left out.
 func (o *Options) Resolve(phases Phase, log *zap.Logger) (Resolved, error) {
-	s := Resolved{Settings: make(map[Phase][]socket.Setting), Ack: socket.AckOff, Effects: []Effect{}}
+	s := Resolved{Settings: make(map[Phase][]socket.Setting), Ack: socket.AckOptions{Mode: socket.AckOff}, Effects: []Effect{}}
 	if err := o.check(phases); err != nil {
 		return s, err
 	}
 	switch {
 	case phases&(Accept|Dial) == 0:
-		s.Ack = ""
+		s.Ack.Mode = ""
 	case o.QuickAck == nil && socket.QuickAck.Supported():
-		s.Ack = socket.AckAuto
+		s.Ack.Mode = socket.AckAuto
 	}
 	if s.Metrics = o.Metrics != nil && *o.Metrics; s.Metrics && !socket.QuickAck.Supported() {
 		return s, fmt.Errorf("metrics reads TCP_INFO, which is not available on %s; leave it out", runtime.GOOS)
@@ -134,10 +134,11 @@ func (s *Resolved) add(r row, u use, o *Options, phases Phase, log *zap.Logger) 
 	}
 	// The kernel does not keep TCP_QUICKACK: connections set it again and again.
 	if r.option.Is(socket.QuickAck) && *o.QuickAck != socket.AckOff {
-		s.Ack = *o.QuickAck
+		s.Ack.Mode = *o.QuickAck
 		s.Effects = append(s.Effects, Effect{Option: r.name, Requested: u.text, Effective: u.text})
 		return nil
 	}
+	s.Ack.KeepDelayedAckMax = s.Ack.KeepDelayedAckMax || r.option.Is(socket.DelayedAckMax)
 	e := r.effect(u, effective)
 	if r.noEffect != nil {
 		e.NoEffect = r.noEffect(effective, s.Settings[taken.each()[0]])

@@ -19,7 +19,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
-	"github.com/caddy-sockopt/caddy-sockopt/internal/needed"
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
@@ -97,7 +97,7 @@ func kernelLimit(t *testing.T, name string) int64 {
 	t.Helper()
 	text := socket.Sysctl(name)
 	if text == "" {
-		needed.Missing(t, name+" cannot be read in this network namespace")
+		lab.Missing(t, name+" cannot be read in this network namespace")
 	}
 	value, err := strconv.ParseInt(text, 10, 64)
 	require.NoError(t, err)
@@ -114,12 +114,9 @@ func TestRounding(t *testing.T) {
 		{"keepalive_idle", "1.5s", "2s", 2},
 		{"keepalive_interval", "1.001s", "2s", 2},
 		{"user_timeout", "1.5ms", "2ms", 2},
-		{"linger", "1ms", "1s", 1}, // and not to 0, which resets
 		{"fin_timeout", "1m0.001s", "1m1s", 61},
 		{"busy_poll", "1ns", "1us", 1},
 		{"defer_accept", "30s", "31s", 31},
-		{"recv_buffer", "1", "1152", 2304}, // SOCK_MIN_RCVBUF in the kernel's include/net/sock.h
-		{"window_clamp", "1", "1152", 1152},
 
 		// To the kernel's clock tick, which is no more than 10 ms.
 		{"rto_min", "50.0001ms", "", 0},
@@ -150,6 +147,55 @@ func TestRounding(t *testing.T) {
 			}}, lasting(logged))
 		})
 	}
+}
+
+// TestCautions: what is likely to go wrong with a value is logged and shown.
+func TestCautions(t *testing.T) {
+	const waits = "each connection that is closed with unsent bytes waits in a thread of the process, and Go ends a process with 10,000 threads"
+	for _, test := range []struct{ line, effective, caution string }{
+		{"linger 0s", "0s", "closing a connection drops what the client has not received yet, also the end of a response"},
+		{"linger 5s", "5s", waits},
+		{"linger 1ms", "1s", waits},                                      // rounded up, and not to 0, which resets
+		{"window_clamp 1", "1152", "the kernel takes no less than 1152"}, // SOCK_MIN_RCVBUF in the kernel's include/net/sock.h
+		{"recv_buffer 256", "1152", "the kernel takes no less than 1152; did you mean 256KiB?"},
+		{"recv_buffer 48KiB", "48KiB", "it holds less than two segments over loopback (65483 bytes each), which nearly stops the flow from a proxy or " +
+			"backend on this machine; 64KiB is enough"},
+		{"recv_buffer 64KiB", "64KiB", ""},
+	} {
+		t.Run(test.line, func(t *testing.T) {
+			resolved, logged, err := resolve(t, Accept, test.line)
+			require.NoError(t, err)
+			e := resolved.Effects[0]
+			require.Equal(t, test.caution, e.Caution)
+			require.Equal(t, test.effective, e.Effective)
+			if test.caution == "" {
+				require.Empty(t, logged)
+				return
+			}
+			require.Contains(t, logged, entry{zap.WarnLevel, e.Option + ": " + test.caution, e.Option, e.Requested, test.effective, ""})
+		})
+	}
+}
+
+// TestOptionsThatStopTheFlow: options that hold up data over loopback are warned of; a
+// raw option that does is refused.
+func TestOptionsThatStopTheFlow(t *testing.T) {
+	_, logged, err := resolve(t, Accept, "recv_buffer 1")
+	require.NoError(t, err)
+	require.Contains(t, messages(logged), "these options together hold up data on a connection over loopback")
+	_, logged, err = resolve(t, Accept, "recv_buffer 256KiB", "send_buffer 256KiB", "nodelay on")
+	require.NoError(t, err)
+	require.Empty(t, logged)
+	_, _, err = resolve(t, Accept, fmt.Sprintf("raw %d %d 1", unix.SOL_SOCKET, unix.SO_RCVBUF))
+	require.ErrorContains(t, err, "raw 1 8 1: ")
+	require.ErrorContains(t, err, fix)
+}
+
+func messages(logged []entry) (all []string) {
+	for _, e := range logged {
+		all = append(all, e.message)
+	}
+	return all
 }
 
 // TestKernelRefuses: each refusal says which option and value it is, why, and what to
@@ -193,7 +239,7 @@ func TestKernelRefuses(t *testing.T) {
 func TestRefusedByMPTCPAlone(t *testing.T) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_MPTCP)
 	if err != nil {
-		needed.Missing(t, "this kernel has no MPTCP")
+		lab.Missing(t, "this kernel has no MPTCP")
 	}
 	require.NoError(t, unix.Close(fd))
 	change(t, "nodelay", func(r *row) { r.option, r.phases = socket.QuickAck, Listen|Accept })
@@ -343,7 +389,7 @@ func requireKernel(t testing.TB, r row) {
 	}
 	_, o := expect(t, r)
 	if _, err := socket.Try(r.phases == Listen, r.uses(o, r.option)[0].setting); errors.Is(err, syscall.EPERM) {
-		needed.Missing(t, fmt.Sprintf("this process may not set %s", r.name))
+		lab.Missing(t, fmt.Sprintf("this process may not set %s", r.name))
 	}
 }
 

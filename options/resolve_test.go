@@ -108,10 +108,21 @@ func TestAcknowledging(t *testing.T) {
 			resolved, logged, err := resolve(t, test.phases, test.line)
 			require.NoError(t, err)
 			require.Empty(t, logged)
-			require.Equal(t, test.ack, resolved.Ack)
+			require.Equal(t, socket.AckOptions{Mode: test.ack}, resolved.Ack)
 			require.Equal(t, test.set, texts(resolved.Settings[test.phases]))
 		})
 	}
+}
+
+// TestAckOptions: what quickack must know of the other options.
+func TestAckOptions(t *testing.T) {
+	row := rowNamed(t, "delayed_ack_max")
+	if !row.option.Supported() || !socket.KernelHas(row.since) {
+		t.Skip("this kernel has no delayed_ack_max")
+	}
+	resolved, _, err := resolve(t, Accept, "delayed_ack_max 40ms")
+	require.NoError(t, err)
+	require.True(t, resolved.Ack.KeepDelayedAckMax)
 }
 
 // TestOrder: options are set in the order of the table, each in its phases.
@@ -151,5 +162,5 @@ func TestResolveChecksValues(t *testing.T) {
 	_, err := (&Options{RecvBuffer: new(Size(0))}).Resolve(Accept, zap.NewNop())
 	require.EqualError(t, err, "recv_buffer: 0 is not from 1 to 1073741823 bytes; leave the option out for the kernel's default")
 	_, err = (&Options{Cork: new(true)}).Resolve(Listen|Accept, zap.NewNop())
-	require.EqualError(t, err, "cork cannot be set here, but for the requests of a route; here it can be "+listenerNames)
+	require.EqualError(t, err, "cork cannot be set here, but for the requests of a route (sockopt { cork … } in the site or route); here it can be "+listenerNames)
 }

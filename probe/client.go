@@ -1,10 +1,10 @@
 package probe
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -19,26 +19,38 @@ import (
 // client sends the requests of all experiments.
 type client struct {
 	Options
-	address string
-	tls     *tls.Config // nil for http
-	pieces  [3][]byte   // of a request
-	whole   []byte
-	request *http.Request // for reading responses to it
+	target   *url.URL
+	address  string
+	host     string // of the Host field or :authority
+	fields   http.Header
+	tls      *tls.Config // nil for http
+	deadline time.Time   // of the run
+	until    time.Time   // when the experiment should end
+	block    []byte      // what bodies consist of; all requests share it
 
-	status           int
+	protocol         string // HTTP/1.1 or HTTP/2, once a connection has been opened
+	status           int    // of the last response, like the others
 	location, server string
 }
 
-// mostBytes bounds a body, that of a request and that of a response.
-const mostBytes = 64 << 20
+const (
+	// mostBody bounds the body of a request and that of a response.
+	mostBody = 64 << 20
 
-var (
-	errCloses = errors.New("the server closes the connection after each response")
-	errHTTP   = errors.New("what answers does not speak HTTP/1.x")
+	// mostHeader bounds the header of a response, like http.Transport.
+	mostHeader = 1 << 20
+
+	blockSize = 16 << 10 // also the largest frame of HTTP/2 that every server accepts
 )
 
-func newClient(o Options, target *url.URL) *client {
-	c := &client{Options: o, request: &http.Request{Method: o.Method}}
+var (
+	errCloses  = errors.New("the server closes the connection after each response")
+	errHTTP    = errors.New("the server does not speak HTTP")
+	errTooLong = errors.New("the response is too long")
+)
+
+func newClient(o Options, target *url.URL, deadline time.Time) *client {
+	c := &client{Options: o, target: target, host: target.Host, fields: o.Header.Clone(), deadline: deadline}
 	port := target.Port()
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[target.Scheme]
@@ -48,33 +60,33 @@ func newClient(o Options, target *url.URL) *client {
 		c.tls = &tls.Config{
 			ServerName:         target.Hostname(),
 			InsecureSkipVerify: o.Insecure, //nolint:gosec // what the flag is for
-			NextProtos:         []string{"http/1.1"},
+			NextProtos:         []string{"h2", "http/1.1"},
+		}
+		switch {
+		case o.HTTP1:
+			c.tls.NextProtos = []string{"http/1.1"}
+		case o.HTTP2:
+			c.tls.NextProtos = []string{"h2"}
 		}
 	}
-	header := o.Header.Clone()
-	if header == nil {
-		header = make(http.Header)
+	if c.fields == nil {
+		c.fields = make(http.Header)
 	}
-	if header.Get("User-Agent") == "" {
-		header.Set("User-Agent", userAgent)
+	if c.fields.Get("User-Agent") == "" {
+		c.fields.Set("User-Agent", userAgent)
+	}
+	if user := target.User; user != nil && c.fields.Get("Authorization") == "" {
+		password, _ := user.Password()
+		c.fields.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password)))
+	}
+	if host := c.fields.Get("Host"); host != "" {
+		c.host = host
+		c.fields.Del("Host")
 	}
 	if o.BodySize > 0 {
-		header.Set("Content-Length", fmt.Sprint(o.BodySize))
+		c.fields.Set("Content-Length", fmt.Sprint(o.BodySize))
+		c.block = bytes.Repeat([]byte("*"), min(o.BodySize, blockSize))
 	}
-	host := target.Host
-	if named := header.Get("Host"); named != "" {
-		host = named
-		header.Del("Host")
-	}
-	var fields bytes.Buffer
-	fmt.Fprintf(&fields, "Host: %s\r\n", host)
-	_ = header.Write(&fields) // to a buffer
-	c.pieces = [3][]byte{
-		fmt.Appendf(nil, "%s %s HTTP/1.1\r\n", o.Method, target.RequestURI()),
-		fields.Bytes(),
-		append([]byte("\r\n"), bytes.Repeat([]byte("*"), o.BodySize)...),
-	}
-	c.whole = bytes.Join(c.pieces[:], nil)
 	return c
 }
 
@@ -89,14 +101,14 @@ func (c *client) run(ctx context.Context, e Experiment) Result {
 	default:
 		r.err = c.runKeepAlive(ctx, &r)
 	}
-	r.sum()
 	return r
 }
 
+func (c *client) late() bool { return time.Now().After(c.until) }
+
 func (c *client) runNew(ctx context.Context, r *Result) error {
-	begin := time.Now()
 	for i := range c.Requests {
-		if i >= fewest && time.Since(begin) > budget {
+		if i > 0 && c.late() {
 			break
 		}
 		asked := time.Now()
@@ -104,10 +116,10 @@ func (c *client) runNew(ctx context.Context, r *Result) error {
 		if err != nil {
 			return err
 		}
-		_, err = conn.ask(r.Experiment)
-		conn.close()
+		_, err = conn.ask(r.pieces)
+		conn.Close()
 		if err != nil {
-			return err
+			return explain(err)
 		}
 		r.add(time.Since(asked))
 	}
@@ -119,47 +131,63 @@ func (c *client) runKeepAlive(ctx context.Context, r *Result) error {
 	if err != nil {
 		return err
 	}
-	defer func() { conn.close() }()
-	begin := time.Now()
-	reopened := false
-	for i := 0; i < warmUp+c.Requests; i++ {
-		spent := time.Since(begin)
-		if i < warmUp && i >= fewest && spent > budget/5 {
-			i = warmUp // slow answers are fewer segments: enough have passed
+	defer func() { conn.Close() }()
+	share := time.Until(c.until)
+	warming := c.until.Add(-share * 4 / 5)
+	reopened, served, slow := false, 0, 0
+	for i := 0; i < warmUp+c.count(r.Experiment); i++ {
+		if i > 0 && i < warmUp && time.Now().After(warming) {
+			i = warmUp // slow responses are fewer, so leave time for those that count
 		}
-		if len(r.Seconds) >= fewest && spent > budget {
+		if len(r.Seconds) > 0 && c.late() {
 			break
 		}
+		if r.paused && i >= warmUp {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(pause):
+			}
+		}
 		asked := time.Now()
-		closes, err := conn.ask(r.Experiment)
+		closes, err := conn.ask(r.pieces)
 		took := time.Since(asked)
-		if err != nil && conn.served > 0 && isClosed(err) && !reopened {
-			// The server has had enough of this connection, as it may at any time.
-			conn.close()
+		if err != nil && served > 0 && isClosed(err) && !reopened && ctx.Err() == nil {
+			// A server may close a connection between two requests at any time.
+			conn.Close()
 			if conn, err = c.dial(ctx, r.Experiment); err != nil {
 				return err
 			}
-			reopened = true
+			reopened, served = true, 0
 			i--
 			continue
 		}
 		if err != nil {
-			return err
+			return explain(err)
 		}
-		if i >= warmUp {
+		served++
+		switch {
+		case i >= warmUp:
 			r.add(took)
+		case took.Seconds() < timerLeast:
+			slow = 0
+		default:
+			if slow++; slow == warmWaits {
+				i = warmUp - 1 // no acknowledgement comes at once any more
+			}
 		}
 		reopened = false
 		if !closes {
 			continue
 		}
-		if conn.served == 1 {
+		if served == 1 {
 			return errCloses
 		}
-		conn.close()
+		conn.Close()
 		if conn, err = c.dial(ctx, r.Experiment); err != nil {
 			return err
 		}
+		served = 0
 	}
 	return nil
 }
@@ -170,86 +198,117 @@ func (c *client) runPipelined(ctx context.Context, r *Result) error {
 	if err != nil {
 		return err
 	}
-	defer conn.close()
-	for range fewest {
-		closes, err := conn.ask(r.Experiment)
+	defer conn.Close()
+	for i := range fewest {
+		if i > 0 && c.late() {
+			break
+		}
+		closes, err := conn.ask(false)
 		if err != nil {
-			return err
+			return explain(err)
 		}
 		if closes {
 			return errCloses
 		}
 	}
-	conn.within(c.Timeout)
-	sent := make(chan struct{})
-	go func() {
-		defer close(sent)
-		_, _ = conn.Write(bytes.Repeat(c.whole, c.Requests)) // the responses tell
-	}()
-	defer func() {
-		conn.close() // which ends the writer as well
-		<-sent
-	}()
 	before := time.Now()
-	for range c.Requests {
-		closes, err := conn.receive()
-		if err != nil {
-			return fmt.Errorf("the server does not answer pipelined requests: %w", err)
-		}
+	err = conn.askTogether(c.Requests, func() {
 		now := time.Now()
 		r.add(now.Sub(before))
 		before = now
-		if closes {
-			return errCloses
-		}
+	})
+	if err != nil && !errors.Is(err, errCloses) {
+		return fmt.Errorf("the server does not answer pipelined requests: %w", explain(err))
 	}
-	return nil
+	return err
 }
 
-// conn is one of the client's connections.
-type conn struct {
+// conversation is a connection of either version of HTTP.
+type conversation interface {
+	// ask sends a request, in one write or in pieces, and reads its response. It
+	// reports whether the server closes the connection after it.
+	ask(pieces bool) (closes bool, err error)
+
+	// askTogether sends so many requests before it reads any response, and calls
+	// answered after each response.
+	askTogether(requests int, answered func()) error
+
+	Close() error
+}
+
+// wire is a connection that ends with a context.
+type wire struct {
 	net.Conn
 	client *client
-	reader *bufio.Reader
-	served int
 	stop   func() bool // ends watching the context
 }
 
-// dial opens a connection as an experiment wants it.
-func (c *client) dial(ctx context.Context, e Experiment) (*conn, error) {
+func (w *wire) Close() error {
+	w.stop()
+	return w.Conn.Close()
+}
+
+// limit sets the deadline of what comes next.
+func (w *wire) limit() {
+	deadline := time.Now().Add(w.client.Timeout)
+	if deadline.After(w.client.deadline) {
+		deadline = w.client.deadline
+	}
+	_ = w.SetDeadline(deadline)
+}
+
+// dial opens a connection with the socket options of an experiment.
+func (c *client) dial(ctx context.Context, e Experiment) (conversation, error) {
 	dialer := net.Dialer{Timeout: c.Timeout}
 	raw, err := dialer.DialContext(ctx, "tcp", c.address)
 	if err != nil {
-		return nil, err
+		return nil, explain(err)
 	}
 	inner := raw
 	if tcp, ok := raw.(*net.TCPConn); ok {
 		err = tcp.SetNoDelay(!e.nagle)
 		if err == nil && e.ackAtOnce {
 			inner, err = acknowledging(tcp)
+			if errors.Is(err, errors.ErrUnsupported) && e.paused {
+				inner, err = tcp, nil
+			}
 		}
 	}
+	version2 := c.HTTP2
 	if err == nil && c.tls != nil {
 		secure := tls.Client(inner, c.tls)
 		handshake, cancel := context.WithTimeout(ctx, c.Timeout)
 		err = secure.HandshakeContext(handshake)
 		cancel()
 		inner = secure
+		version2 = secure.ConnectionState().NegotiatedProtocol == "h2"
+		if err == nil && c.HTTP2 && !version2 {
+			err = fmt.Errorf("%w/2 on this port: it ignores ALPN", errHTTP)
+		}
 	}
 	if err != nil {
 		_ = raw.Close()
 		return nil, explain(err)
 	}
-	opened := &conn{Conn: inner, client: c, reader: bufio.NewReader(inner)}
-	opened.stop = context.AfterFunc(ctx, func() { _ = raw.Close() })
-	return opened, nil
+	w := &wire{Conn: inner, client: c, stop: context.AfterFunc(ctx, func() { _ = raw.Close() })}
+	if !version2 {
+		c.protocol = "HTTP/1.1"
+		return newHTTP1(w), nil
+	}
+	c.protocol = "HTTP/2"
+	conn, err := newHTTP2(w)
+	if err != nil {
+		w.Close()
+		return nil, explain(err)
+	}
+	return conn, nil
 }
 
 // acknowledging returns conn with an acknowledgement after each read.
 func acknowledging(conn *net.TCPConn) (net.Conn, error) {
-	acking, err := socket.NewConn(conn, socket.AckOn, unobserved{})
+	acking, err := socket.NewConn(conn, socket.AckOptions{Mode: socket.AckOn}, unobserved{})
 	if err != nil {
-		return nil, fmt.Errorf("needs TCP_QUICKACK, which is Linux's: %w", err)
+		return nil, fmt.Errorf("needs TCP_QUICKACK, which only Linux has: %w", err)
 	}
 	return acking, nil
 }
@@ -258,71 +317,33 @@ type unobserved struct{}
 
 func (unobserved) Acknowledged()                         {}
 func (unobserved) AcknowledgeFailed(*socket.Conn, error) {}
+func (unobserved) Wasted(*socket.Conn)                   {}
+func (unobserved) BecamePatient(*socket.Conn)            {}
 func (unobserved) Stalled(*socket.Conn, time.Duration)   {}
 func (unobserved) Closing(*socket.Conn)                  {}
 
-func (c *conn) close() {
-	c.stop()
-	_ = c.Close()
-}
-
-func (c *conn) within(timeout time.Duration) { _ = c.SetDeadline(time.Now().Add(timeout)) }
-
-// ask sends a request and reads its response. It reports whether the server closes
-// the connection after it.
-func (c *conn) ask(e Experiment) (closes bool, err error) {
-	c.within(c.client.Timeout)
-	pieces := [][]byte{c.client.whole}
-	if e.pieces {
-		pieces = c.client.pieces[:]
+// hint returns a better error than err where a port with TLS is probed over http.
+func (c *client) hint(ctx context.Context, err error) error {
+	if c.target.Scheme != "http" || err != nil && !isClosed(err) && !errors.Is(err, errHTTP) {
+		return err
 	}
-	for _, piece := range pieces {
-		if _, err := c.Write(piece); err != nil {
-			// A server may answer before it has the whole request, and close.
-			if closes, receiveErr := c.receive(); receiveErr == nil {
-				return closes, nil
-			}
-			return false, err
-		}
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // only to see whether there is TLS
+	conn, tlsErr := dialer.DialContext(ctx, "tcp", c.address)
+	if tlsErr != nil {
+		return err
 	}
-	return c.receive()
-}
-
-func (c *conn) receive() (closes bool, err error) {
-	begin, err := c.reader.Peek(len("HTTP/"))
-	if err != nil && len(begin) == 0 {
-		return false, explain(err)
-	}
-	if string(begin) != "HTTP/" {
-		return false, fmt.Errorf("%w: it says %.40q", errHTTP, begin)
-	}
-	var resp *http.Response
-	for {
-		resp, err = http.ReadResponse(c.reader, c.client.request)
-		if err != nil {
-			return false, fmt.Errorf("%w: %w", errHTTP, explain(err))
-		}
-		if resp.StatusCode/100 != 1 || resp.StatusCode == http.StatusSwitchingProtocols {
-			break
-		}
-	}
-	defer resp.Body.Close()
-	read, err := io.Copy(io.Discard, io.LimitReader(resp.Body, mostBytes))
-	if err != nil {
-		return false, fmt.Errorf("the response broke off after %d bytes: %w", read, explain(err))
-	}
-	if read == mostBytes {
-		return false, fmt.Errorf("the response is longer than %d bytes; probe something shorter", mostBytes)
-	}
-	c.served++
-	c.client.status, c.client.location, c.client.server = resp.StatusCode, resp.Header.Get("Location"), resp.Header.Get("Server")
-	return resp.Close, nil
+	_ = conn.Close()
+	secure := *c.target
+	secure.Scheme = "https"
+	return fmt.Errorf("this port speaks TLS; probe %s instead", shown(&secure))
 }
 
 // isClosed reports whether the peer closed the connection before it answered.
 func isClosed(err error) bool {
 	var timeout net.Error
-	return !errors.Is(err, errHTTP) && (!errors.As(err, &timeout) || !timeout.Timeout())
+	return !errors.Is(err, errHTTP) && !errors.Is(err, errTooLong) && (!errors.As(err, &timeout) || !timeout.Timeout())
 }
 
 // explain adds what would help.
@@ -332,7 +353,7 @@ func explain(err error) error {
 	var timeout net.Error
 	switch {
 	case errors.As(err, &certificate):
-		return fmt.Errorf("%w; --insecure takes any certificate", err)
+		return fmt.Errorf("%w; --insecure accepts any certificate", err)
 	case errors.As(err, &record):
 		return fmt.Errorf("%w; is it http instead of https?", err)
 	case errors.Is(err, io.EOF):

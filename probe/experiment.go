@@ -1,23 +1,24 @@
 package probe
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"time"
 )
 
-// Experiment is one way to send requests. Each but the first and the last differs
-// from the one before, or from the second, in one thing.
+// Experiment is one way to send requests.
 type Experiment struct {
 	Number int    `json:"number"`
 	Name   string `json:"name"`
 
 	newConns  bool // for each request
-	ackAtOnce bool // the client acknowledges what it receives at once
+	ackAtOnce bool // the client acknowledges at once what it receives
 	pieces    bool // a request leaves in three writes
 	nagle     bool // on the client's side
 	pipelined bool // all requests are sent before any is answered
-	mayFail   bool // a server need not be able to
+	mayFail   bool // not every server can do it
+	paused    bool // the client pauses before each request; made only where requests wait
 }
 
 var experiments = []Experiment{
@@ -27,22 +28,23 @@ var experiments = []Experiment{
 	{Number: 4, Name: "in pieces, Nagle on", pieces: true, nagle: true},
 	{Number: 5, Name: "in pieces, TCP_NODELAY", pieces: true},
 	{Number: 6, Name: "pipelined", pipelined: true, mayFail: true},
+	{Number: 7, Name: "acknowledging at once, with pauses", ackAtOnce: true, paused: true, mayFail: true},
 }
 
-// Result is what an experiment measured.
+// Result is what an experiment measured. What was not measured is nil.
 type Result struct {
 	Experiment
 
 	// Seconds is how long each request took, in order: from its first byte, or
-	// from dialing a new connection, to the last byte of its response. Of
-	// pipelined requests it is the time since the response before.
+	// from dialing a new connection, to the last byte of its response. For
+	// pipelined requests it is the time since the previous response.
 	Seconds []float64 `json:"seconds"`
 
-	RequestsPerSecond float64 `json:"requests_per_second"`
-	P50               float64 `json:"p50_seconds"`
-	P90               float64 `json:"p90_seconds"`
-	P99               float64 `json:"p99_seconds"`
-	Max               float64 `json:"max_seconds"`
+	RequestsPerSecond *float64 `json:"requests_per_second"`
+	P50               *float64 `json:"p50_seconds"`
+	P90               *float64 `json:"p90_seconds"`
+	P99               *float64 `json:"p99_seconds"`
+	Max               *float64 `json:"max_seconds"`
 
 	// Note says why the experiment has fewer requests than it should, or none.
 	Note string `json:"note,omitempty"`
@@ -52,20 +54,38 @@ type Result struct {
 
 func (r *Result) add(d time.Duration) { r.Seconds = append(r.Seconds, d.Seconds()) }
 
-// sum fills in the figures.
-func (r *Result) sum() {
-	if r.err != nil {
-		r.Note = r.err.Error()
+// sum fills in the figures of an experiment that should have so many requests.
+func (r *Result) sum(requests int) {
+	n := len(r.Seconds)
+	switch {
+	case r.err != nil && n > 0:
+		r.Note = printable(fmt.Sprintf("%d of %d requests: %v", n, requests, r.err))
+	case r.err != nil:
+		r.Note = printable(r.err.Error())
+	case n < requests:
+		r.Note = fmt.Sprintf("%d of %d requests: its share of the run's time was used up", n, requests)
 	}
-	if len(r.Seconds) == 0 {
+	if n == 0 {
 		return
 	}
 	var all float64
 	for _, s := range r.Seconds {
 		all += s
 	}
-	r.RequestsPerSecond = float64(len(r.Seconds)) / all
-	r.P50, r.P90, r.P99, r.Max = quantile(r.Seconds, .5), quantile(r.Seconds, .9), quantile(r.Seconds, .99), quantile(r.Seconds, 1)
+	rate := float64(n) / all
+	r.RequestsPerSecond = &rate
+	for p, figure := range map[float64]**float64{.5: &r.P50, .9: &r.P90, .99: &r.P99, 1: &r.Max} {
+		value := quantile(r.Seconds, p)
+		*figure = &value
+	}
+}
+
+// median is 0 where there are no requests.
+func (r Result) median() float64 {
+	if len(r.Seconds) == 0 {
+		return 0
+	}
+	return quantile(r.Seconds, .5)
 }
 
 // quantile returns the smallest value that a share p of all does not exceed.

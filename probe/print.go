@@ -8,46 +8,99 @@ import (
 	"time"
 )
 
-// Print writes a report for people: a table, a histogram for each experiment, and
-// the verdict.
-func (r *Report) Print(w io.Writer) error {
+// Print writes reports for people: a table, a histogram of each experiment, and the
+// verdicts. Several reports stand side by side in the table.
+func Print(w io.Writer, reports ...*Report) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s: status %d", r.Method, r.URL, r.Status)
-	if r.Location != "" {
-		fmt.Fprintf(&b, ", a redirect to %s, which is not followed", r.Location)
-	}
-	if r.Server != "" {
-		fmt.Fprintf(&b, ", from %s", r.Server)
-	}
-	b.WriteString("\n\n")
-	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "EXPERIMENT\tREQ/S\tP50\tP90\tP99\tMAX")
-	for _, e := range r.Experiments {
-		if len(e.Seconds) == 0 {
-			fmt.Fprintf(t, "%d  %s\t–\t–\t–\t–\t–\n", e.Number, e.Name)
-			continue
+	for i, r := range reports {
+		fmt.Fprintf(&b, "%s%s %s: %s, status %d", label(i, reports), r.Method, r.URL, r.Protocol, r.Status)
+		if r.Location != "" {
+			fmt.Fprintf(&b, ", a redirect to %s, which is not followed", r.Location)
 		}
-		fmt.Fprintf(t, "%d  %s\t%.1f\t%s\t%s\t%s\t%s\n", e.Number, e.Name, e.RequestsPerSecond,
-			Duration(e.P50), Duration(e.P90), Duration(e.P99), Duration(e.Max))
-	}
-	_ = t.Flush() // to a builder
-	for _, e := range r.Experiments {
-		fmt.Fprintf(&b, "\n%d  %s", e.Number, e.Name)
-		if e.Note != "" {
-			fmt.Fprintf(&b, ": %s", e.Note)
+		if r.Server != "" {
+			fmt.Fprintf(&b, ", from %s", r.Server)
 		}
 		b.WriteString("\n")
-		e.histogram(&b)
 	}
-	fmt.Fprintf(&b, "\nVerdict: %s\n", r.Verdict)
-	for _, line := range r.Evidence {
-		fmt.Fprintf(&b, "  - %s\n", line)
+	b.WriteString("\n")
+	table(&b, reports)
+	for i, r := range reports {
+		if len(reports) == 1 {
+			r.histograms(&b)
+		} else {
+			r.notes(&b, label(i, reports))
+		}
 	}
-	if mend := r.Mend(); mend != "" {
-		fmt.Fprintf(&b, "\nMend: %s", mend)
+	for i, r := range reports {
+		fmt.Fprintf(&b, "\n%sVerdict: %s. %s\n", label(i, reports), r.Verdict, r.Meaning)
+		for _, line := range r.Evidence {
+			fmt.Fprintf(&b, "  - %s\n", line)
+		}
+		if r.Fix != "" {
+			fmt.Fprintf(&b, "\nFix: %s", r.Fix)
+		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// label names a report among others.
+func label(i int, reports []*Report) string {
+	if len(reports) == 1 {
+		return ""
+	}
+	return string(rune('A'+i)) + "  "
+}
+
+func table(w io.Writer, reports []*Report) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprint(t, "EXPERIMENT")
+	for i := range reports {
+		of := ""
+		if len(reports) > 1 {
+			of = string(rune('A'+i)) + ": "
+		}
+		fmt.Fprintf(t, "\t%sREQ/S\tP50\tP90\tP99\tMAX", of)
+	}
+	fmt.Fprintln(t)
+	for _, e := range experiments {
+		var cells strings.Builder
+		made := false
+		for _, r := range reports {
+			result := r.result(e.Number)
+			made = made || result.Number != 0
+			if len(result.Seconds) == 0 {
+				cells.WriteString("\t–\t–\t–\t–\t–")
+				continue
+			}
+			fmt.Fprintf(&cells, "\t%.1f\t%s\t%s\t%s\t%s", *result.RequestsPerSecond,
+				Duration(*result.P50), Duration(*result.P90), Duration(*result.P99), Duration(*result.Max))
+		}
+		if made {
+			fmt.Fprintf(t, "%d  %s%s\n", e.Number, e.Name, &cells)
+		}
+	}
+	_ = t.Flush() // to a builder
+}
+
+// notes says what is missing.
+func (r *Report) notes(w io.Writer, label string) {
+	for _, e := range r.Experiments {
+		if e.Note != "" {
+			fmt.Fprintf(w, "\n%s%d  %s: %s\n", label, e.Number, e.Name, e.Note)
+		}
+	}
+}
+
+func (r *Report) histograms(w io.Writer) {
+	for _, e := range r.Experiments {
+		fmt.Fprintf(w, "\n%d  %s", e.Number, e.Name)
+		if e.Note != "" {
+			fmt.Fprintf(w, ": %s", e.Note)
+		}
+		fmt.Fprintln(w)
+		e.histogram(w)
+	}
 }
 
 // bounds are the upper ends of the histogram's buckets, in seconds. Those about a
@@ -57,7 +110,7 @@ var bounds = []float64{.0001, .0002, .0005, .001, .002, .005, .01, .02, .035, .0
 // barWidth is the longest bar, in characters.
 const barWidth = 40
 
-// histogram draws the buckets from the first to the last that holds a request.
+// histogram draws the buckets from the first to the last that has a request.
 func (r Result) histogram(w io.Writer) {
 	counts := make([]int, len(bounds)+1)
 	first, last, most := len(bounds), 0, 0
@@ -82,7 +135,7 @@ func (r Result) histogram(w io.Writer) {
 	}
 }
 
-// Duration writes seconds as people read them, with the unit that fits: 44ms, 82.54µs.
+// Duration writes seconds in the unit that fits: 44ms, 82.54µs.
 func Duration(seconds float64) string {
 	d := time.Duration(seconds * float64(time.Second))
 	for _, unit := range []time.Duration{time.Second, time.Millisecond, time.Microsecond} {

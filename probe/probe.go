@@ -1,9 +1,9 @@
-// Package probe finds out whether a server stalls, and whose fault it is: it makes
-// controlled experiments over HTTP/1.1, each of which differs from another in one
-// thing.
+// Package probe finds out whether a server stalls, and on which side: it sends
+// requests over HTTP/1.1 or HTTP/2 in experiments, each of which differs from another
+// in one thing.
 //
-// It sends to one server, over one connection at a time, a bounded number of
-// requests. It is no load tool.
+// It sends a bounded number of requests to one server, over one connection at a time.
+// It is not a load tool.
 package probe
 
 import (
@@ -16,15 +16,20 @@ import (
 	"time"
 )
 
-// Options are what to ask for, and how often.
+// Options say what to request, and how often.
 type Options struct {
-	URL      string        // http or https
+	URL      string        // http or https; a user and a password are sent as Authorization
 	Method   string        // default: GET
 	Header   http.Header   // beside Host, User-Agent and Content-Length
-	BodySize int           // bytes; a request without a body is sent in pieces all the same
+	BodySize int           // bytes; a request without a body is sent in pieces as well
 	Requests int           // of each experiment, after the warm-up; default: 30
 	Timeout  time.Duration // of each connection and each request; default: 10s
-	Insecure bool          // take any certificate
+	Budget   time.Duration // of the whole run; default: 60s
+	Insecure bool          // accept any certificate
+
+	// HTTP1 and HTTP2 choose the version. Without them http is HTTP/1.1 and https is
+	// what the server chooses by ALPN. HTTP2 over http is h2c with prior knowledge.
+	HTTP1, HTTP2 bool
 
 	// Progress is called before each experiment, if it is set.
 	Progress func(Experiment)
@@ -33,69 +38,100 @@ type Options struct {
 const (
 	defaultRequests = 30
 	defaultTimeout  = 10 * time.Second
+	defaultBudget   = 60 * time.Second
 
-	// MostRequests bounds the requests of a run, warm-ups and all.
+	// MostRequests bounds the requests of a run, including warm-ups.
 	MostRequests = 10_000
 
-	// warmUp is how many requests a connection has had before any is timed: Linux
+	// MostSent bounds the bytes of all request bodies of a run.
+	MostSent = 1 << 30
+
+	// warmUp is how many requests a connection serves before any is timed: Linux
 	// acknowledges the first 16 segments of a connection at once.
 	warmUp = 20
 
-	// budget bounds the time of an experiment, whose requests may be slow.
-	budget = 10 * time.Second
+	// warmWaits is how many requests in a row end the warm-up that waited for a timer.
+	warmWaits = 3
 
-	// fewest is how many requests an experiment has at the least, in spite of budget.
+	// fewest is the smallest number of requests that an experiment can be asked for.
 	fewest = 5
+
+	// paused is how many requests wait for a pause. They need no warm-up.
+	paused = 8
+
+	// pause is longer than a delayed acknowledgement, and than most retransmission
+	// timers: after it Linux acknowledges at once (tcp_event_data_recv).
+	pause = 500 * time.Millisecond
 
 	// userAgent is the probe's name in the server's log.
 	userAgent = "caddy-sockopt-probe"
 )
 
-// Plan is what a run will send, at the most.
+var errBudget = errors.New("the time of the run was used up; --budget gives it more")
+
+// Plan is the most that a run will send.
 type Plan struct {
+	URL         string // without user and password
 	Requests    int
 	Connections int
+	Bytes       int64 // in the bodies of all requests
 }
 
-// Plan says what a run with these options will send. Connections that the server
-// closes are opened again, for the requests that are left.
+// Plan says what a run with these options will send. If the server closes connections,
+// the run opens as many again.
 //
-// Errors name what is wrong with the options.
+// Errors name the option that is wrong.
 func (o Options) Plan() (Plan, error) {
-	o, _, err := o.complete()
+	o, target, err := o.complete()
 	if err != nil {
 		return Plan{}, err
 	}
-	return o.plan(), nil
+	p := o.plan()
+	p.URL = shown(target)
+	return p, nil
 }
 
 func (o Options) plan() (p Plan) {
 	for _, e := range experiments {
-		p.Requests += o.Requests
+		requests := o.count(e)
+		p.Requests += requests
 		p.Connections++
-		if e.newConns {
-			p.Connections += o.Requests - 1
-		} else {
+		switch {
+		case e.newConns:
+			p.Connections += requests - 1
+		case e.pipelined:
+			p.Requests += fewest
+		default:
 			p.Requests += warmUp
 		}
 	}
+	p.Bytes = int64(p.Requests) * int64(o.BodySize)
 	return p
 }
 
-// complete fills in the defaults.
+// count is how many requests of an experiment are timed.
+func (o Options) count(e Experiment) int {
+	if e.paused {
+		return min(o.Requests, paused)
+	}
+	return o.Requests
+}
+
+// complete checks the options and fills in the defaults.
 func (o Options) complete() (Options, *url.URL, error) {
 	target, err := url.Parse(o.URL)
-	switch {
-	case err != nil:
-		return o, nil, err
-	case target.Scheme != "http" && target.Scheme != "https" || target.Hostname() == "":
-		return o, nil, fmt.Errorf("%q is not a URL such as http://localhost:8080/path", o.URL)
+	if err != nil || target.Scheme != "http" && target.Scheme != "https" || target.Hostname() == "" {
+		given := fmt.Sprintf("%q", short(o.URL))
+		if strings.Contains(o.URL, "@") {
+			given = "the URL, not printed because it may have a password,"
+		}
+		return o, nil, fmt.Errorf("%s is not a URL such as http://localhost:8080/path", given)
 	}
 	if o.Method == "" {
 		o.Method = http.MethodGet
 	}
 	if strings.Trim(o.Method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-_") != "" {
-		return o, nil, fmt.Errorf("method %q is not one such as GET", o.Method)
+		return o, nil, fmt.Errorf("method %q is not one such as GET", short(o.Method))
 	}
 	if o.Requests == 0 {
 		o.Requests = defaultRequests
@@ -103,48 +139,89 @@ func (o Options) complete() (Options, *url.URL, error) {
 	if o.Timeout == 0 {
 		o.Timeout = defaultTimeout
 	}
+	if o.Budget == 0 {
+		o.Budget = defaultBudget
+	}
 	switch {
 	case o.Requests < fewest:
-		return o, nil, fmt.Errorf("%d requests are too few to tell; at least %d", o.Requests, fewest)
-	case o.plan().Requests > MostRequests:
-		return o, nil, fmt.Errorf("%d requests an experiment are %d in all; at most %d", o.Requests, o.plan().Requests, MostRequests)
+		return o, nil, fmt.Errorf("%d requests are too few; at least %d", o.Requests, fewest)
+	case o.Requests > MostRequests || o.plan().Requests > MostRequests:
+		return o, nil, fmt.Errorf("%d requests in each experiment are more than the %d that a run may send in all", o.Requests, MostRequests)
 	case o.Timeout < 0:
 		return o, nil, fmt.Errorf("timeout %v is not more than 0", o.Timeout)
-	case o.BodySize < 0 || o.BodySize > mostBytes:
-		return o, nil, fmt.Errorf("body size %d is not from 0 to %d", o.BodySize, mostBytes)
+	case o.Budget < 0:
+		return o, nil, fmt.Errorf("budget %v is not more than 0", o.Budget)
+	case o.BodySize < 0 || o.BodySize > mostBody:
+		return o, nil, fmt.Errorf("body size %d is not from 0 to %d", o.BodySize, mostBody)
+	case o.plan().Bytes > MostSent:
+		return o, nil, fmt.Errorf("%d requests with bodies of %d bytes are %d bytes in all, of which a run may send %d; choose fewer requests or a smaller body",
+			o.plan().Requests, o.BodySize, o.plan().Bytes, MostSent)
+	case o.HTTP1 && o.HTTP2:
+		return o, nil, errors.New("HTTP/1.1 and HTTP/2 exclude each other")
 	}
 	return o, target, nil
 }
 
+// shown is a URL as it may be printed.
+func shown(u *url.URL) string {
+	public := *u
+	public.User = nil
+	return printable(public.String())
+}
+
 // Run makes the experiments and judges them.
 //
-// Errors: the server cannot be reached, does not answer within the timeout, or does
-// not speak HTTP/1.x; the options are wrong; or ctx is done.
+// A run whose budget ends reports what it measured until then.
+//
+// Errors: the server cannot be reached, does not answer within the timeout, sends too
+// much, or does not speak HTTP; the options are wrong; or ctx is done.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	o, target, err := o.complete()
 	if err != nil {
 		return nil, err
 	}
-	r := &Report{URL: o.URL, Method: o.Method}
-	c := newClient(o, target)
-	closes := false // so that what it does to a request in pieces is not an error
-	for _, e := range experiments {
+	parent := ctx
+	deadline := time.Now().Add(o.Budget)
+	ctx, cancel := context.WithDeadlineCause(ctx, deadline, errBudget)
+	defer cancel()
+	r := &Report{URL: shown(target), Method: o.Method}
+	c := newClient(o, target, deadline)
+	closes := false // what such a server does to a request in pieces is not an error
+	for i, e := range experiments {
+		if e.paused && !r.waits() {
+			continue
+		}
 		if o.Progress != nil {
 			o.Progress(e)
 		}
+		c.until = time.Now().Add(time.Until(deadline) / time.Duration(len(experiments)-i))
 		result := c.run(ctx, e)
 		switch {
-		case ctx.Err() != nil:
-			return nil, ctx.Err()
+		case parent.Err() != nil:
+			return nil, parent.Err()
+		case ctx.Err() != nil, !time.Now().Before(deadline):
+			if c.protocol == "" || r.Experiments == nil && len(result.Seconds) == 0 {
+				return nil, fmt.Errorf("no answer within the budget of %v", o.Budget)
+			}
+			result.err = errBudget
 		case errors.Is(result.err, errCloses):
 			closes = true
+		case errors.Is(result.err, errTooLong):
+			return nil, safe(fmt.Errorf("experiment %d, %s: %w", e.Number, e.Name, result.err))
 		case result.err == nil, errors.Is(result.err, errors.ErrUnsupported), e.mayFail, closes:
 		default:
-			return nil, fmt.Errorf("experiment %d, %s: %w", e.Number, e.Name, result.err)
+			return nil, safe(c.hint(ctx, fmt.Errorf("experiment %d, %s: %w", e.Number, e.Name, result.err)))
 		}
+		result.sum(o.count(e))
 		r.Experiments = append(r.Experiments, result)
+		if c.status == http.StatusBadRequest && closes {
+			if err := c.hint(ctx, nil); err != nil {
+				return nil, err
+			}
+		}
 	}
-	r.Status, r.Location, r.Server = c.status, c.location, c.server
+	r.Status, r.Location, r.Server, r.Protocol = c.status, printable(c.location), printable(c.server), c.protocol
 	r.judge()
+	r.advise(target, o.Insecure)
 	return r, nil
 }

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -14,13 +15,14 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/stretchr/testify/require"
 )
 
 const patience = 30 * time.Second
 
-// scripted is a server that hands each connection to serve.
+// scripted is a server that passes each connection to serve.
 func scripted(t *testing.T, serve func(net.Conn, *bufio.Reader)) (url string) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -42,7 +44,7 @@ func scripted(t *testing.T, serve func(net.Conn, *bufio.Reader)) (url string) {
 	return "http://" + ln.Addr().String() + "/"
 }
 
-// answering is a server that answers each request, as often as it is to.
+// answering is a server that answers so many requests of each connection.
 func answering(t *testing.T, times int, response string) (url string) {
 	t.Helper()
 	return scripted(t, func(conn net.Conn, r *bufio.Reader) {
@@ -59,9 +61,8 @@ func answering(t *testing.T, times int, response string) (url string) {
 
 const forever = 1 << 30
 
-// TestServers probes servers that behave in every way that HTTP/1.x knows. None of
-// them holds segments back, and Linux delays their acknowledgements, but for the
-// first of a connection.
+// TestServers probes servers that use every form of a response. None of them holds
+// segments back. Linux delays their acknowledgements, except for a connection's first.
 func TestServers(t *testing.T) {
 	for _, test := range []struct {
 		name, response string
@@ -78,6 +79,7 @@ func TestServers(t *testing.T) {
 		{name: "HTTP/1.0", response: "HTTP/1.0 200 OK\r\n\r\nok", times: 1, closes: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel() // it waits for timers most of the time
 			r, err := Run(t.Context(), Options{URL: answering(t, test.times, test.response), Requests: 10, Timeout: patience})
 			require.NoError(t, err)
 			switch {
@@ -97,7 +99,7 @@ func TestServers(t *testing.T) {
 				}
 			}
 			var text strings.Builder
-			require.NoError(t, r.Print(&text))
+			require.NoError(t, Print(&text, r))
 			require.Contains(t, text.String(), "Verdict: "+string(r.Verdict))
 			encoded, err := json.Marshal(r)
 			require.NoError(t, err)
@@ -113,37 +115,218 @@ func TestErrors(t *testing.T) {
 	require.NoError(t, refused.Close())
 	tls := httptest.NewTLSServer(nil)
 	defer tls.Close()
-	for _, test := range []struct{ name, url, want string }{
-		{"refused", "http://" + refused.Addr().String(), "connection refused"},
-		{"never answers", scripted(t, func(_ net.Conn, r *bufio.Reader) { _, _ = r.WriteTo(io.Discard) }), "no answer within the timeout"},
-		{"garbage", scripted(t, func(c net.Conn, _ *bufio.Reader) { _, _ = io.WriteString(c, "220 smtp.example.com ESMTP\r\n") }), "does not speak HTTP/1.x"},
-		{"garbage after HTTP/", answering(t, 1, "HTTP/one\r\n\r\n"), "does not speak HTTP/1.x"},
-		{"closes at once", scripted(t, func(net.Conn, *bufio.Reader) {}), ""},
-		{"resets", scripted(t, func(c net.Conn, r *bufio.Reader) {
+	secret := "http://me:secret@" + refused.Addr().String()
+	for _, test := range []struct {
+		name, want string
+		o          Options
+	}{
+		{"refused", "connection refused", Options{URL: "http://" + refused.Addr().String()}},
+		{"never answers", "no answer within the timeout", Options{URL: scripted(t, silent), Timeout: 50 * time.Millisecond}},
+		{"never answers in the budget", "no answer within the budget", Options{URL: scripted(t, silent), Budget: 50 * time.Millisecond}},
+		{"garbage", "does not speak HTTP", Options{URL: scripted(t, saying("220 smtp.example.com ESMTP\r\n"))}},
+		{"garbage after HTTP/", "does not speak HTTP", Options{URL: answering(t, 1, "HTTP/one\r\n\r\n")}},
+		{"garbage to HTTP/2", "does not speak HTTP/2", Options{URL: answering(t, 1, "HTTP/1.1 400 Bad Request\r\n\r\n"), HTTP2: true}},
+		{"closes at once", "", Options{URL: scripted(t, func(net.Conn, *bufio.Reader) {})}},
+		{"resets", "connection reset", Options{URL: scripted(t, func(c net.Conn, r *bufio.Reader) {
 			_, _ = r.ReadByte()
 			_ = c.(*net.TCPConn).SetLinger(0)
-		}), "connection reset"},
-		{"breaks off", answering(t, 1, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nok"), "broke off after 2 bytes"},
-		{"unknown certificate", tls.URL, "--insecure"},
-		{"https to http", strings.Replace(answering(t, 1, "HTTP/1.1 200 OK\r\n\r\n"), "http:", "https:", 1), ""},
-		{"http to https", strings.Replace(tls.URL, "https:", "http:", 1), ""},
-		{"no URL", "localhost:8080", "is not a URL such as"},
-		{"no host", "http:///x", "is not a URL such as"},
+		})}},
+		{"breaks off", "broke off after 2 bytes", Options{URL: answering(t, 1, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nok")}},
+		{"body too long", "more than 67108864 bytes", Options{URL: answering(t, 1, "HTTP/1.1 200 OK\r\nContent-Length: 67108865\r\n\r\nok")}},
+		{"body without end", "more than 67108864 bytes", Options{URL: scripted(t, endless("HTTP/1.1 200 OK\r\n\r\n", strings.Repeat("*", 1<<16)))}},
+		{"header without end", "header has more than 1048576 bytes", Options{URL: scripted(t, endless("HTTP/1.1 200 OK\r\n", "X: "+strings.Repeat("*", 1000)+"\r\n"))}},
+		{"header field without end", "header has more than 1048576 bytes", Options{URL: scripted(t, endless("HTTP/1.1 200 OK\r\nX: ", "*"))}},
+		{"1xx without end", "header has more than 1048576 bytes", Options{URL: scripted(t, endless("", "HTTP/1.1 103 Early Hints\r\n\r\n"))}},
+		{"unknown certificate", "--insecure", Options{URL: tls.URL}},
+		{"https to http", "", Options{URL: strings.Replace(answering(t, 1, "HTTP/1.1 200 OK\r\n\r\n"), "http:", "https:", 1)}},
+		{"http to https", "this port speaks TLS; probe " + tls.URL + "/path instead", Options{URL: strings.Replace(tls.URL, "https:", "http:", 1) + "/path"}},
+		{"h2c to https", "this port speaks TLS", Options{URL: strings.Replace(tls.URL, "https:", "http:", 1), HTTP2: true}},
+		{"no URL", "is not a URL such as", Options{URL: "localhost:8080"}},
+		{"no scheme", "is not a URL such as", Options{URL: "127.0.0.1:8080"}},
+		{"no host", "is not a URL such as", Options{URL: "http:///x"}},
+		{"a password, refused", "connection refused", Options{URL: secret}},
+		{"a password in what is no URL", "is not a URL such as", Options{URL: "http://me:secret@:x"}},
+		{"a password with a slash", "is not a URL such as", Options{URL: "http://me:secret/@localhost"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
-			defer cancel()
-			timeout := patience
-			if test.name == "never answers" {
-				timeout = 50 * time.Millisecond
+			if test.o.Timeout == 0 {
+				test.o.Timeout = patience
 			}
-			r, err := Run(ctx, Options{URL: test.url, Requests: 5, Timeout: timeout})
-			if test.name == "http to https" { // Go's server says so in HTTP
-				require.NoError(t, err)
-				require.Equal(t, http.StatusBadRequest, r.Status)
+			test.o.Requests = 5
+			_, err := Run(t.Context(), test.o)
+			require.ErrorContains(t, err, test.want)
+			require.NotContains(t, err.Error(), "secret")
+		})
+	}
+}
+
+// silent reads and never answers.
+func silent(_ net.Conn, r *bufio.Reader) { _, _ = r.WriteTo(io.Discard) }
+
+// saying answers without being asked.
+func saying(text string) func(net.Conn, *bufio.Reader) {
+	return func(c net.Conn, _ *bufio.Reader) { _, _ = io.WriteString(c, text) }
+}
+
+// endless answers, and repeats the end of its answer until the client closes.
+func endless(begin, repeated string) func(net.Conn, *bufio.Reader) {
+	return func(c net.Conn, r *bufio.Reader) {
+		if _, err := http.ReadRequest(r); err != nil {
+			return
+		}
+		w := bufio.NewWriter(c)
+		_, err := w.WriteString(begin)
+		for err == nil {
+			_, err = w.WriteString(repeated)
+		}
+	}
+}
+
+// TestHostile: what a server says is printed without what a terminal obeys.
+func TestHostile(t *testing.T) {
+	const hostile = "a\u009b31m\u009d0;x\u009c\u202eb"
+	response := "HTTP/1.1 302 " + hostile + "\r\nServer: " + hostile + "\r\nLocation: /" + hostile + "\r\nContent-Length: 0\r\n\r\n"
+	r, err := Run(t.Context(), Options{URL: answering(t, forever, response), Requests: 5})
+	require.NoError(t, err)
+	var text, picture bytes.Buffer
+	require.NoError(t, Print(&text, r))
+	require.NoError(t, SVG(&picture, r))
+	encoded, err := json.Marshal(r)
+	require.NoError(t, err)
+	_, garbage := Run(t.Context(), Options{URL: scripted(t, saying(hostile+"\x1b[2J")), Requests: 5})
+	require.Error(t, garbage)
+	_, header := Run(t.Context(), Options{URL: answering(t, 1, "HTTP/1.1 200 OK\r\n"+hostile+"\r\n\r\n"), Requests: 5})
+	require.Error(t, header)
+	for _, printed := range []string{text.String(), picture.String(), string(encoded), garbage.Error(), header.Error()} {
+		require.Empty(t, strings.Trim(strings.Map(func(r rune) rune {
+			if unicode.IsPrint(r) {
+				return -1
+			}
+			return r
+		}, printed), "\n\t"))
+	}
+	require.Contains(t, text.String(), `from a\u009b31m\u009d0;x\u009c\u202eb`)
+}
+
+// TestPassword is sent and never printed.
+func TestPassword(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if user, password, _ := r.BasicAuth(); user != "somebody" || password != "secret" {
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	}))
+	defer server.Close()
+	o := Options{URL: strings.Replace(server.URL, "http://", "http://somebody:secret@", 1), Requests: 5}
+	plan, err := o.Plan()
+	require.NoError(t, err)
+	require.Equal(t, server.URL, plan.URL)
+	r, err := Run(t.Context(), o)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, r.Status)
+	var printed bytes.Buffer
+	require.NoError(t, Print(&printed, r))
+	require.NoError(t, SVG(&printed, r))
+	require.NoError(t, json.NewEncoder(&printed).Encode(r))
+	require.NotContains(t, printed.String(), "secret")
+	require.NotContains(t, printed.String(), "somebody")
+}
+
+// TestBudget: a run ends in time, and reports what it measured until then.
+func TestBudget(t *testing.T) {
+	const slow = 300 * time.Millisecond
+	url := scripted(t, func(c net.Conn, r *bufio.Reader) {
+		for {
+			if _, err := http.ReadRequest(r); err != nil {
 				return
 			}
-			require.ErrorContains(t, err, test.want)
+			time.Sleep(slow) // the work of a handler
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+		}
+	})
+	begin := time.Now()
+	r, err := Run(t.Context(), Options{URL: url, Budget: 5 * slow})
+	require.NoError(t, err)
+	require.Less(t, time.Since(begin), patience)
+	require.Equal(t, OtherSlow, r.Verdict, "%q", r.Evidence)
+	require.NotEmpty(t, r.result(1).Seconds)
+	require.Empty(t, r.result(5).Seconds)
+	require.Contains(t, r.result(5).Note, "--budget")
+	require.Nil(t, r.result(5).P50)
+}
+
+// TestMemory: requests share one block of the body, and nothing is kept of responses.
+func TestMemory(t *testing.T) {
+	const body = 4 << 20
+	var sent atomic.Int64
+	block := make([]byte, 64<<10)
+	for _, http2 := range []bool{false, true} {
+		server := unstarted(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			n, _ := io.Copy(io.Discard, r.Body)
+			for left := n; left > 0; left -= int64(len(block)) {
+				_, _ = w.Write(block)
+			}
+			sent.Add(n)
+		}))
+		server.Start()
+		defer server.Close()
+		sent.Store(0)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := Run(t.Context(), Options{URL: server.URL, Method: http.MethodPost, BodySize: body, Requests: 5, HTTP2: http2, Budget: 2 * time.Second, Timeout: patience})
+		require.NoError(t, err)
+		runtime.ReadMemStats(&after)
+		require.Greater(t, sent.Load(), int64(10*body))
+		require.Less(t, int64(after.TotalAlloc-before.TotalAlloc), sent.Load()/5, "client and server") //nolint:gosec // no such memory
+	}
+}
+
+// unstarted is a server that speaks HTTP/1.1, h2c and, if it has TLS, HTTP/2.
+func unstarted(handler http.Handler) *httptest.Server {
+	server := httptest.NewUnstartedServer(handler)
+	server.EnableHTTP2 = true
+	server.Config.Protocols = new(http.Protocols)
+	server.Config.Protocols.SetHTTP1(true)
+	server.Config.Protocols.SetHTTP2(true)
+	server.Config.Protocols.SetUnencryptedHTTP2(true)
+	return server
+}
+
+// TestVersions: over https the server chooses, over http and with options the user.
+func TestVersions(t *testing.T) {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Server", r.Proto)
+		_, _ = w.Write(make([]byte, 10_000))
+	})
+	plain, secure := unstarted(handler), unstarted(handler)
+	plain.Start()
+	t.Cleanup(plain.Close)
+	secure.StartTLS()
+	t.Cleanup(secure.Close)
+	for _, test := range []struct {
+		name, server string
+		o            Options
+	}{
+		{"http", "HTTP/1.1", Options{URL: plain.URL}},
+		{"h2c", "HTTP/2.0", Options{URL: plain.URL, HTTP2: true}},
+		{"https", "HTTP/2.0", Options{URL: secure.URL}},
+		{"https, HTTP/1.1", "HTTP/1.1", Options{URL: secure.URL, HTTP1: true}},
+		{"https, HTTP/2", "HTTP/2.0", Options{URL: secure.URL, HTTP2: true}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel() // it waits for timers most of the time
+			test.o.Requests, test.o.Insecure = 5, true
+			r, err := Run(t.Context(), test.o)
+			require.NoError(t, err)
+			require.Equal(t, test.server, r.Server)
+			require.Equal(t, strings.TrimSuffix(test.server, ".0"), r.Protocol)
+			for _, e := range r.Experiments {
+				if runtime.GOOS == "linux" || !e.ackAtOnce {
+					require.Len(t, e.Seconds, 5, "%s: %s", e.Name, e.Note)
+				}
+			}
+			if runtime.GOOS == "linux" {
+				require.Equal(t, DelayedAck, r.Verdict, "%q", r.Evidence)
+			}
 		})
 	}
 }
@@ -154,39 +337,50 @@ func TestOptionsAreChecked(t *testing.T) {
 		want string
 	}{
 		{Options{Requests: 4}, "at least 5"},
-		{Options{Requests: 10_000}, "at most 10000"},
+		{Options{Requests: 10_000}, "than the 10000"},
+		{Options{Requests: 1 << 62}, "than the 10000"},
 		{Options{Requests: -1}, "at least 5"},
 		{Options{Timeout: -1}, "timeout"},
+		{Options{Budget: -1}, "budget"},
 		{Options{BodySize: -1}, "body size"},
+		{Options{BodySize: 64 << 20}, "19662897152 bytes in all"},
+		{Options{Requests: 1600, BodySize: 64 << 20}, "choose fewer requests or a smaller body"},
 		{Options{Method: "GET /\r\n"}, "method"},
+		{Options{HTTP1: true, HTTP2: true}, "exclude each other"},
 	} {
 		test.o.URL = "http://localhost"
 		_, err := test.o.Plan()
 		require.ErrorContains(t, err, test.want)
 	}
-	plan, err := Options{URL: "http://localhost"}.Plan()
+	plan, err := Options{URL: "http://localhost", BodySize: 10}.Plan()
 	require.NoError(t, err)
-	require.Equal(t, Plan{Requests: 280, Connections: 35}, plan)
+	require.Equal(t, Plan{URL: "http://localhost", Requests: 293, Connections: 36, Bytes: 2930}, plan)
 }
 
-// TestRequests holds what is sent: that much as is planned, as it is named.
+// TestRequests: the requests are those of the options, over both versions, and not
+// more than planned.
 func TestRequests(t *testing.T) {
+	for name, http1 := range map[string]bool{"HTTP/1.1": true, "HTTP/2": false} {
+		t.Run(name, func(t *testing.T) { requests(t, Options{HTTP1: http1}) })
+	}
+}
+
+func requests(t *testing.T, o Options) {
 	var requests atomic.Int64
-	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := unstarted(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		requests.Add(1)
 		body, err := io.ReadAll(r.Body)
-		if err != nil || len(body) != 1000 || r.Method != http.MethodPost || r.Header.Get("X-Named") != "a" ||
+		if err != nil || len(body) != 100_000 || r.Method != http.MethodPost || r.Header.Get("X-Named") != "a" ||
 			r.Host != "example.com" || r.URL.RequestURI() != "/path?q=1" || r.UserAgent() != userAgent {
 			http.Error(w, fmt.Sprint(r.Method, r.Header, len(body), err), http.StatusTeapot)
 			return
 		}
 		http.Redirect(w, r, "/elsewhere", http.StatusFound)
 	}))
+	server.StartTLS()
 	defer server.Close()
-	o := Options{
-		URL: server.URL + "/path?q=1", Method: http.MethodPost, BodySize: 1000, Requests: 5, Insecure: true,
-		Header: http.Header{"X-Named": {"a"}, "Host": {"example.com"}},
-	}
+	o.URL, o.Method, o.BodySize, o.Requests, o.Insecure = server.URL+"/path?q=1", http.MethodPost, 100_000, 5, true
+	o.Header = http.Header{"X-Named": {"a"}, "Host": {"example.com"}}
 	r, err := Run(t.Context(), o)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusFound, r.Status)
@@ -196,7 +390,7 @@ func TestRequests(t *testing.T) {
 	require.LessOrEqual(t, requests.Load(), int64(plan.Requests))
 }
 
-// TestCancel ends a run, and leaves nothing.
+// TestCancel ends a run, which leaves nothing.
 func TestCancel(t *testing.T) {
 	before := runtime.NumGoroutine()
 	ctx, cancel := context.WithCancel(t.Context())

@@ -1,22 +1,31 @@
 package probe
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
 
-// Report is what a run found.
+// Report is what a run found. Texts of the server have no character that is not
+// printable.
 type Report struct {
-	URL      string `json:"url"`
+	URL      string `json:"url"` // without user and password
 	Method   string `json:"method"`
+	Protocol string `json:"protocol"`           // HTTP/1.1 or HTTP/2
 	Status   int    `json:"status"`             // of the last response
 	Location string `json:"location,omitempty"` // of a redirect, which is not followed
-	Server   string `json:"server,omitempty"`   // as the server names itself
+	Server   string `json:"server,omitempty"`   // the server's name for itself
 
 	Experiments []Result `json:"experiments"`
 
 	Verdict  Verdict  `json:"verdict"`
+	Meaning  string   `json:"meaning"` // who waits
 	Evidence []string `json:"evidence"`
+	Fix      string   `json:"fix,omitempty"` // what to do, with a Caddyfile
 }
 
-// Verdict is what a server does.
+// Verdict is what a server does: one of the constants, or Nagle, Behind and DelayedAck
+// joined by "and".
 type Verdict string
 
 // The verdicts.
@@ -24,12 +33,43 @@ const (
 	NoStall    Verdict = "no stall"
 	Nagle      Verdict = "server-side Nagle"
 	DelayedAck Verdict = "server-side delayed ACK"
-	Both       Verdict = "server-side Nagle and server-side delayed ACK"
+	Both       Verdict = Nagle + and + DelayedAck
+	Behind     Verdict = "probably a stall behind this server"
 	OtherSlow  Verdict = "slow for another reason"
+	Unclear    Verdict = "too few measurements to tell"
 )
 
-// Stalls reports whether the server stalls.
-func (v Verdict) Stalls() bool { return v == Nagle || v == DelayedAck || v == Both }
+const and = " and "
+
+func (v Verdict) has(one Verdict) bool { return strings.Contains(string(v), string(one)) }
+
+// Waits reports whether ordinary requests wait.
+func (v Verdict) Waits() bool { return v.has(Nagle) || v.has(Behind) }
+
+// WaitsInPieces reports whether a client with Nagle's algorithm on waits that sends a
+// request in pieces.
+func (v Verdict) WaitsInPieces() bool { return v.has(DelayedAck) }
+
+// Stalls reports whether anybody waits.
+func (v Verdict) Stalls() bool { return v.Waits() || v.WaitsInPieces() }
+
+// meaning says who waits.
+func (v Verdict) meaning() string {
+	const inPieces = "a client with Nagle's algorithm on that sends a request in pieces"
+	switch {
+	case v.Waits() && v.WaitsInPieces():
+		return "Ordinary requests wait for a timer, and " + inPieces + " waits once more."
+	case v.Waits():
+		return "Ordinary requests wait for a timer."
+	case v.WaitsInPieces():
+		return "Ordinary requests do not wait. Only " + inPieces + " would."
+	case v == OtherSlow:
+		return "Requests take long, but do not wait for a timer."
+	case v == Unclear:
+		return "The run was over before the requests that would tell."
+	}
+	return "Nobody waits for a timer."
+}
 
 // A delayed acknowledgement comes after 40 to 200 ms, or 500 at the most (RFC 1122).
 const (
@@ -39,50 +79,78 @@ const (
 
 // judge compares the experiments that differ in one thing.
 func (r *Report) judge() {
-	nagle := r.compare(2, 3, "acknowledges at once")
-	delayed := r.compare(4, 5, "has TCP_NODELAY on the client's side")
+	var found []string
+	add := func(v Verdict, is bool) {
+		if is {
+			found = append(found, string(v))
+		}
+	}
+	nagle := r.compare(2, 3, .1, "which acknowledges at once")
+	add(Nagle, nagle)
+	// Where the time is not the client's acknowledgement's, a pause may still change it:
+	// the kernel of a proxy acknowledges at once what comes after a pause.
+	add(Behind, (!nagle || r.measured(3)) && r.behind())
+	add(DelayedAck, r.compare(4, 5, .1, "which has TCP_NODELAY on the client's side"))
+	r.Verdict = NoStall
 	switch {
-	case nagle && delayed:
-		r.Verdict = Both
-	case nagle:
-		r.Verdict = Nagle
-	case delayed:
-		r.Verdict = DelayedAck
+	case len(found) > 0:
+		r.Verdict = Verdict(strings.Join(found, and))
 	case r.slow():
 		r.Verdict = OtherSlow
-	default:
-		r.Verdict = NoStall
+	case r.cut():
+		r.Verdict = Unclear
 	}
-	if len(r.Evidence) == 0 {
-		r.Evidence = []string{"the server closes each connection after one response, so that no request waits for another's acknowledgement"}
+	r.Meaning = r.Verdict.meaning()
+	if len(r.Evidence) == 0 && r.result(2).err != nil {
+		r.Evidence = []string{r.result(2).err.Error()}
 	}
 }
 
+// keepAlive is the number of the experiment whose requests wait for nothing of the
+// client's, if the system has it.
+func (r *Report) keepAlive() int {
+	if r.measured(3) {
+		return 3
+	}
+	return 2
+}
+
+// behind reports whether most requests wait for a timer that is neither this client's
+// nor this connection's.
+func (r *Report) behind() bool {
+	if !r.waits() {
+		return false
+	}
+	a := r.keepAlive()
+	return r.compare(a, 7, .5, "whose requests follow a pause, after which a kernel acknowledges at once") ||
+		r.compare(a, 1, .5, "with a connection for each request")
+}
+
+// waits reports whether most requests take as long as a timer although the client
+// acknowledges at once.
+func (r *Report) waits() bool { return r.result(r.keepAlive()).median() >= timerLeast }
+
 // compare reports whether experiment a waits for a timer where b does not, which
-// differs from it in one thing, and adds the evidence.
-func (r *Report) compare(a, b int, difference string) bool {
+// differs from it in one thing, and adds the evidence. At least a share of the
+// requests has to wait.
+func (r *Report) compare(a, b int, least float64, how string) bool {
 	slow, quick := r.result(a), r.result(b)
-	if len(slow.Seconds) == 0 {
+	if len(quick.Seconds) == 0 && b == 3 { // no TCP_QUICKACK here
+		quick, how = r.result(1), "with a connection for each request"
+	}
+	if len(slow.Seconds) == 0 || len(quick.Seconds) == 0 {
 		return false
 	}
-	against, how := quick, "which "+difference
-	if len(quick.Seconds) == 0 { // no TCP_QUICKACK here
-		against, how = r.result(1), "with a connection for each request"
-	}
-	if len(against.Seconds) == 0 {
-		return false
-	}
-	base := quantile(against.Seconds, .5)
-	waits, others := timed(slow.Seconds, base), timed(against.Seconds, base)
+	base := quick.median()
+	waits, others := timed(slow.Seconds, base), timed(quick.Seconds, base)
 	share := float64(len(waits)) / float64(len(slow.Seconds))
-	stalls := len(waits) >= 3 && share >= 0.1 && float64(len(others))/float64(len(against.Seconds)) <= share/4 && alike(waits)
-	switch {
-	case stalls:
-		r.Evidence = append(r.Evidence, fmt.Sprintf("%d of %d requests of experiment %d waited some %s more than those of experiment %d (median %s), %s",
-			len(waits), len(slow.Seconds), a, Duration(quantile(waits, .5)), against.Number, Duration(base), how))
-	default:
+	stalls := len(waits) >= 3 && share >= least && float64(len(others))/float64(len(quick.Seconds)) <= share/4 && alike(waits)
+	if stalls {
+		r.Evidence = append(r.Evidence, fmt.Sprintf("%d of %d requests of experiment %d took about %s longer than those of experiment %d (median %s), %s",
+			len(waits), len(slow.Seconds), a, Duration(quantile(waits, .5)), quick.Number, Duration(base), how))
+	} else {
 		r.Evidence = append(r.Evidence, fmt.Sprintf("experiment %d takes %s (median), experiment %d, %s, %s",
-			a, Duration(slow.P50), against.Number, how, Duration(base)))
+			a, Duration(slow.median()), quick.Number, how, Duration(base)))
 	}
 	return stalls
 }
@@ -97,7 +165,7 @@ func timed(seconds []float64, base float64) (waits []float64) {
 	return waits
 }
 
-// alike reports whether waits are those of a timer: most are much the same. A timer
+// alike reports whether most waits are much the same, like those of a timer, which
 // waits for as long each time, or for a multiple of it where a response waits twice.
 func alike(waits []float64) bool {
 	middle := quantile(waits, .5)
@@ -112,13 +180,25 @@ func alike(waits []float64) bool {
 
 // slow reports whether requests take long that wait for no timer.
 func (r *Report) slow() bool {
-	for _, number := range []int{3, 5, 2} {
-		if e := r.result(number); len(e.Seconds) > 0 {
-			return e.P50 >= timerLeast
+	for _, number := range []int{3, 5, 2, 1} {
+		if r.measured(number) {
+			return r.result(number).median() >= timerLeast
 		}
 	}
-	return r.result(1).P50 >= timerLeast
+	return false
 }
+
+// cut reports whether the budget has left too little of an experiment that counts.
+func (r *Report) cut() bool {
+	for _, e := range r.Experiments {
+		if e.Number <= 5 && len(e.Seconds) < 3 && (errors.Is(e.err, errBudget) || e.err == nil) {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *Report) measured(number int) bool { return len(r.result(number).Seconds) > 0 }
 
 func (r *Report) result(number int) Result {
 	for _, e := range r.Experiments {
@@ -127,41 +207,4 @@ func (r *Report) result(number int) Result {
 		}
 	}
 	return Result{}
-}
-
-// Mend says what to do, with the lines of a Caddyfile that do it.
-func (r *Report) Mend() string {
-	const (
-		onServer = `on the server, set TCP_NODELAY, or write the header and the body of a response
-together. Where nobody may change it, put Caddy with caddy-sockopt in front of it:
-
-	reverse_proxy HOST:PORT {
-		transport sockopt
-	}
-`
-		onCaddy = `the server holds its acknowledgements back, as the kernel has it, and a client
-with Nagle's algorithm on that sends a request in pieces waits for them. Caddy with
-caddy-sockopt, as the server or in front of it, acknowledges in time:
-
-	{
-		servers {
-			listener_wrappers {
-				sockopt
-			}
-		}
-	}
-`
-	)
-	switch r.Verdict {
-	case Nagle:
-		return onServer
-	case DelayedAck:
-		return onCaddy
-	case Both:
-		return onServer + "\nand " + onCaddy
-	case OtherSlow:
-		return "neither TCP_NODELAY nor TCP_QUICKACK changes it: look at the handler, its backends, and the path.\n"
-	case NoStall:
-	}
-	return ""
 }

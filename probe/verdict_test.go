@@ -1,6 +1,8 @@
 package probe
 
 import (
+	"encoding/json"
+	"net/url"
 	"slices"
 	"testing"
 
@@ -11,51 +13,91 @@ import (
 func repeat(n int, seconds float64) []float64 { return slices.Repeat([]float64{seconds}, n) }
 
 func TestVerdict(t *testing.T) {
-	const quick, linux, windows = .0002, .0442, .2002
+	const quick, linux, windows, work = .0002, .0442, .2002, .0502
 	all := func(seconds float64) []float64 { return repeat(30, seconds) }
+	few := func(seconds float64) []float64 { return repeat(paused, seconds) }
 	half := slices.Concat(repeat(15, linux), repeat(15, quick))
-	ramp := make([]float64, 30) // no timer's: every wait another
+	ramp := make([]float64, 30) // no timer's: every wait differs
+	jitter := make([]float64, 30)
 	for i := range ramp {
 		ramp[i] = .03 * float64(i)
+		jitter[i] = .035 + .001*float64(i)
 	}
 	for _, test := range []struct {
-		name               string
-		e1, e2, e3, e4, e5 []float64
-		want               Verdict
+		name                   string
+		e1, e2, e3, e4, e5, e7 []float64
+		want                   Verdict
 	}{
-		{"no stall", all(quick), all(quick), all(quick), all(quick), all(quick), NoStall},
-		{"Nagle", all(quick), all(linux), all(quick), all(linux), all(linux), Nagle},
-		{"Nagle, other peers", all(quick), all(windows), all(quick), all(windows), all(windows), Nagle},
-		{"Nagle, every other request", all(quick), half, all(quick), half, half, Nagle},
-		{"delayed ACK", all(quick), all(quick), all(quick), all(linux), all(quick), DelayedAck},
-		{"delayed ACK, 200 ms", all(quick), all(quick), all(quick), all(windows), all(quick), DelayedAck},
-		{"delayed ACK, every other request", all(quick), all(quick), all(quick), half, all(quick), DelayedAck},
-		{"both", all(quick), all(linux), all(quick), all(2 * linux), all(linux), Both},
-		{"slow handler", all(windows), all(windows), all(windows), all(windows), all(windows), OtherSlow},
-		{"slow handler and Nagle", all(windows), all(windows + linux), all(windows), all(windows + linux), all(windows + linux), Nagle},
-		{"one outlier", all(quick), append(all(quick), linux), all(quick), all(quick), all(quick), NoStall},
-		{"two outliers in pieces", all(quick), all(quick), all(quick), append(all(quick), linux, linux), all(quick), NoStall},
-		{"noise everywhere", half, half, half, half, half, NoStall},
-		{"no timer", all(quick), ramp, all(quick), all(quick), all(quick), NoStall},
-		{"too long for a timer", all(quick), all(1.5), all(quick), all(quick), all(quick), NoStall},
-		{"no TCP_QUICKACK here, Nagle", all(quick), all(linux), nil, all(linux), all(linux), Nagle},
-		{"no TCP_QUICKACK here", all(quick), all(quick), nil, all(quick), all(quick), NoStall},
-		{"closes after each response", all(quick), nil, nil, nil, nil, NoStall},
-		{"closes after each response, slowly", all(windows), nil, nil, nil, nil, OtherSlow},
+		{"no stall", all(quick), all(quick), all(quick), all(quick), all(quick), nil, NoStall},
+		{"Nagle", all(quick), all(linux), all(quick), all(linux), all(linux), nil, Nagle},
+		{"Nagle, other peers", all(quick), all(windows), all(quick), all(windows), all(windows), nil, Nagle},
+		{"Nagle, every other request", all(quick), half, all(quick), half, half, nil, Nagle},
+		{"delayed ACK", all(quick), all(quick), all(quick), all(linux), all(quick), nil, DelayedAck},
+		{"delayed ACK, 200 ms", all(quick), all(quick), all(quick), all(windows), all(quick), nil, DelayedAck},
+		{"delayed ACK, every other request", all(quick), all(quick), all(quick), half, all(quick), nil, DelayedAck},
+		{"both", all(quick), all(linux), all(quick), all(2 * linux), all(linux), nil, Both},
+		{"behind", all(linux), all(linux), all(linux), all(linux), all(linux), few(quick), Behind},
+		{"behind, 200 ms", all(windows), all(windows), all(windows), all(windows), all(windows), few(quick), Behind},
+		{"behind, with work", all(work + linux), all(work + linux), all(work + linux), all(work + linux), all(work + linux), few(work), Behind},
+		{"behind, new connections are quick", all(quick), all(linux), all(linux), all(linux), all(linux), few(quick), Behind},
+		{"behind, the pause changes nothing", all(quick), all(linux), all(linux), all(linux), all(linux), few(linux), Behind},
+		{"behind, and Nagle", all(linux), all(2 * linux), all(linux), all(2 * linux), all(2 * linux), few(quick), Nagle + and + Behind},
+		{"behind, and delayed ACK", all(linux), all(linux), all(linux), all(2 * linux), all(linux), few(quick), Behind + and + DelayedAck},
+		{"behind, no TCP_QUICKACK here", all(linux), all(linux), nil, all(linux), all(linux), few(quick), Behind},
+		{"slow handler", all(windows), all(windows), all(windows), all(windows), all(windows), few(windows), OtherSlow},
+		{"slow handler of a timer's time", all(linux), all(linux), all(linux), all(linux), all(linux), few(linux), OtherSlow},
+		{"slow handler with jitter", jitter, jitter, jitter, jitter, jitter, jitter[:paused], OtherSlow},
+		{"slow handler, no pauses made", all(work), all(work), all(work), all(work), all(work), nil, OtherSlow},
+		{"slow handler and Nagle", all(windows), all(windows + linux), all(windows), all(windows + linux), all(windows + linux), few(windows), Nagle},
+		{"one outlier", all(quick), append(all(quick), linux), all(quick), all(quick), all(quick), nil, NoStall},
+		{"two outliers in pieces", all(quick), all(quick), all(quick), append(all(quick), linux, linux), all(quick), nil, NoStall},
+		{"noise everywhere", half, half, half, half, half, nil, NoStall},
+		{"no timer", all(quick), ramp, all(quick), all(quick), all(quick), nil, NoStall},
+		{"too long for a timer", all(quick), all(1.5), all(quick), all(quick), all(quick), nil, NoStall},
+		{"no TCP_QUICKACK here, Nagle", all(quick), all(linux), nil, all(linux), all(linux), few(quick), Nagle},
+		{"no TCP_QUICKACK here", all(quick), all(quick), nil, all(quick), all(quick), nil, NoStall},
+		{"closes after each response", all(quick), nil, nil, nil, nil, nil, NoStall},
+		{"closes after each response, slowly", all(windows), nil, nil, nil, nil, nil, OtherSlow},
+		{"over too soon", all(quick), repeat(2, quick), nil, nil, nil, nil, Unclear},
+		{"over too soon, slow", all(8.4), repeat(2, 8.4), nil, nil, nil, nil, OtherSlow},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r := new(Report)
-			for i, seconds := range [][]float64{test.e1, test.e2, test.e3, test.e4, test.e5} {
+			r := &Report{URL: "http://localhost:8080/"}
+			closes := test.e2 == nil
+			for i, seconds := range [][]float64{test.e1, test.e2, test.e3, test.e4, test.e5, nil, test.e7} {
 				result := Result{Experiment: experiments[i], Seconds: seconds}
-				result.sum()
+				switch {
+				case closes && i > 0:
+					result.err = errCloses
+				case test.want == Unclear && seconds == nil:
+					result.err = errBudget
+				}
+				result.sum(30)
 				r.Experiments = append(r.Experiments, result)
+			}
+			if test.e3 == nil && !closes && test.want != Unclear {
+				r.Experiments[2].err = errCloses // as if it were unsupported
 			}
 			r.judge()
 			require.Equal(t, test.want, r.Verdict, "%q", r.Evidence)
 			require.NotEmpty(t, r.Evidence)
-			require.Equal(t, r.Verdict != NoStall, r.Mend() != "")
+			require.NotEmpty(t, r.Meaning)
+			target, err := url.Parse(r.URL)
+			require.NoError(t, err)
+			r.advise(target, false)
+			require.Equal(t, r.Verdict != NoStall && r.Verdict != Unclear, r.Fix != "")
 		})
 	}
+}
+
+// TestNull: what was not measured is null in JSON.
+func TestNull(t *testing.T) {
+	r := Result{Experiment: experiments[0], err: errCloses}
+	r.sum(30)
+	text, err := json.Marshal(r)
+	require.NoError(t, err)
+	require.JSONEq(t, `{"number": 1, "name": "new connections", "seconds": null, "requests_per_second": null, "p50_seconds": null,
+		"p90_seconds": null, "p99_seconds": null, "max_seconds": null, "note": "the server closes the connection after each response"}`, string(text))
 }
 
 func TestQuantile(t *testing.T) {
@@ -64,4 +106,25 @@ func TestQuantile(t *testing.T) {
 		require.InDelta(t, want, quantile(values, p), 0, "%v", p)
 	}
 	require.InDelta(t, 7, quantile([]float64{7}, .5), 0)
+}
+
+func TestPrintable(t *testing.T) {
+	for text, want := range map[string]string{
+		"nginx/1.22.1":             "nginx/1.22.1",
+		"größer 世界":                "größer 世界",
+		"a\x1b[31mb":               `a\x1b[31mb`,
+		"a\u009b31mb":              `a\u009b31mb`,
+		"a\u009d0;title\u009cb":    `a\u009d0;title\u009cb`,
+		"a\u202eb\u2066c":          `a\u202eb\u2066c`,
+		"a\xffb":                   `a\xffb`,
+		"a\r\nb\x00":               `a\r\nb\x00`,
+		string(make([]byte, 1000)): "",
+	} {
+		got := printable(text)
+		if want == "" {
+			require.Less(t, len(got), 5*mostText)
+			continue
+		}
+		require.Equal(t, want, got)
+	}
 }

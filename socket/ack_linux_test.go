@@ -70,6 +70,13 @@ func answer(n int) step {
 	return func(t *testing.T, w wired) { send(t, w.Conn, strings.Repeat("*", n)) }
 }
 
+// holdBack tells the Conn whether what is written is held back.
+func holdBack(held bool) step {
+	return func(_ *testing.T, w wired) { w.SetHeldBack(held) }
+}
+
+func pushed(t *testing.T, w wired) { require.NoError(t, w.Push()) }
+
 func TestAcknowledgements(t *testing.T) {
 	const size = 4096
 	cases := []struct {
@@ -91,6 +98,13 @@ func TestAcknowledgements(t *testing.T) {
 		{"a read for the last byte of a buffer parks", AckAuto, []step{receiveInto(9, 8), await(1)}, 1},
 		{"a larger read parks after a one-byte read", AckAuto, []step{receive(5), await(1), await(size)}, 1},
 		{"a read parks after one byte", AckAuto, []step{receive(1), await(size)}, 1},
+		{"a one-byte read parks after another", AckAuto, []step{receiveInto(1, 1), await(1)}, 1},
+		{"a watch that saw a byte", AckAuto, []step{receive(5), receiveInto(1, 1), receive(4), await(1)}, 0},
+		{"a write is held back", AckAuto, []step{receive(5), holdBack(true), answer(5), await(size)}, 1},
+		{"what was held back is sent", AckAuto, []step{receive(5), holdBack(true), answer(5), holdBack(false), await(size)}, 0},
+		{"nothing was held back", AckAuto, []step{receive(5), holdBack(true), holdBack(false), await(size)}, 1},
+		{"what was held back is pushed", AckAuto, []step{receive(5), holdBack(true), answer(5), pushed, await(size)}, 0},
+		{"a write is held back after a push", AckAuto, []step{holdBack(true), pushed, receive(5), answer(5), await(size)}, 1},
 		{"requests and answers", AckAuto, slices.Repeat([]step{receive(5), answer(5), await(size)}, 10), 0},
 
 		{"on: a first read parks", AckOn, []step{await(size)}, 0},
@@ -113,9 +127,10 @@ func TestAcknowledgements(t *testing.T) {
 }
 
 // Answers that do not go through Write: one that comes from a file counts as a
-// write, one of many buffers does not and has the next request acknowledged alone.
+// write, one of many buffers does not and has the next request acknowledged alone. So
+// does one that the Conn believes is held back, and is not.
 func TestAnswersOutsideWrite(t *testing.T) {
-	const payload, requests = "12345", 500
+	const payload, requests = "12345", 100
 	cases := []struct {
 		name     string
 		answer   func(t *testing.T, c *Conn)
@@ -132,6 +147,10 @@ func TestAnswersOutsideWrite(t *testing.T) {
 			require.NoError(t, err)
 			require.EqualValues(t, len(payload), n)
 		}, 0, 1},
+		{"Write that is held back", func(t *testing.T, c *Conn) {
+			c.SetHeldBack(true)
+			answer(len(payload))(t, wired{Conn: c})
+		}, requests, 2},
 		{"net.Buffers", func(t *testing.T, c *Conn) {
 			n, err := (&net.Buffers{[]byte(payload)}).WriteTo(c)
 			require.NoError(t, err)
@@ -157,7 +176,7 @@ func TestAnswersOutsideWrite(t *testing.T) {
 			after, err := Info(conn)
 			require.NoError(t, err)
 			require.EqualValues(t, tc.acks, observer.acknowledged.Load())
-			require.InDelta(t, tc.segments, float64(after.Segs_out-before.Segs_out)/requests, 0.02)
+			require.InDelta(t, tc.segments, float64(after.Segs_out-before.Segs_out)/requests, 0.2)
 		})
 	}
 }

@@ -6,9 +6,10 @@ import "time"
 type AckMode string
 
 const (
-	// AckAuto acknowledges exactly when a read is about to park and bytes were
-	// read since the last write: then the peer may be waiting for the
-	// acknowledgement, and no reply is on its way to carry it.
+	// AckAuto acknowledges when a read is about to park and bytes were read since the
+	// last write: the peer may be waiting for the acknowledgement, and no reply is on
+	// its way to carry it. A connection where replies would have carried it learns
+	// that, and leaves acknowledgements to the kernel until its peer is seen to wait.
 	AckAuto AckMode = "auto"
 
 	// AckOn acknowledges after every read.
@@ -18,9 +19,18 @@ const (
 	AckOff AckMode = "off"
 )
 
+// AckOptions say how a Conn acknowledges.
+type AckOptions struct {
+	Mode AckMode
+
+	// KeepDelayedAckMax makes AckAuto leave TCP_DELACK_MAX_US alone: somebody else has
+	// chosen its value.
+	KeepDelayedAckMax bool
+}
+
 // Observer is told what a Conn did beyond reading and writing. Its methods are
-// called from the reading goroutine, many connections at a time, and must
-// return soon.
+// called from the goroutines that read and write, many connections at a time, and
+// must return soon.
 type Observer interface {
 	// Acknowledged is called after each acknowledgement asked of the kernel.
 	Acknowledged()
@@ -29,6 +39,14 @@ type Observer interface {
 	// refuses TCP_QUICKACK: one that speaks MPTCP (ENOPROTOOPT). The
 	// connection goes on with the kernel's own timing.
 	AcknowledgeFailed(c *Conn, err error)
+
+	// Wasted is called before a write that would have carried the acknowledgement
+	// that AckAuto asked for at the last park: nobody waited for it.
+	Wasted(c *Conn)
+
+	// BecamePatient is called when AckAuto has wasted all the acknowledgements that it
+	// may, and asks for none from now on. A stall ends that.
+	BecamePatient(c *Conn)
 
 	// Stalled is called after a read that waited like one that a delayed
 	// acknowledgement held up: bytes were read, no reply was written, and the

@@ -20,14 +20,26 @@ import (
 type acks struct {
 	acknowledged atomic.Int64
 	failed       atomic.Int64
+	wasted       atomic.Int64
+	patient      atomic.Int64
 	stalled      atomic.Int64
+	stalledLong  atomic.Int64 // for the kernel's own timer
 	closed       atomic.Int64
 	err          atomic.Pointer[error] // of the last failure
 }
 
 func (a *acks) Acknowledged() { a.acknowledged.Add(1) }
 
-func (a *acks) Stalled(*Conn, time.Duration) { a.stalled.Add(1) }
+func (a *acks) Wasted(*Conn) { a.wasted.Add(1) }
+
+func (a *acks) BecamePatient(*Conn) { a.patient.Add(1) }
+
+func (a *acks) Stalled(_ *Conn, wait time.Duration) {
+	a.stalled.Add(1)
+	if wait >= 30*time.Millisecond {
+		a.stalledLong.Add(1)
+	}
+}
 
 func (a *acks) Closing(*Conn) { a.closed.Add(1) }
 
@@ -40,7 +52,7 @@ func (a *acks) AcknowledgeFailed(_ *Conn, err error) {
 func wrap(t testing.TB, c *net.TCPConn, mode AckMode) (*Conn, *acks) {
 	t.Helper()
 	observer := new(acks)
-	conn, err := NewConn(c, mode, observer)
+	conn, err := NewConn(c, AckOptions{Mode: mode}, observer)
 	require.NoError(t, err)
 	return conn, observer
 }
@@ -83,11 +95,13 @@ func read(c net.Conn, size int) func() result {
 	}
 }
 
+// stacks has room for those of a thousand goroutines.
+var stacks = make([]byte, 4<<20)
+
 // awaitParked returns when n goroutines of inBackground are parked. The scheduler
 // says so itself, so that nothing depends on time.
 func awaitParked(t testing.TB, n int) {
 	t.Helper()
-	stacks := make([]byte, 4<<20)
 	for deadline := time.Now().Add(patience); ; runtime.Gosched() {
 		parked := 0
 		for stack := range bytes.SplitSeq(stacks[:runtime.Stack(stacks, true)], []byte("\n\n")) {
@@ -310,7 +324,7 @@ func TestReadsWaitForEachOther(t *testing.T) {
 }
 
 func TestNewConnNeedsASocket(t *testing.T) {
-	_, err := NewConn(new(net.TCPConn), AckAuto, new(acks))
+	_, err := NewConn(new(net.TCPConn), AckOptions{Mode: AckAuto}, new(acks))
 	require.ErrorIs(t, err, syscall.EINVAL)
 }
 
@@ -383,7 +397,7 @@ func (o *closer) Closing(c *Conn) {
 func TestSocketIsOpenInClosing(t *testing.T) {
 	accepted, _ := pair(t)
 	observer := new(closer)
-	conn, err := NewConn(accepted, AckAuto, observer)
+	conn, err := NewConn(accepted, AckOptions{Mode: AckAuto}, observer)
 	require.NoError(t, err)
 	require.NoError(t, conn.Close())
 	require.NoError(t, observer.err)

@@ -18,7 +18,13 @@ func (c *Conn) NetConn() net.Conn { return c.TCPConn }
 // Settle does nothing.
 func (c *Conn) Settle() {}
 
+// SetHeldBack does nothing.
+func (c *Conn) SetHeldBack(bool) {}
+
+// Push always fails with errors.ErrUnsupported.
+func (c *Conn) Push() error { return errors.ErrUnsupported }
+
 // NewConn always fails with errors.ErrUnsupported.
-func NewConn(*net.TCPConn, AckMode, Observer) (*Conn, error) {
+func NewConn(*net.TCPConn, AckOptions, Observer) (*Conn, error) {
 	return nil, errors.ErrUnsupported
 }

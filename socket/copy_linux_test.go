@@ -42,8 +42,9 @@ func digest(r io.Reader) (sum [sha256.Size]byte, n int64, err error) {
 }
 
 // socketBuffer is a small send and receive buffer in bytes, so that a copy waits
-// on both of its sides many times.
-const socketBuffer = 16 << 10
+// on both of its sides many times. It holds two segments of loopback, without which
+// a sender waits for a timer.
+const socketBuffer = 64 << 10
 
 func narrow(t testing.TB, conns ...*net.TCPConn) {
 	t.Helper()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -60,14 +59,14 @@ func BeforeSYN(multipath bool, settings []Setting) (before, after []Setting) {
 // kept reports whether the value that was set before the SYN is that of the open
 // connection: setting it again changes nothing, or is no longer possible.
 func (o Option) kept(fd int, v Value) bool {
-	was, err := o.read(fd)
+	was, err := o.state(fd)
 	if err != nil {
 		return false
 	}
 	if o.set(fd, v) != nil {
 		return true
 	}
-	now, err := o.read(fd)
+	now, err := o.state(fd)
 	return err == nil && now == was
 }
 
@@ -117,9 +116,6 @@ func dialLoopback(multipath bool, before func(fd int)) (conn *net.TCPConn, hangU
 	}
 	defer ln.Close()
 	tcp := ln.(*net.TCPListener) //nolint:forcetypeassert // the network is tcp
-	if err := tcp.SetDeadline(time.Now().Add(loopbackPatience)); err != nil {
-		return nil, nil, err
-	}
 	client := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
 		return raw.Control(func(fd uintptr) { before(int(fd)) })
 	}}

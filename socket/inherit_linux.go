@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -77,9 +78,12 @@ func inheritedAt(config net.ListenConfig, address string, settings []Setting, on
 
 // dialed returns both ends of a connection to a listener on loopback.
 func dialed(client net.Dialer, ln *net.TCPListener) (accepted, peer net.Conn, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), loopbackPatience)
-	defer cancel()
-	if peer, err = client.DialContext(ctx, "tcp", ln.Addr().String()); err != nil {
+	deadline := time.Now().Add(loopbackPatience)
+	if err := ln.SetDeadline(deadline); err != nil { // an option may make Accept wait for the client's bytes
+		return nil, nil, err
+	}
+	client.Deadline = deadline
+	if peer, err = client.Dial("tcp", ln.Addr().String()); err != nil {
 		return nil, nil, err
 	}
 	if accepted, err = ln.Accept(); err != nil {
@@ -104,23 +108,29 @@ func had(c net.Conn, settings []Setting) (had []Setting) {
 
 // has sets the option, and reports whether that changed nothing.
 func (o Option) has(fd int, v Value) bool {
-	before, err := o.read(fd)
+	before, err := o.state(fd)
 	if err != nil || o.set(fd, v) != nil {
 		return false
 	}
-	after, err := o.read(fd)
+	after, err := o.state(fd)
 	return err == nil && before == after
 }
 
-// read returns the values of both levels. A socket without the second has 0.
-func (o Option) read(fd int) (values [2]Value, err error) {
-	values[0], err = o.get(fd)
-	if err == nil && o.ipv6 != 0 {
-		if n, err := unix.GetsockoptInt(fd, unix.IPPROTO_IPV6, o.ipv6); err == nil {
-			values[1].Number = int64(n)
-		}
+// state is all that setting an option may change: a buffer of the size that it has is no
+// longer tuned by the kernel, and an IPv6 socket has a second option.
+type state struct {
+	value  Value
+	locked int
+	ipv6   int // 0 where the socket has none
+}
+
+func (o Option) state(fd int) (s state, err error) {
+	s.value, err = o.get(fd)
+	s.locked = locked(fd)
+	if o.ipv6 != 0 {
+		s.ipv6, _ = unix.GetsockoptInt(fd, unix.IPPROTO_IPV6, o.ipv6)
 	}
-	return values, err
+	return s, err
 }
 
 // abort resets a connection, so that no SO_LINGER makes Close wait.

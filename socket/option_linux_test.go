@@ -206,6 +206,49 @@ func TestWhereOptionsWork(t *testing.T) {
 	}
 }
 
+// TestBothFamilies: a dual-stack socket has the options of IPv4 and of IPv6, whichever
+// its client speaks.
+func TestBothFamilies(t *testing.T) {
+	const none = -1
+	for _, test := range []struct {
+		name, listen, client string
+		class, hops          int // of IPv6
+	}{
+		{"IPv4 client of a dual-stack listener", ":0", "127.0.0.1", 0xb8, 42},
+		{"IPv6 client of a dual-stack listener", ":0", "::1", 0xb8, 42},
+		{"IPv6 listener", "[::1]:0", "::1", 0xb8, 42},
+		{"IPv4 listener", "127.0.0.1:0", "127.0.0.1", none, none},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			ln, err := net.Listen("tcp", test.listen)
+			if err != nil {
+				lab.Missing(t, err.Error())
+			}
+			defer ln.Close()
+			_, port, err := net.SplitHostPort(ln.Addr().String())
+			require.NoError(t, err)
+			client, err := net.Dial("tcp", net.JoinHostPort(test.client, port))
+			require.NoError(t, err)
+			defer client.Close()
+			accepted, err := ln.Accept()
+			require.NoError(t, err)
+			defer accepted.Close()
+			c := accepted.(*net.TCPConn)
+			require.Empty(t, refusals(t, c, []Setting{to(TrafficClass, 0xb8), to(TTL, 42)}))
+			requireEffective(t, c, to(TrafficClass, 0xb8), to(TTL, 42))
+			require.NoError(t, control(c, func(fd int) {
+				for option, want := range map[int]int{unix.IPV6_TCLASS: test.class, unix.IPV6_UNICAST_HOPS: test.hops} {
+					got, err := unix.GetsockoptInt(fd, unix.IPPROTO_IPV6, option)
+					if err != nil {
+						got = none
+					}
+					require.Equal(t, want, got)
+				}
+			}))
+		})
+	}
+}
+
 // TestMPTCPOfIPv6 has no traffic class of its own, which is an error there and not
 // on an MPTCP connection that speaks IPv4.
 func TestMPTCPOfIPv6(t *testing.T) {
@@ -283,7 +326,7 @@ func TestClosedSocket(t *testing.T) {
 
 func TestSettingsShareOneTrip(t *testing.T) {
 	accepted, _ := pair(t)
-	conn, err := NewConn(accepted, AckAuto, new(acks))
+	conn, err := NewConn(accepted, AckOptions{Mode: AckAuto}, new(acks))
 	require.NoError(t, err)
 	one := []Setting{to(NoDelay, 1)}
 	four := []Setting{to(NoDelay, 1), to(QuickAck, 0), to(RecvBuffer, 64<<10), to(SendBuffer, 64<<10)}

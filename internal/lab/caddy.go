@@ -72,6 +72,12 @@ func NewRunning(t testing.TB) *Running {
 	return &Running{Caddy{Dir: t.TempDir(), Admin: Address(t), PID: os.Getpid()}, t}
 }
 
+// Attached returns a Caddy of a test that was started otherwise, by the address of its
+// admin API.
+func Attached(t testing.TB, admin string) *Running {
+	return &Running{Caddy{Admin: admin, PID: os.Getpid()}, t}
+}
+
 // Caddyfile returns a Caddyfile for this Caddy.
 func (r *Running) Caddyfile(global, sites string) string {
 	return Caddyfile(r.Dir, r.Admin, global, sites)

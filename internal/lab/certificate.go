@@ -20,8 +20,8 @@ type Certificate struct {
 	Roots *x509.CertPool // what a client trusts
 }
 
-// NewCertificate makes a certificate for localhost, 127.0.0.1, ::1 and further
-// addresses, and writes it into dir.
+// NewCertificate makes a certificate for localhost, example.com, 127.0.0.1, ::1 and
+// further addresses, and writes it into dir.
 func NewCertificate(dir string, addrs ...string) (*Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -31,7 +31,7 @@ func NewCertificate(dir string, addrs ...string) (*Certificate, error) {
 		SerialNumber:          big.NewInt(1),
 		NotBefore:             time.Now().Add(-time.Hour),
 		NotAfter:              time.Now().Add(24 * time.Hour),
-		DNSNames:              []string{"localhost"},
+		DNSNames:              []string{"localhost", "example.com"},
 		IsCA:                  true,
 		BasicConstraintsValid: true,
 	}

@@ -3,6 +3,7 @@ package lab
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -122,4 +123,22 @@ func (h *HTTP1) Receive() ([]byte, error) {
 	h.body.Reset()
 	_, err = h.body.ReadFrom(resp.Body)
 	return h.body.Bytes(), err
+}
+
+// Get fetches the payload.
+func Get(ctx context.Context, client *http.Client, url string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && !bytes.Equal(Stars, body) {
+		return fmt.Errorf("status %s, body: %.100q", resp.Status, body)
+	}
+	return err
 }

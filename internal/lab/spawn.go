@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// asCaddy in the environment makes this program a Caddy.
-const asCaddy = "SOCKOPT_AS_CADDY"
+// AsCaddy in the environment makes this program a Caddy.
+const AsCaddy = "SOCKOPT_AS_CADDY"
 
 // BeCaddy runs caddyMain and ends the process, where the process was started with
 // CaddyCommand. caddyMain is Main of package caddycmd. A program calls this first.
@@ -27,7 +27,7 @@ func BeCaddy(caddyMain func()) {
 }
 
 // IsCaddy reports whether this process was started with CaddyCommand.
-func IsCaddy() bool { return os.Getenv(asCaddy) != "" }
+func IsCaddy() bool { return os.Getenv(AsCaddy) != "" }
 
 // Main runs the tests of a package, or is a Caddy with the modules of the test binary. A
 // package whose tests use Spawn calls it in TestMain.
@@ -45,7 +45,7 @@ func CaddyCommand(ctx context.Context, dir string, wrap []string, args ...string
 	}
 	all := slices.Concat(wrap, []string{self}, args)
 	cmd := Command(ctx, all[0], all[1:]...)
-	cmd.Env = append(os.Environ(), asCaddy+"=1", "HOME="+dir, "XDG_DATA_HOME=", "XDG_CONFIG_HOME=")
+	cmd.Env = append(os.Environ(), AsCaddy+"=1", "HOME="+dir, "XDG_DATA_HOME=", "XDG_CONFIG_HOME=")
 	return cmd, nil
 }
 

@@ -1,0 +1,176 @@
+package integration_test
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab/inprocess"
+	"github.com/caddy-sockopt/caddy-sockopt/options"
+)
+
+// inEffect is an option that an example names, with the effective value, or none
+// where that is the kernel's business.
+type inEffect struct{ port, option, requested, effective string }
+
+// exampleOptions are all options that the examples name for a listener wrapper,
+// but quickack, which the kernel does not remember.
+var exampleOptions = map[string][]inEffect{
+	"bulk-downloads.Caddyfile": {
+		{":8443", "notsent_lowat", "256KiB", "256KiB"},
+		{":8443", "congestion", "bbr", "bbr"},
+		{":8443", "pacing_rate", "12500000", "12500000"},
+		{":8443", "user_timeout", "10m", "10m"},
+	},
+	"busy-edge.Caddyfile": {
+		{":8443", "user_timeout", "30s", "30s"},
+		{":8443", "backlog", "16384", ""}, // net.core.somaxconn
+		{":8443", "defer_accept", "5s", "7s"},
+		{":8443", "fastopen", "1024", ""}, // net.core.somaxconn
+	},
+	"dscp.Caddyfile": {
+		{":8443", "dscp", "af21", "af21"},
+	},
+	"edge.Caddyfile": {
+		{":8443", "user_timeout", "2m", "2m"},
+	},
+	"low-latency.Caddyfile": {
+		{":8443", "notsent_lowat", "16KiB", "16KiB"},
+		{":8443", "thin_stream", "on", "on"},
+		{":8443", "user_timeout", "20s", "20s"},
+		{":8443", "rto_min", "50ms", ""}, // the kernel's clock
+	},
+	"mobile-clients.Caddyfile": {
+		{":8443", "keepalive", "on", "on"},
+		{":8443", "keepalive_idle", "30s", "30s"},
+		{":8443", "keepalive_interval", "10s", "10s"},
+		{":8443", "keepalive_count", "3", "3"},
+		{":8443", "user_timeout", "1m", "1m"},
+		{":8443", "fin_timeout", "15s", "15s"},
+		{":8443", "rto_max", "5s", "5s"},
+	},
+}
+
+// TestExamplesAreInEffect reads the options that an example names from the sockets
+// that have them, and from the admin API.
+func TestExamplesAreInEffect(t *testing.T) {
+	for name, named := range exampleOptions {
+		t.Run(name, func(t *testing.T) {
+			c, at := runExample(t, name, example(t, name))
+			for port, uses := range byPort(named) {
+				shown := statusOf(t, c).listener(t, at[port])
+				var left []options.Effect
+				for _, e := range shown.Options {
+					if e.Option != "quickack" {
+						left = append(left, e)
+					}
+				}
+				require.Len(t, left, len(uses), "the options that the example names")
+				ln, conn := socketsOf(t, at[port])
+				for i, want := range uses {
+					t.Run(want.option, func(t *testing.T) { want.require(t, left[i], ln, conn) })
+				}
+			}
+		})
+	}
+}
+
+// require compares what is wanted with what the admin API shows, and that with
+// what the kernel says.
+func (want inEffect) require(t *testing.T, shown options.Effect, ln *net.TCPListener, conn *net.TCPConn) {
+	t.Helper()
+	require.Equal(t, want.option, shown.Option)
+	require.Equal(t, want.requested, shown.Requested)
+	o := supportOf(t, want.option)
+	if shown.LeftOut != "" {
+		require.False(t, o.Supported && want.option != "congestion", "this kernel has it: %s", shown.LeftOut)
+		t.Skip(shown.LeftOut)
+	}
+	if want.effective != "" {
+		require.Equal(t, want.effective, shown.Effective)
+	}
+	read := shown.Effective
+	if shown.GetSockOpt != nil {
+		read = fmt.Sprint(*shown.GetSockOpt)
+	}
+	kernel := kernelHolds[want.option]
+	if want.option == "linger" || want.option == "dscp" {
+		read = kernel.of(t, conn) // shown as another number than the kernel's
+	}
+	if slices.Contains(o.Phases, "listen") {
+		require.Equal(t, read, kernel.of(t, ln), "on the listening socket")
+	}
+	if slices.Contains(o.Phases, "accept") {
+		require.Equal(t, read, kernel.of(t, conn), "on the accepted connection")
+	}
+}
+
+// byPort sorts options by their ports.
+func byPort(options []inEffect) map[string][]inEffect {
+	sorted := make(map[string][]inEffect)
+	for _, o := range options {
+		sorted[o.port] = append(sorted[o.port], o)
+	}
+	return sorted
+}
+
+// runExample serves the text of an example, with the observer behind every
+// sockopt, and returns what became of each port.
+func runExample(t *testing.T, name, text string) (c *lab.Running, at map[string]string) {
+	t.Helper()
+	here, at := moved(t, text)
+	adapted, err := inprocess.Adapt(here)
+	require.NoError(t, err)
+	const wrapper = `"wrapper":"sockopt"}`
+	require.Contains(t, string(adapted), wrapper, name)
+	observed := strings.ReplaceAll(string(adapted), wrapper, wrapper+`,{"wrapper":"`+inprocess.Observer+`"}`)
+	require.True(t, json.Valid([]byte(observed)))
+	inprocess.LoadJSON(t, []byte(observed))
+	return lab.Attached(t, "localhost"+at[":2019"]), at
+}
+
+// socketsOf returns the listening socket of a port and a connection that it
+// accepted. A byte is sent over it: some wait for one.
+func socketsOf(t *testing.T, port string) (*net.TCPListener, *net.TCPConn) {
+	t.Helper()
+	client, err := net.Dial("tcp", "127.0.0.1"+port)
+	require.NoError(t, err)
+	t.Cleanup(func() { client.Close() })
+	_, err = client.Write([]byte("G"))
+	require.NoError(t, err)
+	conn, _ := inprocess.AcceptedSocket(t, client)
+	return inprocess.ListeningSocket(t, "127.0.0.1"+port), conn
+}
+
+// TestLowLatencyExampleCarriesWebSockets has messages pass through the example's
+// transport.
+func TestLowLatencyExampleCarriesWebSockets(t *testing.T) {
+	const name, backend = "low-latency.Caddyfile", "localhost:9000"
+	text := example(t, name)
+	require.Contains(t, text, backend)
+	c, at := runExample(t, name, strings.ReplaceAll(text, backend, echoBackend(t)))
+	conn, err := tls.Dial("tcp", "localhost"+at[":8443"], &tls.Config{InsecureSkipVerify: true})
+	require.NoError(t, err)
+	upgradeAndEchoOn(t, conn, "localhost")
+	transports := statusOf(t, c).Transports
+	require.Len(t, transports, 1)
+	require.Equal(t, "auto", transports[0].QuickAck)
+	require.EqualValues(t, 1, transports[0].Counters.Connections)
+}
+
+// TestTCPInfoExample reads the header that it sets from a placeholder.
+func TestTCPInfoExample(t *testing.T) {
+	here, at := moved(t, example(t, "tcp-info.Caddyfile"))
+	inprocess.Load(t, here)
+	resp := getFromExample(t, at, ":8443", "")
+	defer resp.Body.Close()
+	require.Regexp(t, `^0\.\d+$`, resp.Header.Get("X-Round-Trip"))
+	require.EqualValues(t, len(lab.Stars), resp.ContentLength, "the client is not far")
+}

@@ -1,0 +1,298 @@
+package integration_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
+	"github.com/caddy-sockopt/caddy-sockopt/options"
+)
+
+// ordeal is something that clients do to a Caddy.
+type ordeal struct {
+	name string
+
+	// clients is how many there are, in the shorter and in the longer form.
+	clients, longer int
+
+	// options are those of the listener, timeouts those of the server.
+	options, timeouts []string
+
+	// act has the clients do it. It returns when they are done, with an error where
+	// Caddy did something wrong.
+	act func(e *exposed, clients int) error
+
+	far bool // it needs a network namespace
+}
+
+var ordeals = []ordeal{
+	{
+		name: "accept storm with resets", clients: 4_000, longer: 200_000,
+		act: func(e *exposed, clients int) error { return e.behave(clients, 200, resets) },
+	},
+	{
+		name: "half-open peers", clients: 400, longer: 10_000,
+		timeouts: []string{"read_header 3s", "read_body 3s", "idle 3s"},
+		act:      func(e *exposed, clients int) error { return e.behave(clients, 400, halfOpen) },
+	},
+	{
+		name: "slow readers", clients: 100, longer: 1_000,
+		options: []string{"send_buffer 64KiB"},
+		act:     slowReaders,
+	},
+	{
+		name: "large send buffers", clients: 32, longer: 128,
+		options: []string{"send_buffer " + sendBuffer.String()},
+		act:     largeSendBuffers,
+	},
+	{
+		name: "short connections", clients: 5_000, longer: 1_000_000,
+		act: func(e *exposed, clients int) error { return e.behave(clients, 16, short) },
+	},
+	{
+		name: "peers that vanish", clients: 40, longer: 400,
+		options: []string{"user_timeout 3s", "keepalive_idle 1s", "keepalive_interval 1s", "keepalive_count 3"},
+		act:     vanish, far: true,
+	},
+}
+
+// TestFaults exposes Caddy to each ordeal, and to each while configurations are
+// loaded. Clients that behave get the whole payload all the while; in the end
+// nothing is left of the others.
+func TestFaults(t *testing.T) {
+	for _, o := range ordeals {
+		t.Run(o.name, func(t *testing.T) { o.test(t, false) })
+		t.Run(o.name+" while configurations are loaded", func(t *testing.T) { o.test(t, true) })
+	}
+}
+
+func (o ordeal) test(t *testing.T, loading bool) {
+	e := expose(t, o)
+	e.loading = loading
+	clients := lab.Long(o.clients, o.longer)
+	good := newTraffic(e.addr, "/routed", "/proxied")
+	good.start(2)
+	done := make(chan error, 1)
+	go func() { done <- o.act(e, clients) }()
+	loads, err := e.loadUntil(t, done, clients)
+	good.stop()
+	t.Logf("%d clients, %d of them cut by %d loads; clients that behave: %v", clients, e.cut.Load(), loads, good)
+
+	require.NoError(t, err)
+	require.Zero(t, good.broken.Load(), good)
+	require.Positive(t, good.served.Load())
+	if !loading {
+		require.Zero(t, good.dropped.Load(), good)
+	}
+	e.requireRest(t)
+}
+
+// loadUntil loads one configuration after another, if it is to, until the clients are
+// done. Where loads have cut as many as there are, a few loads are enough: from then on
+// every client comes through.
+func (e *exposed) loadUntil(t *testing.T, done <-chan error, clients int) (loads int, err error) {
+	const few = 20
+	for e.loading && (loads < few || e.cut.Load() < int64(clients)) {
+		loads++
+		global, sites := e.config(loads)
+		status, answer := e.Load("text/caddyfile", e.Caddyfile(global, sites))
+		require.Equal(t, http.StatusOK, status, answer)
+		select {
+		case err = <-done:
+			return loads, err
+		default:
+		}
+	}
+	return loads, <-done
+}
+
+// isCut reports whether an error is a connection that ended before its time while
+// configurations are loaded: a server that stops resets the connections that it has not
+// accepted yet, and ends those that ask nothing. What comes before the cut is right all
+// the same.
+func (e *exposed) isCut(err error) bool {
+	for _, cut := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE, syscall.ENOTCONN} {
+		if e.loading && errors.Is(err, cut) {
+			e.cut.Add(1)
+			return true
+		}
+	}
+	return false
+}
+
+// again has a client that is cut do the same again, until it is not.
+func (e *exposed) again(act func() error) (err error) {
+	for deadline := time.Now().Add(lab.Patience); time.Now().Before(deadline); {
+		if err = act(); !e.isCut(err) {
+			return err
+		}
+	}
+	return fmt.Errorf("cut for %v, again and again: %w", lab.Patience, err)
+}
+
+// exposed is a Caddy in a process of its own, to which an ordeal happens.
+type exposed struct {
+	*lab.Running
+	ordeal
+	addr, backend string
+	cable         *far         // where the ordeal needs one
+	sendLimit     options.Size // of the kernel
+	before        holdings
+
+	loading bool         // configurations, all the while
+	cut     atomic.Int64 // connections that ended before their time for it
+}
+
+func expose(t *testing.T, o ordeal, wrap ...string) *exposed {
+	t.Helper()
+	e := &exposed{ordeal: o, addr: lab.Address(t), backend: serveStars(t), sendLimit: options.Size(lab.SysctlNumber(t, "net.core.wmem_max"))}
+	if o.far {
+		e.cable = newFar(t)
+	}
+	global, sites := e.config(0)
+	e.Running = lab.Spawn(t, global, sites, wrap...)
+	e.warmUp(t)
+	e.awaitClosed(t)
+	e.before = held(t, e.Running)
+	for range 20 { // what the start and these questions hold for a moment does not count
+		now := held(t, e.Running)
+		e.before.goroutines = min(e.before.goroutines, now.goroutines)
+		e.before.descriptors = min(e.before.descriptors, now.descriptors)
+	}
+	e.before.heap = e.Heap()
+	return e
+}
+
+// payloads of the site, in bytes.
+const (
+	largePayload = 1 << 20
+	hugePayload  = 16 << 20
+)
+
+// keepalive is how long idle connections to the backend stay open.
+const keepalive = 100 * time.Millisecond
+
+// config is the configuration of a generation: each has other values.
+func (e *exposed) config(generation int) (global, sites string) {
+	_, port, _ := net.SplitHostPort(e.addr)
+	options := append([]string{
+		"nodelay on", "quickack auto", "metrics", fmt.Sprintf("dscp %d", generation%64), fmt.Sprintf("recv_buffer %dKiB", 64+generation%64),
+	}, e.options...)
+	beyond := ""
+	if e.cable != nil {
+		beyond = "handle /beyond {\nreverse_proxy " + e.cable.backend + " {\ntransport sockopt" +
+			lab.Block("socket"+lab.Block(e.options...)) + "\n}\n}\n"
+	}
+	global = "servers {\ntimeouts" + lab.Block(e.timeouts...) + "\nlistener_wrappers" + lab.Block("sockopt"+lab.Block(options...)) + "\n}"
+	sites = fmt.Sprintf(`http://:%s {
+	handle /large {
+		echo_payload %d
+	}
+	handle /huge {
+		echo_payload %d
+	}
+	handle /routed {
+		sockopt {
+			nodelay off
+			user_timeout %[4]ds
+		}
+		echo_payload
+	}
+	handle /proxied {
+		reverse_proxy %[5]s {
+			transport sockopt {
+				keepalive %[7]v
+				socket {
+					metrics
+					user_timeout %[4]ds
+				}
+			}
+		}
+	}
+	handle {
+		echo_payload
+	}
+%[6]s}
+`, port, largePayload, hugePayload, 20+generation%10, e.backend, beyond, keepalive)
+	return global, sites
+}
+
+// warmUp has Caddy do what it does for the first time, with as many clients at once as
+// the ordeal has, or a hundred: the runtime keeps what it has made for a goroutine.
+func (e *exposed) warmUp(t *testing.T) {
+	t.Helper()
+	atOnce := min(e.clients, 100)
+	var connected sync.WaitGroup
+	connected.Add(atOnce)
+	require.NoError(t, together(atOnce, func(int) error { return short[0].run(e.addr, &connected) }))
+	for range 100 {
+		for _, path := range []string{"/", "/routed", "/proxied"} {
+			client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: lab.Patience}
+			require.NoError(t, lab.Get(t.Context(), &client, "http://"+e.addr+path))
+		}
+	}
+}
+
+// behave has clients behave in turn, some at a time, and returns one of the errors.
+func (e *exposed) behave(clients, atOnce int, behaviours []behaviour) error {
+	turns := make(chan behaviour)
+	go func() {
+		defer close(turns)
+		for i := range clients {
+			turns <- behaviours[i%len(behaviours)]
+		}
+	}()
+	return together(atOnce, func(int) (failed error) {
+		for b := range turns {
+			if err := e.once(b); err != nil {
+				failed = fmt.Errorf("a client that %s: %w", b.name, err)
+			}
+		}
+		return failed
+	})
+}
+
+// once connects a client, which behaves like this.
+func (e *exposed) once(b behaviour) error {
+	return e.again(func() error {
+		conn, err := e.dial()
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		return b.act(conn)
+	})
+}
+
+// dial connects a client that waits for nothing for ever.
+func (e *exposed) dial() (*net.TCPConn, error) {
+	conn, err := net.DialTimeout("tcp", e.addr, lab.Patience)
+	if err != nil {
+		return nil, err
+	}
+	return conn.(*net.TCPConn), conn.SetDeadline(time.Now().Add(lab.Patience))
+}
+
+// together runs act count times at once, and returns one of its errors when all are done.
+func together(count int, act func(i int) error) (err error) {
+	done := make(chan error)
+	for i := range count {
+		go func() { done <- act(i) }()
+	}
+	for range count {
+		if failed := <-done; failed != nil {
+			err = failed
+		}
+	}
+	return err
+}

@@ -1,0 +1,436 @@
+package integration_test
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
+	"github.com/caddy-sockopt/caddy-sockopt/probe"
+)
+
+// probeServer is a server for the probe. It serves 10,000 bytes.
+type probeServer struct {
+	name  string
+	start func(t testing.TB) (addr string)
+	want  probe.Verdict // directly
+	short bool          // also in the short form
+}
+
+// The exit status of the command.
+var exitStatuses = map[probe.Verdict]int{
+	probe.NoStall: 0, probe.OtherSlow: 0, probe.DelayedAck: 3,
+	probe.Nagle: 2, probe.Both: 2, probe.Behind: 2,
+}
+
+var probeServers = []probeServer{
+	{"Paste", withPaste(), probe.Both, true},
+	{"Paste, TCP_NODELAY", withPaste("--nodelay"), probe.DelayedAck, true},
+	{"Paste, 50 ms of work", withPaste("--nodelay", "--delay", "0.05"), probe.OtherSlow, true},
+	{"http.server", func(t testing.TB) string { return shared(t, func(addr string) { lab.PythonHTTP(t, addr) }) }, probe.Both, false},
+	{"nginx", func(t testing.TB) string { return shared(t, func(addr string) { lab.Nginx(t, addr) }) }, probe.DelayedAck, true},
+	{"HAProxy", func(t testing.TB) string { return shared(t, func(addr string) { lab.HAProxy(t, addr) }) }, probe.DelayedAck, false},
+	{"Apache httpd", apache, probe.DelayedAck, false},
+	{"lighttpd", lighttpd, probe.DelayedAck, false},
+	{"Caddy", withCaddy("", "echo_payload"), probe.DelayedAck, true},
+	{"Caddy, file_server", withCaddy("", "root %s\nfile_server"), probe.DelayedAck, false},
+	{"Caddy, sockopt", withCaddy("sockopt", "echo_payload"), probe.NoStall, true},
+	{"Caddy, quickack on", withCaddy("sockopt {\nquickack on\n}", "echo_payload"), probe.NoStall, false},
+	{"Caddy, quickack off", withCaddy("sockopt {\nquickack off\n}", "echo_payload"), probe.DelayedAck, false},
+	{"Caddy, nodelay off", withCaddy("sockopt {\nnodelay off\n}", "echo_payload"), probe.Nagle, true},
+	{"Caddy, nodelay off, quickack off", withCaddy("sockopt {\nnodelay off\nquickack off\n}", "echo_payload"), probe.Both, false},
+	{"Go", goServer(0, 0), probe.DelayedAck, true},
+	{"Go, 40 to 60 ms of work", goServer(40*time.Millisecond, 20*time.Millisecond), probe.OtherSlow, true},
+	{"Node.js", script("node", "-e", `require("http").createServer((q, r) => r.end("*".repeat(10000))).listen(PORT, "127.0.0.1")`), probe.DelayedAck, false},
+	{"gunicorn", wsgi("gunicorn", "-k", "gthread", "-b", "127.0.0.1:PORT", "app:app"), probe.DelayedAck, false},
+	{"waitress", wsgi("waitress-serve", "--listen", "127.0.0.1:PORT", "app:app"), probe.DelayedAck, false},
+	{"uWSGI", wsgi("uwsgi", "--plugin", "python3", "--http11-socket", "127.0.0.1:PORT", "--module", "app:app"), probe.DelayedAck, false},
+	{"Werkzeug", wsgi(lab.Python, "-c", `import app, werkzeug.serving as w
+w.WSGIRequestHandler.protocol_version = "HTTP/1.1"
+w.run_simple("127.0.0.1", PORT, app.app, threaded=True)`), probe.Both, false},
+	{"CherryPy (Cheroot)", wsgi(lab.Python, "-c", `import app, cheroot.wsgi
+cheroot.wsgi.Server(("127.0.0.1", PORT), app.app).start()`), probe.DelayedAck, false},
+	{"Twisted", wsgi("twistd3", "--nodaemon", "--pidfile=", "web", "--listen", "tcp:PORT:interface=127.0.0.1", "--path", "."), probe.DelayedAck, false},
+	{"Tornado", wsgi(lab.Python, "-c", `import tornado.web, tornado.ioloop
+class H(tornado.web.RequestHandler):
+    def get(self): self.write("*" * 10000)
+tornado.web.Application([("/", H)]).listen(PORT, "127.0.0.1")
+tornado.ioloop.IOLoop.current().start()`), probe.DelayedAck, false},
+	{"aiohttp", wsgi(lab.Python, "-c", `from aiohttp import web
+async def h(r): return web.Response(text="*" * 10000)
+a = web.Application()
+a.router.add_get("/", h)
+web.run_app(a, host="127.0.0.1", port=PORT, print=None)`), probe.DelayedAck, false},
+	{"Uvicorn", wsgi("uvicorn", "--host", "127.0.0.1", "--port", "PORT", "--interface", "wsgi", "--log-level", "error", "app:app"), probe.DelayedAck, false},
+	{"PHP", wsgi("php", "-S", "127.0.0.1:PORT"), probe.NoStall, false},
+	{"Puma", wsgi("puma", "-b", "tcp://127.0.0.1:PORT", "config.ru"), probe.DelayedAck, false},
+}
+
+// reverseProxies start a stock proxy for a backend. Each keeps its connections to it.
+var reverseProxies = []struct {
+	name  string
+	start func(t testing.TB, backend string) (addr string)
+}{
+	{"Caddy", func(t testing.TB, backend string) string { return withCaddy("", "reverse_proxy "+backend)(t) }},
+	{"nginx", func(t testing.TB, backend string) string { return proxyWith(t, backend, lab.NginxCommand) }},
+	{"HAProxy", func(t testing.TB, backend string) string { return proxyWith(t, backend, lab.HAProxyCommand) }},
+}
+
+// TestProbe: the command judges real servers, directly and behind proxies. The long
+// form has all of them behind each proxy, and logs the table.
+func TestProbe(t *testing.T) {
+	long := lab.Long(0, 1) == 1
+	for _, s := range probeServers {
+		if !s.short && !long {
+			continue
+		}
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel() // it waits for timers most of the time
+			addr := s.start(t)
+			verdict := judgedBy(t, "http://"+addr+"/")
+			row := []string{s.name, string(verdict)}
+			require.Equal(t, s.want, verdict)
+			for _, p := range reverseProxies {
+				// What a proxy does shows with the one that stalls and the two that are slow.
+				if long || s.want == probe.Both || s.want == probe.OtherSlow && p.name == "Caddy" {
+					behind := judgedBy(t, "http://"+p.start(t, addr)+"/")
+					row = append(row, string(behind))
+					switch {
+					case s.want.Waits():
+						require.Equal(t, probe.Behind, behind, p.name)
+					case s.want == probe.OtherSlow:
+						require.Equal(t, probe.OtherSlow, behind, p.name)
+					default:
+						require.Equal(t, probe.DelayedAck, behind, p.name)
+					}
+				}
+			}
+			t.Logf("| %s |", strings.Join(row, " | "))
+		})
+	}
+}
+
+// judgedBy runs the command, and checks its exit status.
+func judgedBy(t testing.TB, url string, flags ...string) probe.Verdict {
+	t.Helper()
+	report := probed(t, url, flags...)
+	t.Logf("%s: %s: %q", url, report.Verdict, report.Evidence)
+	return report.Verdict
+}
+
+func probed(t testing.TB, url string, flags ...string) *probe.Report {
+	t.Helper()
+	stdout, stderr, err := lab.CaddyOutput(t, append([]string{"sockopt", "probe", "--json", "--requests", "10", url}, flags...)...)
+	report := new(probe.Report)
+	require.NoError(t, json.Unmarshal([]byte(stdout), report), stderr)
+	require.Equal(t, exitStatuses[report.Verdict], exitOf(t, err), stderr)
+	require.Equal(t, "Sending at most 173 requests to "+url+", one connection at a time and 16 in all.\n", stderr)
+	return report
+}
+
+func exitOf(t testing.TB, err error) int {
+	t.Helper()
+	if err == nil {
+		return 0
+	}
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	require.True(t, ok, "%v", err)
+	return exit.ExitCode()
+}
+
+// TestProbeAdvice: the Caddyfile of each verdict, run in front of the probed server,
+// cures it, over http and https, HTTP/1.1 and HTTP/2.
+func TestProbeAdvice(t *testing.T) {
+	certificate := lab.Certify(t).File
+	tls := "tls " + certificate + " " + certificate
+	secure := func(lines string, directives ...string) func(testing.TB) (string, string) {
+		return func(t testing.TB) (string, string) {
+			addr := lab.Address(t)
+			lab.Spawn(t, lab.Wrappers(lines), "https://"+addr+" {\n"+strings.Join(append(directives, tls), "\n")+"\n}")
+			return addr, ""
+		}
+	}
+	direct := func(start func(testing.TB) string) func(testing.TB) (string, string) {
+		return func(t testing.TB) (string, string) { return start(t), "" }
+	}
+	for _, test := range []struct {
+		name, scheme string
+		start        func(t testing.TB) (addr, backend string)
+		flags        []string
+		want         probe.Verdict
+	}{
+		{"Paste", "http", direct(withPaste()), nil, probe.Both},
+		{"nginx", "http", direct(probeServers[4].start), nil, probe.DelayedAck},
+		{"h2c", "http", direct(goServer(0, 0)), []string{"--http2"}, probe.DelayedAck},
+		{"Nagle over https, HTTP/1.1", "https", secure("sockopt {\nnodelay off\nquickack off\n}", "echo_payload"), []string{"--http1"}, probe.Both},
+		{"Nagle over https, HTTP/2", "https", secure("sockopt {\nnodelay off\n}", "echo_payload"), nil, probe.Nagle},
+		{"stock Caddy over https", "https", secure("http_redirect\ntls", "echo_payload"), nil, probe.DelayedAck},
+		{"behind Caddy", "http", func(t testing.TB) (string, string) {
+			backend := withPaste()(t)
+			return reverseProxies[0].start(t, backend), backend
+		}, nil, probe.Behind},
+		{"behind Caddy over https", "https", func(t testing.TB) (string, string) {
+			backend := withPaste()(t)
+			addr, _ := secure("http_redirect\ntls", "reverse_proxy "+backend)(t)
+			return addr, backend
+		}, nil, probe.Behind},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel() // it waits for timers most of the time
+			addr, backend := test.start(t)
+			flags := append([]string{"--insecure"}, test.flags...)
+			report := probed(t, test.scheme+"://"+addr+"/", flags...)
+			require.Equal(t, test.want, report.Verdict, "%q", report.Evidence)
+			global, site := advised(t, report.Fix)
+			at := test.scheme + "://" + lab.Address(t)
+			site = strings.Replace(site, test.scheme+"://127.0.0.1 {", at+" {", 1)
+			site = strings.ReplaceAll(site, "BACKEND:PORT", backend)
+			lab.Spawn(t, global, site)
+			require.Equal(t, probe.NoStall, judgedBy(t, at+"/", flags...), "%s\n%s", global, site)
+		})
+	}
+}
+
+// advised splits the Caddyfile in a text into global options and sites.
+func advised(t testing.TB, fix string) (global, sites string) {
+	t.Helper()
+	_, caddyfile, ok := strings.Cut(fix, "\n\t{\n")
+	require.True(t, ok, fix)
+	global, sites, ok = strings.Cut(caddyfile, "\n\t}\n")
+	require.True(t, ok, fix)
+	return global, sites
+}
+
+// TestProbeGRPC: an error is an answer.
+func TestProbeGRPC(t *testing.T) {
+	server := grpc.NewServer()
+	ln, err := net.Listen("tcp", lab.Loopback+":0")
+	require.NoError(t, err)
+	go func() { _ = server.Serve(ln) }()
+	defer server.Stop()
+	report, err := probe.Run(t.Context(), probe.Options{URL: "http://" + ln.Addr().String() + "/", HTTP2: true, Requests: 5})
+	require.NoError(t, err)
+	require.Equal(t, http.StatusMethodNotAllowed, report.Status)
+	require.Equal(t, "HTTP/2", report.Protocol)
+	require.Contains(t, []probe.Verdict{probe.NoStall, probe.DelayedAck}, report.Verdict, "%q", report.Evidence)
+}
+
+// TestProbeErrors: exit status 1, and why.
+func TestProbeErrors(t *testing.T) {
+	secure := httptest.NewTLSServer(nil)
+	defer secure.Close()
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{nil, "Usage:"},
+		{nil, "give one URL, not 0"},
+		{[]string{"http://localhost", "http://localhost"}, "give one URL, not 2"},
+		{[]string{"http://" + lab.Address(t) + "/"}, "connection refused"},
+		{[]string{"localhost"}, "is not a URL such as"},
+		{[]string{"127.0.0.1:30001"}, "is not a URL such as"},
+		{[]string{"--compare", "localhost", "http://localhost"}, "is not a URL such as"},
+		{[]string{"--requests", "0", "http://localhost"}, "--requests 0 would measure nothing"},
+		{[]string{"--requests", "9999", "http://localhost"}, "more than the 10000"},
+		{[]string{"--method", "POST", "--requests", "1600", "--body-size", "67108864", "http://localhost"}, "choose fewer requests or a smaller body"},
+		{[]string{"--header", "X", "http://localhost"}, `such as "Accept: text/html"`},
+		{[]string{"--method", "a b", "http://localhost"}, "is not one such as GET"},
+		{[]string{strings.Replace(secure.URL, "https", "http", 1)}, "this port speaks TLS; probe " + secure.URL},
+		{[]string{"http://me:secret@" + lab.Address(t) + "/"}, "connection refused"},
+	} {
+		_, stderr, err := lab.CaddyOutput(t, append([]string{"sockopt", "probe"}, test.args...)...)
+		require.Equal(t, 1, exitOf(t, err), "%q", test.args)
+		require.Contains(t, strings.ReplaceAll(stderr, `\"`, `"`), test.want)
+		require.NotContains(t, stderr, "secret")
+	}
+}
+
+// TestProbePrints: the table, the picture with a dot for each request, and both of two
+// URLs side by side.
+func TestProbePrints(t *testing.T) {
+	stock, cured := withCaddy("", "echo_payload")(t), withCaddy("sockopt", "echo_payload")(t)
+	args := []string{"sockopt", "probe", "--requests", "10", "--compare", "http://" + cured + "/", "http://" + stock + "/"}
+	file := filepath.Join(t.TempDir(), "picture.svg")
+	stdout, stderr, err := lab.CaddyOutput(t, append(args, "--svg", file)...)
+	require.Equal(t, 3, exitOf(t, err), stderr)
+	for _, line := range []string{
+		"A  GET http://" + stock, "B  GET http://" + cured, "A: REQ/S", "B: REQ/S",
+		"A  Verdict: server-side delayed ACK. Ordinary requests do not wait.", "B  Verdict: no stall. Nobody waits for a timer.",
+	} {
+		require.Contains(t, stdout, line)
+	}
+	text, err := os.ReadFile(file) //nolint:gosec // the test's own
+	require.NoError(t, err)
+	require.NoError(t, xml.Unmarshal(text, new(struct{})))
+	const legend = 7
+	require.Equal(t, 2*6*10+legend, strings.Count(string(text), "<circle"))
+	for _, label := range []string{stock, cured, "requests", "time of a request", "keep-alive", "prefers-color-scheme: dark"} {
+		require.Contains(t, string(text), label)
+	}
+	_, _, err = lab.CaddyOutput(t, append(args, "--svg", t.TempDir())...)
+	require.Equal(t, 1, exitOf(t, err), "a directory is not a file")
+
+	stdout, _, _ = lab.CaddyOutput(t, append(args, "--json")...)
+	var both []probe.Report
+	require.NoError(t, json.Unmarshal([]byte(stdout), &both))
+	require.Len(t, both, 2)
+	require.Equal(t, probe.NoStall, both[1].Verdict)
+}
+
+// shared starts a server that shares a reserved port.
+func shared(t testing.TB, start func(addr string)) string {
+	addr := lab.Address(t)
+	start(addr)
+	return addr
+}
+
+func withPaste(flags ...string) func(testing.TB) string {
+	return func(t testing.TB) string { return shared(t, func(addr string) { lab.Paste(t, addr, flags...) }) }
+}
+
+// withCaddy starts a Caddy with listener wrappers and a site's directives, in which %s
+// is a directory with the payload.
+func withCaddy(lines, directives string) func(testing.TB) string {
+	return func(t testing.TB) string {
+		global := ""
+		if lines != "" {
+			global = lab.Wrappers(lines)
+		}
+		if strings.Contains(directives, "%s") {
+			directives = fmt.Sprintf(directives, payloadDir(t))
+		}
+		return shared(t, func(addr string) { lab.Spawn(t, global, "http://"+addr+" {\n"+directives+"\n}") })
+	}
+}
+
+// goServer works for some time, and for up to so much longer.
+func goServer(work, longer time.Duration) func(testing.TB) string {
+	return func(t testing.TB) string {
+		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if work > 0 {
+				time.Sleep(work + rand.N(longer)) //nolint:gosec // no secret
+			}
+			_, _ = w.Write(lab.Stars)
+		}))
+		server.Config.Protocols = new(http.Protocols)
+		server.Config.Protocols.SetHTTP1(true)
+		server.Config.Protocols.SetUnencryptedHTTP2(true)
+		server.Start()
+		t.Cleanup(server.Close)
+		return server.Listener.Addr().String()
+	}
+}
+
+func payloadDir(t testing.TB) string {
+	dir := t.TempDir()
+	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
+		require.NoError(t, os.Chmod(d, 0o755)) //nolint:gosec // some servers drop root's rights
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "index.html"), lab.Stars, 0o644)) //nolint:gosec // likewise
+	return dir
+}
+
+// script starts a program, in whose arguments PORT is a port.
+func script(program string, args ...string) func(testing.TB) string {
+	return func(t testing.TB) string {
+		port := freePort(t)
+		args := slices.Clone(args)
+		for i := range args {
+			args[i] = strings.ReplaceAll(args[i], "PORT", port)
+		}
+		addr := net.JoinHostPort(lab.Loopback, port)
+		lab.Serve(t, addr, program, args...)
+		return addr
+	}
+}
+
+// freePort is for servers that do not share a port.
+func freePort(t testing.TB) string {
+	ports, err := lab.Ports(lab.Loopback, 1)
+	require.NoError(t, err)
+	return strconv.Itoa(ports[0])
+}
+
+// wsgi starts a program in a directory with the payload and applications that serve it.
+func wsgi(program string, args ...string) func(testing.TB) string {
+	return func(t testing.TB) string {
+		dir := payloadDir(t)
+		for name, text := range map[string]string{
+			"app.py": `def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "10000")])
+    return [b"*" * 10000]
+`,
+			"config.ru": `run ->(env) { [200, {"content-type" => "text/plain", "content-length" => "10000"}, ["*" * 10000]] }` + "\n",
+		} {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644)) //nolint:gosec // the test's own
+		}
+		inDir := append([]string{"-C", dir, lab.Require(t, program)}, args...)
+		return script("env", inDir...)(t)
+	}
+}
+
+func apache(t testing.TB) string {
+	port, dir := freePort(t), payloadDir(t)
+	var modules strings.Builder
+	for _, m := range []string{"mpm_event", "authz_core", "mime", "dir"} {
+		fmt.Fprintf(&modules, "LoadModule %s_module /usr/lib/apache2/modules/mod_%[1]s.so\n", m)
+	}
+	return configured(t, port, fmt.Sprintf(`ServerRoot %[1]s
+DefaultRuntimeDir %[1]s
+PidFile %[1]s/pid
+ServerName localhost
+ErrorLog %[1]s/error.log
+%[2]sUser nobody
+Group nogroup
+MaxKeepAliveRequests 0
+TypesConfig /dev/null
+DocumentRoot %[1]s
+DirectoryIndex index.html
+Listen 127.0.0.1:%[3]s
+`, dir, &modules, port), "apache2", "-DFOREGROUND", "-f")
+}
+
+func lighttpd(t testing.TB) string {
+	port, dir := freePort(t), payloadDir(t)
+	return configured(t, port, fmt.Sprintf(`server.modules = ( "mod_indexfile", "mod_staticfile" )
+server.bind = "127.0.0.1"
+server.port = %s
+server.document-root = "%s"
+server.max-keep-alive-requests = 65535
+index-file.names = ( "index.html" )
+mimetype.assign = ( "" => "text/plain" )
+`, port, dir), "lighttpd", "-D", "-f")
+}
+
+// configured starts a server whose last argument is the file with its configuration.
+func configured(t testing.TB, port, text, program string, args ...string) string {
+	file := filepath.Join(t.TempDir(), "configuration")
+	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+	addr := net.JoinHostPort(lab.Loopback, port)
+	lab.Serve(t, addr, program, append(args, file)...)
+	return addr
+}
+
+func proxyWith(t testing.TB, backend string, configure func(string, lab.Serving) ([]string, error)) string {
+	addr, dir := lab.Address(t), t.TempDir()
+	command, err := configure(dir, lab.Serving{Shared: true, Root: dir, Proxies: []lab.Proxy{{Addr: addr, Backend: backend}}})
+	require.NoError(t, err)
+	lab.Serve(t, addr, command[0], command[1:]...)
+	return addr
+}

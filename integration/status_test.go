@@ -1,0 +1,324 @@
+package integration_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab/inprocess"
+	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
+	"github.com/caddy-sockopt/caddy-sockopt/options"
+)
+
+// status is the answer of GET /sockopt/.
+type status struct {
+	Listeners  []use `json:"listeners"`
+	Transports []use `json:"transports"`
+	Routes     []use `json:"routes"`
+	options.System
+}
+
+// use is a place where options are in use.
+type use struct {
+	Server   string            `json:"server"`
+	Address  string            `json:"address"`
+	QuickAck string            `json:"quickack"`
+	Options  []options.Effect  `json:"options"`
+	Counters stats.CountersNow `json:"counters"`
+}
+
+// status asks the admin API for what the options are in use.
+func statusOf(t testing.TB, c *lab.Running) status {
+	t.Helper()
+	code, answer := c.API(http.MethodGet, "/sockopt/", "", "")
+	require.Equal(t, http.StatusOK, code, answer)
+	var s status
+	require.NoError(t, json.Unmarshal([]byte(answer), &s), answer)
+	return s
+}
+
+// failures counts the options that connections refused, and the connections in which no
+// socket was found.
+func failures(u use) uint64 {
+	sum := u.Counters.Unreachable
+	for _, r := range u.Counters.Refused {
+		sum += r.Count
+	}
+	return sum
+}
+
+// listener returns the one use at an address that ends like this, ":8080".
+func (s status) listener(t testing.TB, port string) use {
+	t.Helper()
+	var found []use
+	for _, use := range s.Listeners {
+		if strings.HasSuffix(use.Address, port) {
+			found = append(found, use)
+		}
+	}
+	require.Len(t, found, 1, "listeners at %s", port)
+	return found[0]
+}
+
+// use returns the one listener of a site.
+func (s *site) use(t testing.TB) use {
+	t.Helper()
+	listeners := statusOf(t, s.Running).Listeners
+	require.Len(t, listeners, 1)
+	_, port, err := net.SplitHostPort(s.addr)
+	require.NoError(t, err)
+	require.Equal(t, "[::]:"+port, listeners[0].Address)
+	return listeners[0]
+}
+
+func TestStatus(t *testing.T) {
+	c, _ := serve(t, "sockopt"+lab.Block("nodelay off", "recv_buffer 96KiB"))
+	newVisitor(c.addr).get(t)
+	s := statusOf(t, c.Running)
+	require.Equal(t, runtime.GOOS, s.OS)
+	if runtime.GOOS == "linux" {
+		require.NotEmpty(t, s.Kernel)
+	}
+	require.Equal(t, options.ThisSystem(), s.System)
+	require.Empty(t, s.Transports)
+
+	use := c.use(t)
+	require.Equal(t, "srv0", use.Server)
+	require.EqualValues(t, 2, use.Counters.Connections)
+	require.Zero(t, use.Counters.Unreachable)
+	require.Empty(t, use.Counters.Refused)
+	require.Len(t, use.Options, 2)
+	require.Equal(t, "nodelay off", use.Options[0].Option+" "+use.Options[0].Effective)
+	require.Equal(t, "recv_buffer 96KiB", use.Options[1].Option+" "+use.Options[1].Effective)
+}
+
+// TestStatusIsReadable holds the names of the answer, which others read.
+func TestStatusIsReadable(t *testing.T) {
+	c, _ := serve(t, "sockopt"+lab.Block("nodelay off"))
+	_, answer := c.API(http.MethodGet, "/sockopt/", "", "")
+	var listeners struct {
+		Listeners json.RawMessage `json:"listeners"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(answer), &listeners))
+	quickack, read := "off", ""
+	if runtime.GOOS == "linux" {
+		quickack, read = "auto", `, "getsockopt": 0`
+	}
+	require.JSONEq(t, fmt.Sprintf(`[{
+		"server": "srv0",
+		"address": %q,
+		"quickack": %q,
+		"options": [{"option": "nodelay", "requested": "off", "effective": "off"%s}],
+		"counters": {"connections": 1, "acknowledged": 0, "wasted": 0, "patient": 0, "unreachable": 0, "suspected_stalls": 0, "refused": []}
+	}]`, c.use(t).Address, quickack, read), string(listeners.Listeners))
+	require.Contains(t, answer, "\n\t\"listeners\": [\n", "people read it as well")
+}
+
+func TestStatusErrors(t *testing.T) {
+	c, client := serve(t, "sockopt")
+	for _, test := range []struct {
+		method, path string
+		status       int
+		want         string
+	}{
+		{http.MethodPost, "/sockopt/", http.StatusMethodNotAllowed, "method not allowed: POST; use GET"},
+		{http.MethodPut, "/sockopt/", http.StatusMethodNotAllowed, "method not allowed: PUT; use GET"},
+		{http.MethodPatch, "/sockopt/", http.StatusMethodNotAllowed, "method not allowed: PATCH; use GET"},
+		{http.MethodDelete, "/sockopt/", http.StatusMethodNotAllowed, "method not allowed: DELETE; use GET"},
+		{http.MethodOptions, "/sockopt/", http.StatusMethodNotAllowed, "method not allowed: OPTIONS; use GET"},
+		{http.MethodGet, "/sockopt/" + "srv0", http.StatusNotFound, "resource not found: /sockopt/srv0; there is only /sockopt/"},
+		{http.MethodGet, "/sockopt/" + "options/", http.StatusNotFound, "resource not found: /sockopt/options/; there is only /sockopt/"},
+		{http.MethodPost, "/sockopt/" + "srv0", http.StatusNotFound, "resource not found: /sockopt/srv0; there is only /sockopt/"},
+	} {
+		t.Run(test.method+" "+test.path, func(t *testing.T) {
+			req, err := http.NewRequestWithContext(t.Context(), test.method, "http://"+c.Admin+test.path, nil)
+			require.NoError(t, err)
+			resp, err := http.DefaultClient.Do(req)
+			require.NoError(t, err)
+			defer resp.Body.Close()
+			body, err := io.ReadAll(resp.Body)
+			require.NoError(t, err)
+			require.Equal(t, test.status, resp.StatusCode)
+			require.Equal(t, "application/json", resp.Header.Get("Content-Type"))
+			want, err := json.Marshal(map[string]string{"error": test.want})
+			require.NoError(t, err)
+			require.JSONEq(t, string(want), string(body))
+			allow := ""
+			if test.status == http.StatusMethodNotAllowed {
+				allow = "GET, HEAD"
+			}
+			require.Equal(t, allow, resp.Header.Get("Allow"))
+		})
+	}
+	client.get(t)
+}
+
+func TestStatusHead(t *testing.T) {
+	c, _ := serve(t, "sockopt")
+	resp, err := http.Head("http://" + c.Admin + "/sockopt/")
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	require.Equal(t, "application/json", resp.Header.Get("Content-Type"))
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.Empty(t, body)
+}
+
+// TestCountersSurviveReloads loads 20 configurations while clients connect.
+func TestCountersSurviveReloads(t *testing.T) {
+	c, _ := serve(t, "sockopt")
+	clients := newTraffic(c.addr)
+	clients.start(6)
+	connections := c.use(t).Counters.Connections
+	require.NotZero(t, connections)
+	load := func(lines string) {
+		status, answer := c.Load("text/caddyfile", c.with(lines))
+		require.Equal(t, http.StatusOK, status, answer)
+	}
+	for i := range 20 {
+		load(fmt.Sprintf("sockopt {\nrecv_buffer %dKiB\n}", 64+i))
+		shown := settled(t, c.Running, 1)[0]
+		require.Equal(t, fmt.Sprintf("%dKiB", 64+i), shown.Options[0].Requested, "of the latest configuration")
+		require.GreaterOrEqual(t, shown.Counters.Connections, connections)
+		connections = shown.Counters.Connections
+	}
+	clients.stop()
+	require.Zero(t, clients.broken.Load(), clients)
+	require.Greater(t, connections, uint64(20), "clients came while configurations were loaded")
+
+	c.reachable(t)
+	before := settled(t, c.Running, 1)[0].Counters.Connections
+	for range 5 {
+		newVisitor(c.addr).get(t)
+	}
+	require.Equal(t, before+5, c.use(t).Counters.Connections)
+
+	load(inprocess.Observer)
+	require.Empty(t, settled(t, c.Running, 0))
+	c.reachable(t)
+	load("sockopt")
+	require.GreaterOrEqual(t, settled(t, c.Running, 1)[0].Counters.Connections, before+5)
+}
+
+// settled returns the listeners that the admin API shows, once they are as many
+// as that: until the old configuration has been cleaned up it shows those, too.
+func settled(t *testing.T, c *lab.Running, count int) (listeners []use) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		listeners = statusOf(t, c).Listeners
+		return len(listeners) == count
+	}, lab.Patience, 10*time.Millisecond)
+	return listeners
+}
+
+// TestStatusDisturbsNobody asks for the status again and again while clients send
+// requests.
+func TestStatusDisturbsNobody(t *testing.T) {
+	c, _ := serve(t, "sockopt")
+	clients := newTraffic(c.addr)
+	clients.start(6)
+	var took []float64
+	for range 200 {
+		started := time.Now()
+		statusOf(t, c.Running)
+		took = append(took, time.Since(started).Seconds())
+	}
+	clients.stop()
+	require.Zero(t, clients.broken.Load()+clients.dropped.Load(), clients)
+	t.Logf("%v; median of an answer: %.1f ms", clients, 1e3*lab.Quantile(took, 0.5))
+	require.Less(t, lab.Quantile(took, 0.5), 0.25)
+}
+
+// inUse returns what the admin API shows of the only transport.
+func transportInUse(t testing.TB, c *lab.Running) use {
+	t.Helper()
+	_, answer := c.API(http.MethodGet, "/sockopt/", "", "")
+	var shown struct {
+		Transports []use `json:"transports"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(answer), &shown))
+	require.Len(t, shown.Transports, 1, answer)
+	return shown.Transports[0]
+}
+
+func TestAdminShowsTransports(t *testing.T) {
+	backend := serveStars(t)
+	site := lab.Address(t)
+	configuration := func(options string) string {
+		return fmt.Sprintf("http://%s {\nreverse_proxy %s 127.0.0.1:1 {\nlb_policy first\ntransport sockopt {\nsocket {\n%s\n}\n}\n}\n}", site, backend, options)
+	}
+	c := inprocess.Run(t, "", configuration("nodelay off\nsend_buffer 64KiB"))
+	shown := transportInUse(t, c)
+	require.Equal(t, "srv0", shown.Server)
+	require.Equal(t, backend+", 127.0.0.1:1", shown.Address)
+	require.Len(t, shown.Options, 2)
+	require.Equal(t, "nodelay", shown.Options[0].Option)
+	require.Equal(t, "off", shown.Options[0].Effective)
+	require.Equal(t, "send_buffer", shown.Options[1].Option)
+	require.Equal(t, "64KiB", shown.Options[1].Requested)
+	require.Zero(t, shown.Counters.Connections)
+
+	for loads := range 3 {
+		require.Eventually(t, func() bool {
+			return lab.Get(t.Context(), http.DefaultClient, "http://"+site) == nil
+		}, lab.Patience, time.Millisecond)
+		shown = transportInUse(t, c)
+		require.EqualValues(t, loads+1, shown.Counters.Connections, "over all configurations")
+		require.Zero(t, shown.Counters.Unreachable)
+		require.Empty(t, shown.Counters.Refused)
+		status, answer := c.Load("text/caddyfile", c.Caddyfile("", configuration(fmt.Sprintf("ttl %d", 60+loads))))
+		require.Equal(t, http.StatusOK, status, answer)
+	}
+	require.Equal(t, "ttl", transportInUse(t, c).Options[0].Option)
+
+	status, answer := c.Load("text/caddyfile", c.Caddyfile("", lab.EchoSite(site)))
+	require.Equal(t, http.StatusOK, status, answer)
+	require.Eventually(t, func() bool { return len(statusOf(t, c).Transports) == 0 }, lab.Patience, time.Millisecond)
+}
+
+// Two transports of a server to the same backend count apart, in every configuration.
+func TestTransportsCountApart(t *testing.T) {
+	backend, site := serveStars(t), lab.Address(t)
+	sites := fmt.Sprintf("http://%[1]s {\nreverse_proxy /on %[2]s {\ntransport sockopt\n}\n"+
+		"reverse_proxy /off %[2]s {\ntransport sockopt {\nsocket {\nquickack off\n}\n}\n}\n}", site, backend)
+	c := inprocess.Run(t, "", sites)
+	require.NoError(t, lab.Get(t.Context(), http.DefaultClient, "http://"+site+"/on"))
+	for range 2 {
+		shown := statusOf(t, c).Transports
+		require.Len(t, shown, 2)
+		dialed := make(map[string]uint64)
+		for _, transport := range shown {
+			dialed[transport.QuickAck] = transport.Counters.Connections
+		}
+		require.Equal(t, map[string]uint64{"auto": 1, "off": 0}, dialed)
+		status, answer := c.Load("text/caddyfile", c.Caddyfile("", sites+"\n# again"))
+		require.Equal(t, http.StatusOK, status, answer)
+		require.Eventually(t, func() bool { return len(statusOf(t, c).Transports) == 2 }, lab.Patience, time.Millisecond)
+	}
+}
+
+// TestStatusShowsRoutes has the admin API show what a route names.
+func TestStatusShowsRoutes(t *testing.T) {
+	addr := lab.Address(t)
+	c := inprocess.Run(t, "", fmt.Sprintf("http://%s {\nsockopt {\nsend_buffer 64KiB\n}\necho_payload\n}", addr))
+	_, answer := c.API(http.MethodGet, "/sockopt/", "", "")
+	var shown struct {
+		Routes json.RawMessage `json:"routes"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(answer), &shown))
+	require.JSONEq(t, `[{
+		"server": "srv0",
+		"options": [{"option": "send_buffer", "requested": "64KiB", "effective": "64KiB", "getsockopt": 131072}],
+		"counters": {"connections": 0, "acknowledged": 0, "wasted": 0, "patient": 0, "unreachable": 0, "suspected_stalls": 0, "refused": []}
+	}]`, string(shown.Routes))
+}

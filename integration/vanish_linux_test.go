@@ -1,0 +1,258 @@
+package integration_test
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+
+	iofs "io/fs"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/procfs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
+)
+
+// vanish has clients and a backend vanish at every point of a connection's life. Then
+// clients that were closed while nobody heard of it are plugged in again: they answer
+// with resets.
+func vanish(e *exposed, clients int) error {
+	defer e.cable.hangUp()
+	for _, gone := range []func() error{
+		func() error { return nil },
+		func() error { e.cable.hangUp(); return e.cable.Plug() },
+	} {
+		asking, err := e.reachOut(clients)
+		if err != nil {
+			return err
+		}
+		if err := e.cable.Unplug(); err != nil {
+			return err
+		}
+		if err := gone(); err != nil {
+			return err
+		}
+		err = lab.Eventually("the connections to end", func() (bool, error) {
+			open, err := e.cable.connections()
+			return open == 0, err
+		})
+		if err != nil {
+			return err
+		}
+		for _, answered := range asking {
+			if err := <-answered; err != nil {
+				return err
+			}
+		}
+		if err := e.cable.Plug(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reachOut opens connections over the cable: three in four from clients, one in four to
+// the backend, for clients on this side. asking tells when one of those has an answer.
+//
+// Clients whose response does not go on are the last, since their time is running: the
+// kernel gives a window that stays shut no longer than user_timeout.
+func (e *exposed) reachOut(count int) (asking []chan error, err error) {
+	_, port, err := net.SplitHostPort(e.addr)
+	if err != nil {
+		return nil, err
+	}
+	for i := range count {
+		kind := i * (len(ofVanished) + 1) / count
+		if kind == 0 {
+			answered := make(chan error, 1)
+			asking = append(asking, answered)
+			go func() { answered <- e.once(beyond) }()
+			if err := e.cable.awaitRequest(answered); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		err := e.again(func() error {
+			conn, err := e.cable.dial(port)
+			if err != nil {
+				return err
+			}
+			return ofVanished[kind-1](conn)
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if e.loading {
+		return asking, nil
+	}
+	open, err := e.cable.connections()
+	if err == nil && open < count { // the transport may dial once more than it needs
+		err = fmt.Errorf("%d connections over the cable, and not %d", open, count)
+	}
+	return asking, err
+}
+
+// beyond asks the backend at the far end, which vanishes instead of an answer.
+var beyond = behaviour{name: "asks a backend that vanishes", act: func(c *net.TCPConn) error {
+	if _, err := io.WriteString(c, "GET /beyond HTTP/1.1\r\n"+requestRest); err != nil {
+		return err
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusGatewayTimeout && resp.StatusCode != http.StatusBadGateway {
+		return fmt.Errorf("%w: status %s", errWrong, resp.Status)
+	}
+	return nil
+}}
+
+// ofVanished are what clients do before they vanish.
+var ofVanished = []func(c *net.TCPConn) error{
+	func(c *net.TCPConn) error { return fetch(c, bufio.NewReader(c), request) }, // then idle
+	func(c *net.TCPConn) error { // in the middle of a request
+		_, err := io.WriteString(c, requestLine+"Host: 127")
+		return err
+	},
+	func(c *net.TCPConn) error { // in the middle of a response
+		_, err := io.WriteString(c, "GET /huge HTTP/1.1\r\n"+requestRest)
+		if err == nil {
+			_, err = io.CopyN(io.Discard, c, 100)
+		}
+		return err
+	},
+}
+
+// far is the far end of a cable, in a network namespace, with a backend.
+type far struct {
+	*lab.Namespace
+	backend string        // address of a backend there, which never answers
+	asked   chan struct{} // a request has reached it
+
+	mu    sync.Mutex
+	conns []net.Conn
+}
+
+// newFar lays a cable.
+func newFar(t testing.TB) *far {
+	t.Helper()
+	f := &far{Namespace: lab.NewTestNamespace(t), asked: make(chan struct{}, 1)}
+	f.serve(t)
+	return f
+}
+
+// serve has a backend at the far end take requests that it never answers.
+func (f *far) serve(t testing.TB) {
+	t.Helper()
+	ln, err := f.Listen()
+	require.NoError(t, err)
+	f.backend = ln.Addr().String()
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			f.hold(conn)
+			if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+				select {
+				case f.asked <- struct{}{}:
+				default: // a client that was cut has asked again
+				}
+			}
+		}
+	})
+	t.Cleanup(func() {
+		ln.Close()
+		f.hangUp()
+		serving.Wait()
+	})
+}
+
+// awaitRequest returns when a request has reached the backend, or was answered
+// before it did.
+func (f *far) awaitRequest(answered chan error) error {
+	select {
+	case <-f.asked:
+		return nil
+	case err := <-answered:
+		answered <- err
+		return err
+	case <-time.After(lab.Patience):
+		return fmt.Errorf("no request reached the backend in %v", lab.Patience)
+	}
+}
+
+// hold keeps a connection of the far end until it hangs up.
+func (f *far) hold(conn net.Conn) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.conns = append(f.conns, conn)
+}
+
+// hangUp resets the connections of the far end. Where it is unplugged nobody hears of
+// it, now or later: a reset is sent once.
+func (f *far) hangUp() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, conn := range f.conns {
+		_ = reset(conn.(*net.TCPConn))
+	}
+	f.conns = nil
+}
+
+// connections returns how many connections to the far end programs here hold.
+func (f *far) connections() (open int, err error) {
+	err = eachConnection(func(c connection) {
+		if c.held && c.host.String() == f.Far {
+			open++
+		}
+	})
+	return open, err
+}
+
+// connection is what the kernel knows of a TCP connection of this namespace.
+type connection struct {
+	local, remote int // ports
+	host          net.IP
+	queued        int64 // bytes sent that the remote has not acknowledged
+	held          bool  // by a program
+}
+
+// eachConnection passes on every connection, over IPv4 and IPv6.
+func eachConnection(know func(connection)) error {
+	fs, err := procfs.NewFS("/proc/thread-self")
+	if err != nil {
+		return err
+	}
+	for _, table := range []func() (procfs.NetTCP, error){fs.NetTCP, fs.NetTCP6} {
+		lines, err := table()
+		if errors.Is(err, iofs.ErrNotExist) {
+			continue // a kernel without IPv6
+		}
+		if err != nil {
+			return err
+		}
+		for _, line := range lines {
+			know(connection{int(line.LocalPort), int(line.RemPort), line.RemAddr, int64(line.TxQueue), line.Inode != 0})
+		}
+	}
+	return nil
+}
+
+// dial connects from the far end to a port here.
+func (f *far) dial(port string) (*net.TCPConn, error) {
+	conn, err := f.Dial(net.JoinHostPort(f.Near, port))
+	if err == nil {
+		f.hold(conn)
+	}
+	return conn, err
+}

@@ -1,0 +1,356 @@
+package integration_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab/inprocess"
+	"github.com/caddy-sockopt/caddy-sockopt/socket"
+)
+
+// way is one way for a client to reach a server through sockopt.
+type way struct {
+	name     string
+	wrappers string // lines of listener_wrappers; SOCKOPT stands for ours
+	servers  string // further lines of servers
+	site     string // the site's address; default http://127.0.0.1:PORT
+	lines    string // of the site
+	dial     string // the client's target; default 127.0.0.1:PORT
+	tls      bool
+	proto    string // default HTTP/1.1
+	header   string // what the client sends first: a PROXY header
+	remote   string // whom the server sees; default 127.0.0.1
+}
+
+const (
+	proxyProtocol = "proxy_protocol {\ntimeout 1h\nallow 127.0.0.1/32\n}\n"
+	proxyHeader   = "PROXY TCP4 192.0.2.7 127.0.0.1 56324 443\r\n"
+)
+
+var ways = []way{
+	{name: "HTTP/1.1", wrappers: "SOCKOPT"},
+	{name: "h2c", wrappers: "SOCKOPT", servers: "protocols h1 h2c", proto: "HTTP/2.0"},
+	{name: "HTTP/1.1 where h2c is on", wrappers: "SOCKOPT", servers: "protocols h1 h2c"},
+	{name: "HTTP/1.1 alone", wrappers: "SOCKOPT", servers: "protocols h1"},
+	{name: "h2c alone", wrappers: "SOCKOPT", servers: "protocols h2c", proto: "HTTP/2.0"},
+
+	{name: "HTTP/1.1 over TLS", wrappers: "SOCKOPT\ntls", tls: true},
+	{name: "HTTP/2 over TLS", wrappers: "SOCKOPT\ntls", tls: true, proto: "HTTP/2.0"},
+	{name: "HTTP/1.1 alone over TLS", wrappers: "SOCKOPT\ntls", servers: "protocols h1", tls: true},
+	{name: "HTTP/2 alone over TLS", wrappers: "SOCKOPT\ntls", servers: "protocols h2", tls: true, proto: "HTTP/2.0"},
+	{name: "HTTP/1.1 after tls", wrappers: "SOCKOPT", tls: true},
+	{name: "HTTP/2 after tls", wrappers: "SOCKOPT", tls: true, proto: "HTTP/2.0"},
+	{name: "HTTP/1.1 alone after tls", wrappers: "SOCKOPT", servers: "protocols h1", tls: true},
+	{name: "HTTP/2 alone after tls", wrappers: "SOCKOPT", servers: "protocols h2", tls: true, proto: "HTTP/2.0"},
+
+	{name: "before proxy_protocol", wrappers: "SOCKOPT\n" + proxyProtocol, header: proxyHeader, remote: "192.0.2.7"},
+	{name: "before proxy_protocol and tls", wrappers: "SOCKOPT\n" + proxyProtocol + "tls", tls: true, proto: "HTTP/2.0", header: proxyHeader, remote: "192.0.2.7"},
+	{name: "after proxy_protocol", wrappers: proxyProtocol + "SOCKOPT", header: proxyHeader, remote: "192.0.2.7"},
+	{name: "between proxy_protocol and tls", wrappers: proxyProtocol + "SOCKOPT\ntls", tls: true, header: proxyHeader, remote: "192.0.2.7"},
+	{name: "after proxy_protocol and tls", wrappers: proxyProtocol + "tls\nSOCKOPT", tls: true, proto: "HTTP/2.0", header: proxyHeader, remote: "192.0.2.7"},
+
+	{name: "before http_redirect", wrappers: "SOCKOPT\nhttp_redirect\ntls", tls: true},
+	{name: "after http_redirect", wrappers: "http_redirect\nSOCKOPT\ntls", tls: true},
+
+	{name: "IPv6", wrappers: "SOCKOPT", site: "http://[::1]:PORT", dial: "[::1]:PORT", remote: "::1"},
+	{name: "IPv4 client of a wildcard", wrappers: "SOCKOPT", site: "http://:PORT"},
+	{name: "IPv6 client of a wildcard", wrappers: "SOCKOPT", site: "http://:PORT", dial: "[::1]:PORT", remote: "::1"},
+	{name: "inherited socket", wrappers: "SOCKOPT", site: "http://:PORT", lines: "bind fd/FD"},
+}
+
+// serve runs a Caddy that is reached in this way, with the given sockopt block,
+// and returns its client, and what Accept and the listening sockets were.
+func (w way) serve(t testing.TB, block string) (c *lab.Running, client *http.Client, addr string) {
+	t.Helper()
+	port := fmt.Sprint(lab.Port(t))
+	site, dial, lines := w.site, w.dial, w.lines
+	if site == "" {
+		site = "http://127.0.0.1:PORT"
+	}
+	if dial == "" {
+		dial = "127.0.0.1:PORT"
+	}
+	if strings.Contains(site+dial, "::1") {
+		lab.RequireIPv6(t)
+	}
+	transport := &http.Transport{MaxConnsPerHost: 1, Protocols: new(http.Protocols)}
+	t.Cleanup(transport.CloseIdleConnections)
+	scheme := "http"
+	if w.tls {
+		certificate := lab.Certify(t)
+		scheme, site = "https", "https://localhost:PORT"
+		lines += fmt.Sprintf("\nbind 127.0.0.1\ntls %s %[1]s", certificate.File)
+		transport.TLSClientConfig = &tls.Config{RootCAs: certificate.Roots, MinVersion: tls.VersionTLS12}
+	}
+	switch {
+	case w.proto != "HTTP/2.0":
+		transport.Protocols.SetHTTP1(true)
+	case w.tls:
+		transport.Protocols.SetHTTP2(true)
+	default:
+		transport.Protocols.SetUnencryptedHTTP2(true)
+	}
+	if strings.Contains(lines, "FD") {
+		var fd int
+		fd, dial = inherited(t)
+		lines = strings.ReplaceAll(lines, "FD", fmt.Sprint(fd))
+	}
+	dial = strings.ReplaceAll(dial, "PORT", port)
+	transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return dialInPieces(ctx, dial, w.header)
+	}
+
+	wrappers := strings.ReplaceAll(w.wrappers, "SOCKOPT", block+"\n"+inprocess.Observer)
+	c = inprocess.Run(t, fmt.Sprintf("servers {\nlistener_wrappers {\n%s\n}\n%s\n}", wrappers, w.servers),
+		fmt.Sprintf("%s {\n%s\nheader Remote {remote_host}\necho_payload 100\n}", strings.ReplaceAll(site, "PORT", port), lines))
+	host := dial
+	if w.tls {
+		host = "localhost:" + port
+	}
+	transport.RegisterProtocol("way", roundTripperFunc(func(r *http.Request) (*http.Response, error) {
+		r.URL.Scheme, r.URL.Host = scheme, host
+		return transport.RoundTrip(r)
+	}))
+	return c, &http.Client{Transport: transport, Timeout: lab.Patience}, dial
+}
+
+type roundTripperFunc func(*http.Request) (*http.Response, error)
+
+func (f roundTripperFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// get makes one request in this way and checks the answer.
+func (w way) get(t testing.TB, client *http.Client) {
+	t.Helper()
+	resp, err := client.Get("way:///")
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	require.Equal(t, strings.Repeat("*", 100), string(body))
+	want := w.proto
+	if want == "" {
+		want = "HTTP/1.1"
+	}
+	require.Equal(t, want, resp.Proto)
+	want = w.remote
+	if want == "" {
+		want = "127.0.0.1"
+	}
+	require.Equal(t, want, resp.Header.Get("Remote"))
+}
+
+func TestOptionsAreSetEveryWay(t *testing.T) {
+	for _, w := range ways {
+		t.Run(w.name, func(t *testing.T) {
+			c, client, addr := w.serve(t, "sockopt {\nnodelay off\nrecv_buffer 64KiB\nsend_buffer 96KiB\n}")
+			w.get(t, client)
+
+			tcp, ok := socket.TCPConn(inprocess.Conn(t, addr))
+			require.True(t, ok)
+			require.Equal(t, "0", lab.GetSockOpt(t, tcp, syscall.IPPROTO_TCP, syscall.TCP_NODELAY))
+			for _, s := range []syscall.Conn{tcp, inprocess.ListeningSocket(t, addr)} {
+				// The kernel doubles a buffer (socket(7)).
+				require.Equal(t, fmt.Sprint(2*64<<10), lab.GetSockOpt(t, s, syscall.SOL_SOCKET, syscall.SO_RCVBUF))
+				require.Equal(t, fmt.Sprint(2*96<<10), lab.GetSockOpt(t, s, syscall.SOL_SOCKET, syscall.SO_SNDBUF))
+			}
+			require.Zero(t, failures(statusOf(t, c).Listeners[0]))
+		})
+	}
+}
+
+func TestQuickAckEveryWay(t *testing.T) {
+	for _, mode := range []socket.AckMode{socket.AckAuto, socket.AckOn, socket.AckOff} {
+		for _, w := range ways {
+			t.Run(fmt.Sprintf("%s/%s", mode, w.name), func(t *testing.T) {
+				block := "sockopt"
+				if mode != socket.AckAuto {
+					block = fmt.Sprintf("sockopt {\nquickack %s\n}", mode)
+				}
+				c, client, addr := w.serve(t, block)
+				w.get(t, client)
+				if strings.HasSuffix(w.wrappers, "tls\nSOCKOPT") { // HTTP/2 needs the connection that it knows
+					require.IsType(t, (*tls.Conn)(nil), inprocess.Conn(t, addr))
+				}
+				switch {
+				case mode != socket.AckOff:
+					require.Less(t, w.median(t, client), 10*time.Millisecond)
+				case w.name == "HTTP/1.1":
+					// A request in pieces does stall where nothing prevents it.
+					require.Greater(t, w.median(t, client), 30*time.Millisecond)
+				}
+				require.Empty(t, c.Warnings())
+				use := statusOf(t, c).Listeners[0]
+				require.Zero(t, failures(use))
+				require.Equal(t, string(mode), use.QuickAck)
+			})
+		}
+	}
+}
+
+// TestBehindAnotherWrapper: behind one that may hide connections the options are set, and
+// quickack is not in effect, which is logged once and shown.
+func TestBehindAnotherWrapper(t *testing.T) {
+	w := way{wrappers: "test_hide\nSOCKOPT"}
+	c, client, addr := w.serve(t, "sockopt {\nnodelay off\n}")
+	require.Greater(t, w.median(t, client), 30*time.Millisecond)
+	client.CloseIdleConnections()
+	w.get(t, client)
+	for _, conn := range inprocess.Conns(t, addr) {
+		tcp, ok := socket.TCPConn(conn)
+		require.True(t, ok)
+		if lab.GetSockOpt(t, tcp, syscall.SOL_SOCKET, syscall.SO_ERROR) == "0" {
+			require.Equal(t, "0", lab.GetSockOpt(t, tcp, syscall.IPPROTO_TCP, syscall.TCP_NODELAY))
+		}
+	}
+	warnings := c.Warnings()
+	require.Len(t, warnings, 1)
+	require.Equal(t, "quickack and metrics have no effect behind another listener wrapper; list sockopt before it", warnings[0].Message)
+	require.Equal(t, "off", statusOf(t, c).Listeners[0].QuickAck)
+}
+
+func init() { caddy.RegisterModule(hide{}) }
+
+// hide is a listener wrapper that hands over connections of its own.
+type hide struct{}
+
+func (hide) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "caddy.listeners.test_hide", New: func() caddy.Module { return new(hide) }}
+}
+
+func (hide) UnmarshalCaddyfile(*caddyfile.Dispenser) error { return nil }
+
+func (hide) WrapListener(ln net.Listener) net.Listener { return hidingListener{ln} }
+
+type hidingListener struct{ net.Listener }
+
+func (l hidingListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return conn, err
+	}
+	return &hidingConn{conn}, nil
+}
+
+type hidingConn struct{ net.Conn }
+
+// median is how long a request in pieces takes. The kernel acknowledges the first
+// segments of a connection at once, hence the requests to warm up.
+func (w way) median(t testing.TB, client *http.Client) time.Duration {
+	t.Helper()
+	for range 20 {
+		w.get(t, client)
+	}
+	took := make([]time.Duration, 11)
+	for i := range took {
+		start := time.Now()
+		w.get(t, client)
+		took[i] = time.Since(start)
+	}
+	return lab.Median(took)
+}
+
+// dialInPieces connects a client under Nagle's algorithm that sends whatever it
+// has in two pieces: the second waits until the first is acknowledged.
+func dialInPieces(ctx context.Context, addr, header string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.(*net.TCPConn).SetNoDelay(false); err != nil {
+		return nil, err
+	}
+	if _, err := io.WriteString(conn, header); err != nil {
+		return nil, err
+	}
+	return inPieces{conn}, nil
+}
+
+type inPieces struct{ net.Conn }
+
+func (c inPieces) Write(p []byte) (int, error) {
+	half := (len(p) + 1) / 2
+	n, err := c.Conn.Write(p[:half])
+	if err != nil || half == len(p) {
+		return n, err
+	}
+	m, err := c.Conn.Write(p[half:])
+	return n + m, err
+}
+
+// inherited returns a listening socket as a parent process would leave it. Caddy
+// keeps the descriptor for as long as the process lives.
+func inherited(t testing.TB) (fd int, addr string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	file, err := ln.(*net.TCPListener).File()
+	require.NoError(t, err)
+	defer file.Close()
+	fd, err = syscall.Dup(int(file.Fd()))
+	require.NoError(t, err)
+	syscall.CloseOnExec(fd)
+	return fd, ln.Addr().String()
+}
+
+func TestSilentProxyProtocolClientHoldsNobodyUp(t *testing.T) {
+	for _, test := range []struct{ name, wrappers string }{
+		{"sockopt after", proxyProtocol + "sockopt {\nquickack off\n}"},
+		{"sockopt before", "sockopt {\nquickack off\n}\n" + proxyProtocol},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			addr := lab.Address(t)
+			inprocess.Run(t, lab.Wrappers(test.wrappers), "http://"+addr+" {\necho_payload 100\n}")
+			var dialer net.Dialer
+			for range 3 {
+				// The kernel refuses TCP_QUICKACK on MPTCP, so that reporting is part of it.
+				dialer.SetMultipathTCP(true)
+				silent, err := dialer.Dial("tcp", addr)
+				require.NoError(t, err)
+				defer silent.Close()
+			}
+			client, err := net.Dial("tcp", addr)
+			require.NoError(t, err)
+			defer client.Close()
+			require.NoError(t, client.SetDeadline(time.Now().Add(lab.Patience)))
+			ask(t, client, proxyHeader+request)
+		})
+	}
+}
+
+func TestRedirectsBesideSockopt(t *testing.T) {
+	for _, order := range []string{"sockopt\nhttp_redirect\ntls", "http_redirect\nsockopt\ntls"} {
+		t.Run(order, func(t *testing.T) {
+			addr := lab.Address(t)
+			certificate := lab.Certify(t)
+			site := "https://localhost" + strings.TrimPrefix(addr, "127.0.0.1")
+			inprocess.Run(t, lab.Wrappers(order), fmt.Sprintf("%s {\nbind 127.0.0.1\ntls %s %[2]s\necho_payload\n}", site, certificate.File))
+			client, err := net.Dial("tcp", addr)
+			require.NoError(t, err)
+			defer client.Close()
+			_, err = io.WriteString(client, "GET /there HTTP/1.1\r\nHost: localhost\r\n\r\n")
+			require.NoError(t, err)
+			resp, err := http.ReadResponse(bufio.NewReader(client), nil)
+			require.NoError(t, err)
+			defer resp.Body.Close()
+			require.Equal(t, http.StatusPermanentRedirect, resp.StatusCode)
+			require.Equal(t, "https://localhost/there", resp.Header.Get("Location"))
+		})
+	}
+}

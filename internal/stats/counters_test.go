@@ -1,0 +1,194 @@
+package stats
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+
+	"github.com/caddy-sockopt/caddy-sockopt/socket"
+)
+
+// inNewRegistry gives the test a registry of its own until it ends, and returns an
+// origin that no other test has.
+func inNewRegistry(t *testing.T) Origin {
+	t.Helper()
+	registry.Lock()
+	defer registry.Unlock()
+	old := registry.of
+	registry.of = make(map[Origin]*Counters)
+	t.Cleanup(func() {
+		registry.Lock()
+		defer registry.Unlock()
+		registry.of = old
+		for _, c := range closeCollectors() {
+			c.(interface{ Reset() }).Reset()
+		}
+	})
+	return Origin{Direction: Dialed, Server: "srv0", Address: t.Name()}
+}
+
+// series is the name of a metric with the labels of an origin, and others before them.
+func series(name string, o Origin, labels ...string) string {
+	return metricPrefix + name + " " + strings.Join(append(labels, string(o.Direction), o.Server, o.Address), " ")
+}
+
+// gather returns what a scrape reads, by series. Of a histogram it is the count.
+func gather(t *testing.T) map[string]float64 {
+	t.Helper()
+	r := prometheus.NewPedanticRegistry()
+	require.NoError(t, Register(r))
+	families, err := r.Gather()
+	require.NoError(t, err)
+	values := make(map[string]float64)
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			labels := make(map[string]string)
+			for _, label := range m.GetLabel() {
+				labels[label.GetName()] = label.GetValue()
+			}
+			var before []string
+			if option, ok := labels["option"]; ok {
+				before = []string{option, labels["errno"]}
+			}
+			name := strings.TrimPrefix(family.GetName(), metricPrefix)
+			key := series(name, Origin{Direction: Direction(labels["direction"]), Server: labels["server"], Address: labels["address"]}, before...)
+			values[key] = m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		}
+	}
+	return values
+}
+
+// isKept reports whether the registry has an origin.
+func isKept(o Origin) bool {
+	registry.Lock()
+	defer registry.Unlock()
+	return registry.of[o] != nil
+}
+
+// TestCountersSurviveAReload: the next configuration has the same counters, whether it
+// begins before the other ends or after.
+func TestCountersSurviveAReload(t *testing.T) {
+	origin := inNewRegistry(t)
+	first := Use(origin)
+	first.connections.Add(1)
+	require.Same(t, first, Use(origin))
+	first.Done()
+	for range 3 {
+		require.Contains(t, gather(t), series("connections_total", origin), "while a configuration has the origin")
+	}
+	first.Done()
+	require.Same(t, first, Use(origin))
+	require.InDelta(t, 1, gather(t)[series("connections_total", origin)], 0)
+}
+
+// TestUnusedCountersAreScrapedOnce: a scrape reads the last values of an origin that no
+// configuration has, and the next one does not. The origin starts again at zero.
+func TestUnusedCountersAreScrapedOnce(t *testing.T) {
+	origin := inNewRegistry(t)
+	connections := series("connections_total", origin)
+	c := Use(origin)
+	c.connections.Add(2)
+	require.InDelta(t, 2, gather(t)[connections], 0)
+	c.connections.Add(1)
+	c.Done()
+	require.InDelta(t, 3, gather(t)[connections], 0)
+	require.NotContains(t, gather(t), connections)
+	require.Zero(t, Use(origin).Now().Connections)
+	require.Contains(t, gather(t), connections)
+}
+
+// TestUnusedCountersGetOld: without a scrape they stay for an hour, and only the latest
+// of many.
+func TestUnusedCountersGetOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		origin := inNewRegistry(t)
+		nth := func(n int) Origin {
+			o := origin
+			o.Address = fmt.Sprint(n)
+			return o
+		}
+		Use(origin)
+		const more = 5
+		for n := range mostUnused + more {
+			Use(nth(n)).Done()
+			time.Sleep(time.Second)
+		}
+		for n := range mostUnused + more {
+			require.Equal(t, n >= more, isKept(nth(n)), n)
+		}
+		time.Sleep(keepUnused)
+		Use(nth(-1)).Done()
+		for n := range mostUnused + more {
+			require.False(t, isKept(nth(n)), n)
+		}
+		require.True(t, isKept(nth(-1)))
+		require.True(t, isKept(origin), "it is in use")
+	})
+}
+
+// TestOriginsThatDifferInNumberAreOneSeries: their counts are added up.
+func TestOriginsThatDifferInNumberAreOneSeries(t *testing.T) {
+	origin := inNewRegistry(t)
+	for nth, connections := range []uint64{2, 3} {
+		o := origin
+		o.Nth = nth
+		c := Use(o)
+		c.connections.Add(connections)
+		c.refuse(refusalKey{socket.TTL.Name, "EINVAL"})
+	}
+	shown := gather(t)
+	require.InDelta(t, 5, shown[series("connections_total", origin)], 0)
+	require.InDelta(t, 2, shown[series("option_errors_total", origin, "ttl", "EINVAL")], 0)
+}
+
+// TestRoutesHaveNoConnections: a listener has counted them. What they refuse is shown.
+func TestRoutesHaveNoConnections(t *testing.T) {
+	origin := inNewRegistry(t)
+	origin.Direction = Route
+	Use(origin).refuse(refusalKey{socket.Cork.Name, "EPERM"})
+	shown := gather(t)
+	require.NotContains(t, shown, series("connections_total", origin))
+	require.InDelta(t, 1, shown[series("option_errors_total", origin, "cork", "EPERM")], 0)
+}
+
+// TestCloseMetricsGoWithTheOrigin: with the last one that has the same labels.
+func TestCloseMetricsGoWithTheOrigin(t *testing.T) {
+	origin := inNewRegistry(t)
+	other := origin
+	other.Nth = 1
+	first, second := Use(origin), Use(other)
+	for _, c := range []*Counters{first, second} {
+		NewObserver(c, zap.NewNop(), true).atClose.acked.Add(1)
+	}
+	acked := series("acked_bytes_total", origin)
+	first.Done()
+	gather(t)
+	require.InDelta(t, 2, gather(t)[acked], 0)
+	second.Done()
+	gather(t)
+	gather(t) // drops them, and has perhaps read the series before that
+	require.NotContains(t, gather(t), acked)
+}
+
+// TestMetricsAreWellNamed holds the metrics to Prometheus's conventions.
+func TestMetricsAreWellNamed(t *testing.T) {
+	c := Use(inNewRegistry(t))
+	c.refuse(refusalKey{socket.TTL.Name, "EINVAL"})
+	NewObserver(c, zap.NewNop(), true).atClose.rtt.Observe(1)
+	r := prometheus.NewPedanticRegistry()
+	require.NoError(t, Register(r))
+	require.NoError(t, Register(r), "a configuration registers for each of its modules")
+	families, err := r.Gather()
+	require.NoError(t, err)
+	require.Len(t, families, len(totals)+1+len(closeCollectors()))
+	problems, err := promlint.NewWithMetricFamilies(families).Lint()
+	require.NoError(t, err)
+	require.Empty(t, problems)
+}

@@ -1,0 +1,156 @@
+package probe
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+)
+
+// http1 is a connection of HTTP/1.1.
+type http1 struct {
+	*wire
+	reader  *bufio.Reader
+	bounded *boundedReader
+	pieces  [3][]byte // of a request; the last ends with the first block of the body
+	whole   []byte
+	rest    int // bytes of the body after the first block
+	request *http.Request
+}
+
+func newHTTP1(w *wire) *http1 {
+	c := w.client
+	bounded := &boundedReader{reader: w.Conn}
+	var fields bytes.Buffer
+	fmt.Fprintf(&fields, "Host: %s\r\n", c.host)
+	_ = c.fields.Write(&fields) // to a buffer
+	h := &http1{
+		wire: w, bounded: bounded, reader: bufio.NewReader(bounded),
+		rest: c.BodySize - len(c.block), request: &http.Request{Method: c.Method},
+		pieces: [3][]byte{
+			fmt.Appendf(nil, "%s %s HTTP/1.1\r\n", c.Method, c.target.RequestURI()),
+			fields.Bytes(),
+			append([]byte("\r\n"), c.block...),
+		},
+	}
+	h.whole = bytes.Join(h.pieces[:], nil)
+	return h
+}
+
+// boundedReader fails after so many bytes.
+type boundedReader struct {
+	reader io.Reader
+	left   int
+}
+
+func (b *boundedReader) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, errTooLong
+	}
+	n, err := b.reader.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
+}
+
+func (h *http1) ask(pieces bool) (closes bool, err error) {
+	h.limit()
+	err = h.send(h, pieces)
+	closes, receiveErr := h.receive()
+	if err != nil && receiveErr != nil {
+		return false, err
+	}
+	// A server may answer and close before it has the whole request.
+	return closes || err != nil, receiveErr
+}
+
+// send writes a request.
+func (h *http1) send(w io.Writer, pieces bool) error {
+	writes := [][]byte{h.whole}
+	if pieces {
+		writes = h.pieces[:]
+	}
+	for _, b := range writes {
+		if _, err := w.Write(b); err != nil {
+			return err
+		}
+	}
+	for left := h.rest; left > 0; left -= len(h.client.block) {
+		if _, err := w.Write(h.client.block[:min(left, len(h.client.block))]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// askTogether has its writer in the background: a server may stop to read when
+// nobody reads its responses.
+func (h *http1) askTogether(requests int, answered func()) error {
+	h.limit()
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		w := bufio.NewWriterSize(h, 64<<10)
+		for range requests {
+			if h.send(w, false) != nil {
+				return // the responses tell
+			}
+		}
+		_ = w.Flush()
+	}()
+	defer func() {
+		h.Close() // ends the writer as well
+		<-sent
+	}()
+	for i := range requests {
+		closes, err := h.receive()
+		if err != nil {
+			return err
+		}
+		answered()
+		if closes && i < requests-1 {
+			return errCloses
+		}
+	}
+	return nil
+}
+
+func (h *http1) receive() (closes bool, err error) {
+	h.bounded.left = mostHeader
+	begin, err := h.reader.Peek(len("HTTP/"))
+	if err != nil && len(begin) == 0 {
+		return false, err
+	}
+	if string(begin) != "HTTP/" {
+		return false, fmt.Errorf("%w: it says %.40q", errHTTP, begin)
+	}
+	var resp *http.Response
+	for {
+		resp, err = http.ReadResponse(h.reader, h.request)
+		if h.bounded.left <= 0 {
+			return false, fmt.Errorf("%w: its header has more than %d bytes", errTooLong, mostHeader)
+		}
+		if err != nil {
+			return false, fmt.Errorf("%w: %w", errHTTP, err)
+		}
+		if resp.StatusCode/100 != 1 || resp.StatusCode == http.StatusSwitchingProtocols {
+			break
+		}
+	}
+	defer resp.Body.Close()
+	tooLong := fmt.Errorf("%w: its body has more than %d bytes; probe something shorter", errTooLong, mostBody)
+	if resp.ContentLength > mostBody {
+		return false, tooLong
+	}
+	h.bounded.left = mostBody
+	read, err := io.Copy(io.Discard, resp.Body)
+	if h.bounded.left <= 0 {
+		return false, tooLong
+	}
+	if err != nil {
+		return false, fmt.Errorf("the response broke off after %d bytes: %w", read, err)
+	}
+	c := h.client
+	c.status, c.location, c.server = resp.StatusCode, resp.Header.Get("Location"), resp.Header.Get("Server")
+	return resp.Close, nil
+}

@@ -1,0 +1,341 @@
+package probe
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+)
+
+// http2Conn is a connection of HTTP/2. It writes its frames itself, because the
+// experiments differ in which of them share a write.
+type http2Conn struct {
+	*wire
+	framer  *http2.Framer
+	frames  bytes.Buffer // what the framer has written and the connection has not
+	encoder *hpack.Encoder
+	fields  bytes.Buffer // what the encoder has written
+
+	streams    map[uint32]*stream // those without a whole response
+	next       uint32             // stream ID
+	maxStreams int                // what the server allows, like the next two
+	window     int                // of the connection
+	initial    int                // window of a new stream
+	unread     int                // bytes that the server was not given back yet
+	leaving    bool               // the server accepts no more streams
+	ended      func()             // called after each response
+}
+
+type stream struct {
+	window   int // what the server allows
+	body     int // bytes of the response
+	answered bool
+}
+
+const (
+	firstWindow  = 65_535 // RFC 9113, section 6.9.2
+	frameHeader  = 9
+	ourWindow    = math.MaxInt32 // of each stream
+	returnWindow = 1 << 30       // of the connection, when as much has been read
+)
+
+// newHTTP2 sends the preface and waits for the server's settings.
+func newHTTP2(w *wire) (*http2Conn, error) {
+	h := &http2Conn{
+		wire: w, streams: make(map[uint32]*stream), next: 1, maxStreams: math.MaxInt32, window: firstWindow, initial: firstWindow,
+		ended: func() {},
+	}
+	h.framer = http2.NewFramer(&h.frames, w.Conn)
+	h.framer.SetReuseFrames()
+	h.framer.SetMaxReadFrameSize(blockSize)
+	h.framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	h.framer.MaxHeaderListSize = mostHeader
+	h.encoder = hpack.NewEncoder(&h.fields)
+	h.limit()
+	h.frames.WriteString(http2.ClientPreface)
+	_ = h.framer.WriteSettings( // to a buffer, as all that the framer writes
+		http2.Setting{ID: http2.SettingEnablePush, Val: 0},
+		http2.Setting{ID: http2.SettingInitialWindowSize, Val: ourWindow},
+		http2.Setting{ID: http2.SettingMaxHeaderListSize, Val: mostHeader},
+	)
+	_ = h.framer.WriteWindowUpdate(0, returnWindow)
+	if err := h.flush(); err != nil {
+		return nil, err
+	}
+	frame, err := h.framer.ReadFrame()
+	if err == nil {
+		if _, ok := frame.(*http2.SettingsFrame); ok {
+			return h, h.handle(frame)
+		}
+		err = fmt.Errorf("its first frame is %v", frame.Header().Type)
+	}
+	if isClosed(err) {
+		err = fmt.Errorf("%w/2 with prior knowledge: %w", errHTTP, err)
+	}
+	return nil, err
+}
+
+// flush writes the frames in one write.
+func (h *http2Conn) flush() error {
+	_, err := h.Write(h.frames.Bytes())
+	h.frames.Reset()
+	return err
+}
+
+func (h *http2Conn) ask(pieces bool) (closes bool, err error) {
+	h.limit()
+	id, err := h.send(pieces)
+	if err != nil {
+		return false, err
+	}
+	for h.streams[id] != nil {
+		if err := h.read(); err != nil {
+			return false, err
+		}
+	}
+	return h.leaving, nil
+}
+
+func (h *http2Conn) askTogether(requests int, answered func()) error {
+	h.limit()
+	h.ended = answered
+	defer func() { h.ended = func() {} }()
+	for range requests {
+		for len(h.streams) >= max(h.maxStreams, 1) {
+			if err := h.read(); err != nil {
+				return err
+			}
+		}
+		if h.leaving {
+			return errCloses
+		}
+		if _, err := h.send(false); err != nil {
+			return err
+		}
+	}
+	for len(h.streams) > 0 {
+		if err := h.read(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// send writes a request. Its pieces are HEADERS, the header of DATA and the payload
+// of DATA; without a body they are the header of HEADERS and the halves of its payload.
+func (h *http2Conn) send(pieces bool) (id uint32, err error) {
+	c := h.client
+	id = h.next
+	h.next += 2
+	s := &stream{window: h.initial}
+	h.streams[id] = s
+	h.encode()
+	if h.fields.Len() > blockSize {
+		return 0, fmt.Errorf("the header of the request has more than the %d bytes of a frame", blockSize)
+	}
+	_ = h.framer.WriteHeaders(http2.HeadersFrameParam{
+		StreamID: id, BlockFragment: h.fields.Bytes(), EndHeaders: true, EndStream: c.BodySize == 0,
+	})
+	headers := h.frames.Len()
+	cuts := []int{frameHeader, frameHeader + (headers-frameHeader)/2}
+	left := c.BodySize
+	if left > 0 {
+		left -= h.data(id, s, left)
+		cuts = []int{headers, min(headers+frameHeader, h.frames.Len())}
+	}
+	if !pieces {
+		cuts = nil
+	}
+	if err := h.flushAt(cuts...); err != nil {
+		return 0, err
+	}
+	for left > 0 && h.streams[id] != nil {
+		n := h.data(id, s, left)
+		left -= n
+		if n > 0 {
+			err = h.flush()
+		} else {
+			err = h.read() // until the server allows more
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	if left > 0 { // the server has answered before it had the whole request
+		_ = h.framer.WriteRSTStream(id, http2.ErrCodeCancel)
+		return id, h.flush()
+	}
+	return id, nil
+}
+
+// data adds a DATA frame with as much as is left and allowed, if any is.
+func (h *http2Conn) data(id uint32, s *stream, left int) (n int) {
+	n = min(left, len(h.client.block), h.window, s.window)
+	if n <= 0 {
+		return 0
+	}
+	h.window -= n
+	s.window -= n
+	_ = h.framer.WriteData(id, n == left, h.client.block[:n])
+	return n
+}
+
+// flushAt writes the frames in several writes.
+func (h *http2Conn) flushAt(cuts ...int) error {
+	for begin := 0; len(cuts) > 0; cuts = cuts[1:] {
+		if _, err := h.Write(h.frames.Next(cuts[0] - begin)); err != nil {
+			return err
+		}
+		begin = cuts[0]
+	}
+	return h.flush()
+}
+
+// encode encodes the request's header.
+func (h *http2Conn) encode() {
+	c := h.client
+	h.fields.Reset()
+	field := func(name, value string) { _ = h.encoder.WriteField(hpack.HeaderField{Name: name, Value: value}) }
+	field(":method", c.Method)
+	field(":scheme", c.target.Scheme)
+	field(":authority", c.host)
+	field(":path", c.target.RequestURI())
+	for name, values := range c.fields {
+		for _, value := range values {
+			field(strings.ToLower(name), value)
+		}
+	}
+}
+
+func (h *http2Conn) read() error {
+	frame, err := h.framer.ReadFrame()
+	if err != nil {
+		return err
+	}
+	return h.handle(frame)
+}
+
+func (h *http2Conn) handle(frame http2.Frame) error {
+	id := frame.Header().StreamID
+	s := h.streams[id]
+	switch f := frame.(type) {
+	case *http2.SettingsFrame:
+		if f.IsAck() {
+			return nil
+		}
+		_ = f.ForeachSetting(h.set)
+		_ = h.framer.WriteSettingsAck()
+		return h.flush()
+	case *http2.PingFrame:
+		if f.IsAck() {
+			return nil
+		}
+		_ = h.framer.WritePing(true, f.Data)
+		return h.flush()
+	case *http2.WindowUpdateFrame:
+		if id == 0 {
+			h.window += int(f.Increment)
+		} else if s != nil {
+			s.window += int(f.Increment)
+		}
+	case *http2.GoAwayFrame:
+		h.leaving = true
+		for id := range h.streams {
+			if id > f.LastStreamID {
+				return fmt.Errorf("the server ends the connection (%v): %w", f.ErrCode, io.EOF)
+			}
+		}
+	case *http2.RSTStreamFrame:
+		if s != nil && !s.answered {
+			return fmt.Errorf("%w with this request: it resets the stream with %v", errHTTP, f.ErrCode)
+		}
+		h.end(id)
+	case *http2.MetaHeadersFrame:
+		return h.headers(id, s, f)
+	case *http2.DataFrame:
+		return h.body(id, s, f)
+	}
+	return nil
+}
+
+func (h *http2Conn) set(s http2.Setting) error {
+	switch s.ID {
+	case http2.SettingMaxConcurrentStreams:
+		h.maxStreams = int(s.Val)
+	case http2.SettingInitialWindowSize:
+		for _, open := range h.streams {
+			open.window += int(s.Val) - h.initial
+		}
+		h.initial = int(s.Val)
+	case http2.SettingHeaderTableSize:
+		h.encoder.SetMaxDynamicTableSizeLimit(s.Val)
+	}
+	return nil
+}
+
+func (h *http2Conn) headers(id uint32, s *stream, f *http2.MetaHeadersFrame) error {
+	if f.Truncated {
+		return fmt.Errorf("%w: its header has more than %d bytes", errTooLong, mostHeader)
+	}
+	if s == nil {
+		return nil
+	}
+	if !s.answered { // otherwise these are trailers
+		status, err := strconv.Atoi(f.PseudoValue("status"))
+		if err != nil {
+			return fmt.Errorf("%w: a response has status %.40q", errHTTP, f.PseudoValue("status"))
+		}
+		if status/100 == 1 {
+			return nil
+		}
+		s.answered = true
+		c := h.client
+		c.status, c.location, c.server = status, "", ""
+		for _, field := range f.RegularFields() {
+			switch field.Name {
+			case "location":
+				c.location = field.Value
+			case "server":
+				c.server = field.Value
+			}
+		}
+	}
+	if f.StreamEnded() {
+		h.end(id)
+	}
+	return nil
+}
+
+func (h *http2Conn) body(id uint32, s *stream, f *http2.DataFrame) error {
+	size := int(f.Header().Length)
+	if h.unread += size; h.unread >= returnWindow/2 {
+		_ = h.framer.WriteWindowUpdate(0, uint32(h.unread)) //nolint:gosec // less than returnWindow
+		h.unread = 0
+		if err := h.flush(); err != nil {
+			return err
+		}
+	}
+	if s == nil {
+		return nil
+	}
+	if s.body += size; s.body > mostBody {
+		return fmt.Errorf("%w: its body has more than %d bytes; probe something shorter", errTooLong, mostBody)
+	}
+	if f.StreamEnded() {
+		h.end(id)
+	}
+	return nil
+}
+
+func (h *http2Conn) end(id uint32) {
+	if h.streams[id] == nil {
+		return
+	}
+	delete(h.streams, id)
+	h.ended()
+}

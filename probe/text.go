@@ -1,0 +1,49 @@
+package probe
+
+import (
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// mostText is how many characters of a text from the network are printed.
+const mostText = 300
+
+// printable returns s as it may be printed: without what a terminal could take for a
+// command or for a change of the writing direction, and of a sane length.
+func printable(s string) string {
+	var b strings.Builder
+	for n := 0; s != ""; n++ {
+		if n == mostText {
+			b.WriteString("…")
+			break
+		}
+		r, size := utf8.DecodeRuneInString(s)
+		if r == utf8.RuneError && size == 1 || !unicode.IsPrint(r) {
+			quoted := strconv.Quote(s[:size])
+			b.WriteString(quoted[1 : len(quoted)-1])
+		} else {
+			b.WriteRune(r)
+		}
+		s = s[size:]
+	}
+	return b.String()
+}
+
+// short cuts a text that is going to be quoted.
+func short(s string) string {
+	if len(s) <= mostText {
+		return s
+	}
+	return strings.ToValidUTF8(s[:mostText], "") + "…"
+}
+
+// safeError is an error whose text may have come from the network.
+type safeError struct{ error }
+
+func safe(err error) error { return safeError{err} }
+
+func (e safeError) Error() string { return printable(e.error.Error()) }
+
+func (e safeError) Unwrap() error { return e.error }

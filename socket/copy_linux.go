@@ -1,0 +1,105 @@
+package socket
+
+import (
+	"io"
+	"net"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// ReadFrom sends what r holds, with sendfile(2) or splice(2) where
+// (*net.TCPConn).ReadFrom does so.
+func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
+	if isFile(r) { // it is at hand; what another reader holds may come much later
+		c.sends()
+	} else {
+		c.sending.Store(true)
+		defer c.sending.Store(false)
+	}
+	return c.TCPConn.ReadFrom(r)
+}
+
+// isFile reports whether r is a file, or a piece of one as http.ServeContent sends it.
+func isFile(r io.Reader) bool {
+	for {
+		switch from := r.(type) {
+		case *os.File:
+			return true
+		case *io.LimitedReader:
+			r = from.R
+		default:
+			return false
+		}
+	}
+}
+
+// WriteTo moves to w what c receives, until the peer closes its side. Towards
+// another TCP connection the bytes move with splice(2), which ends at urgent data as
+// it does for a *net.TCPConn. Towards a Unix socket, which *net.TCPConn would splice
+// to as well, they are copied.
+func (c *Conn) WriteTo(w io.Writer) (written int64, err error) {
+	switch dst := w.(type) {
+	case *Conn:
+		return c.spliceTo(dst)
+	case *net.TCPConn:
+		return c.spliceTo(&Conn{TCPConn: dst})
+	}
+	written, err = io.Copy(w, struct{ io.Reader }{c})
+	return written, c.opError(writeTo, err)
+}
+
+// writeTo is the operation that the errors of WriteTo name.
+const writeTo = "writeto"
+
+// spliceTo waits with a peek, so that the read that parks is seen, and then has
+// the kernel move what is there.
+func (c *Conn) spliceTo(dst *Conn) (written int64, err error) {
+	peek := c.peekStep
+	waiting := io.LimitedReader{R: c.TCPConn}
+	for {
+		n, err := c.wait(writeTo, peek, nil)
+		if n == 0 || err != nil {
+			return written, err
+		}
+		// In this order, since dst may be c, as in an echo server.
+		c.due.Store(owed)
+		dst.sends()
+		waiting.N = int64(n)
+		moved, err := dst.TCPConn.ReadFrom(&waiting)
+		written += moved
+		if err != nil {
+			return written, c.opError(writeTo, err)
+		}
+		if moved == 0 { // bytes wait behind urgent data, which splice(2) does not pass
+			return written, nil
+		}
+	}
+}
+
+// peekStep counts the bytes that wait and leaves them: with MSG_TRUNC the kernel
+// copies nothing (tcp(7)), with MSG_PEEK it keeps them.
+func (c *Conn) peekStep(fd uintptr) (done bool) {
+	for {
+		n, _, errno := unix.Syscall6(unix.SYS_RECVFROM, fd, 0, peekMax, unix.MSG_PEEK|unix.MSG_TRUNC, 0, 0)
+		switch errno {
+		case 0:
+			c.n = int(n)
+			if n > 0 {
+				c.resume(int(fd))
+			}
+			return true
+		case unix.EINTR:
+		case unix.EAGAIN:
+			c.park(int(fd))
+			return false
+		default:
+			c.err = os.NewSyscallError("recvfrom", errno)
+			return true
+		}
+	}
+}
+
+// peekMax bounds what one splice moves, in bytes: the largest pipe that a
+// process may have without privileges (pipe(7)).
+const peekMax = 1 << 20

@@ -1,0 +1,240 @@
+package socket
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// learning is what AckAuto has learned about its peer. It begins eager: it
+// acknowledges at each park with bytes owed. Where too many of these are wasted it
+// becomes patient and leaves them to the kernel, whose timer it shortens first, and
+// restores where replies keep coming later than the short one. Waits that look like
+// stalls make it eager again, on trial: if the peer's bytes then come as soon as they
+// are acknowledged, the peer did wait, and the Conn may waste more from now on.
+type learning struct {
+	// left is how many acknowledgements may be wasted; below 1 the Conn is patient.
+	left atomic.Int32
+
+	// late grows with replies that came after the short timer, and shrinks with those
+	// in time.
+	late atomic.Int32
+
+	timer atomic.Uint32
+
+	// The goroutine that reads has these to itself.
+	before    uint32 // TCP_DELACK_MAX_US before it was shortened, in microseconds; 0 is unknown
+	rtt       uint32 // tcpi_min_rtt at the last stall, in microseconds
+	suspicion int32  // grows with waits that look like stalls, and shrinks with parks
+	trusted   uint8  // trials that were not refuted, up to mostTrusted
+	refuted   uint8  // trials in a row in which acknowledging helped nobody, up to mostRefuted
+	score     int8   // acknowledgements of a trial that helped, less those that did not
+	onTrial   bool
+	keep      bool // KeepDelayedAckMax
+}
+
+// Values of learning.timer.
+const (
+	timerUntouched uint32 = iota
+	timerShort
+	timerRestored
+	timerKept // it cannot be shortened
+)
+
+const (
+	// firstLeft is how many acknowledgements are wasted before a Conn is patient, and
+	// trialLeft how many in its first trial. Each one that is not refuted allows 16 times
+	// as many as before.
+	firstLeft   = 4
+	trialLeft   = 24
+	mostTrusted = 5 // 1.5 Mi wasted
+
+	// A busy machine, requests that overlap, and peers that think look like a stall now
+	// and then. One of the short timer costs little, so that the first trial takes two
+	// within 32 parks. After one that refuted them it takes 16 times as many.
+	stallWeight = 32
+	mostRefuted = 4
+
+	// A trial ends when this many acknowledgements more have helped nobody than have
+	// helped.
+	hopeless = 4
+
+	// A late reply weighs as much as lateWeight in time. Where one in 33 is late or more,
+	// the kernel's own timer is put back: each of these costs a segment.
+	lateWeight = 32
+	lateMost   = 4 * lateWeight
+)
+
+func (l *learning) begin(keep bool) {
+	l.left.Store(firstLeft)
+	l.keep = keep
+}
+
+// patient reports whether acknowledgements are left to the kernel.
+func (l *learning) patient() bool { return l.left.Load() <= 0 }
+
+// wasted sees a write that would have carried the acknowledgement that was asked for.
+func (c *Conn) wasted() {
+	c.observer.Wasted(c)
+	if c.left.Add(-1) == 0 {
+		c.observer.BecamePatient(c)
+	}
+}
+
+// inTime sees a write that carries an acknowledgement nobody asked for: the short
+// timer has sent it where the write is late.
+func (c *Conn) inTime() {
+	if c.timer.Load() != timerShort {
+		return
+	}
+	parked := c.parked.Load()
+	switch {
+	case parked == 0:
+	case now()-parked > int64(shortest.Load())*int64(time.Microsecond):
+		c.late.Add(lateWeight)
+	case c.late.Load() > 0:
+		c.late.Add(-1)
+	}
+}
+
+// suspect sees a wait that looks like a stall, on a path with a round trip of rtt
+// microseconds. It reports whether the Conn takes it for one.
+func (c *Conn) suspect(rtt uint32) bool {
+	if c.never || c.refused {
+		return true
+	}
+	one := c.trusted > 0 || c.timer.Load() != timerShort
+	c.suspicion += stallWeight
+	if (!one || c.refuted > 0) && c.suspicion <= stallWeight<<(4*c.refuted) {
+		return c.refuted == 0
+	}
+	c.suspicion, c.score, c.onTrial, c.rtt = 0, 0, true, rtt
+	c.left.Store(trialLeft << (4 * c.trusted))
+	c.trusted = min(c.trusted+1, mostTrusted)
+	if c.timer.Load() == timerRestored {
+		c.late.Store(0)
+		c.timer.Store(timerUntouched)
+	}
+	return true
+}
+
+// judge sees that bytes came some time after an acknowledgement on trial.
+func (c *Conn) judge(wait time.Duration) {
+	wait -= time.Duration(c.rtt) * time.Microsecond
+	switch least := c.leastStall(); {
+	case wait < least/2:
+		c.score = min(c.score+1, hopeless)
+	case wait >= least:
+		c.score--
+	}
+	if c.score <= -hopeless && c.left.Swap(0) > 0 {
+		c.observer.BecamePatient(c)
+	}
+}
+
+// endTrial sees that the Conn is patient.
+func (c *Conn) endTrial() {
+	c.onTrial = false
+	if c.score > 0 {
+		c.refuted = 0
+		return
+	}
+	c.refuted = min(c.refuted+1, mostRefuted)
+	c.trusted--
+}
+
+// bePatient sees a park without an acknowledgement.
+func (c *Conn) bePatient(fd int) {
+	if c.onTrial {
+		c.endTrial()
+	}
+	if c.suspicion > 0 {
+		c.suspicion--
+	}
+	c.tune(fd)
+}
+
+// tune sets the kernel's timer at a park, if need be.
+func (c *Conn) tune(fd int) {
+	switch c.timer.Load() {
+	case timerUntouched:
+		c.shorten(fd)
+	case timerShort:
+		if c.late.Load() >= lateMost {
+			_ = DelayedAckMax.set(fd, Value{Number: int64(c.before)})
+			c.timer.Store(timerRestored)
+		}
+	}
+}
+
+// shorten sets the kernel's timer to the least that it takes. Before Linux 6.15 it
+// takes none, nor does a socket that speaks MPTCP.
+func (c *Conn) shorten(fd int) {
+	before := delayedAckMax(fd)
+	c.before = uint32(before / time.Microsecond) //nolint:gosec // at most 200 ms
+	c.timer.Store(timerKept)
+	if c.keep || before == 0 {
+		return
+	}
+	least := shortestDelay(fd)
+	if least == 0 || least >= before {
+		return
+	}
+	if DelayedAckMax.set(fd, Value{Number: int64(least / time.Microsecond)}) == nil {
+		c.timer.Store(timerShort)
+	}
+}
+
+// shortest is the least TCP_DELACK_MAX_US that this kernel takes, in microseconds,
+// once it is known.
+var shortest atomic.Uint32
+
+// shortestDelay returns the least TCP_DELACK_MAX_US, which is two clock ticks
+// (TCP_TIMEOUT_MIN in the kernel's include/net/tcp.h): 8 ms at 250 Hz. The first time
+// it tries values on fd, and leaves the least there.
+func shortestDelay(fd int) time.Duration {
+	if known := shortest.Load(); known != 0 {
+		return time.Duration(known) * time.Microsecond
+	}
+	// The kernel rounds up to ticks, of which a second has 100 to 1000.
+	for us := int64(1001); us <= 20_001; us += 1000 {
+		if DelayedAckMax.set(fd, Value{Number: us}) == nil {
+			least := delayedAckMax(fd)
+			shortest.Store(uint32(least / time.Microsecond)) //nolint:gosec // at most 20 ms
+			return least
+		}
+	}
+	return 0
+}
+
+// delayedAckMax returns TCP_DELACK_MAX_US, or 0 where the socket has none.
+func delayedAckMax(fd int) time.Duration {
+	v, err := DelayedAckMax.get(fd)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(v.Number) * time.Microsecond
+}
+
+// leastStall is the shortest wait that may be a stall, as far as the Conn knows its timer.
+func (c *Conn) leastStall() time.Duration {
+	us := c.before
+	if c.timer.Load() == timerShort {
+		us = shortest.Load()
+	}
+	least, _ := stallOf(time.Duration(us) * time.Microsecond)
+	return least
+}
+
+// stallOf returns which waits are like one for a delayed acknowledgement that comes
+// after at most maximum, where 0 is the kernel's default.
+//
+// The kernel delays by 40 to 200 ms (TCP_DELACK_MIN and TCP_DELACK_MAX in its
+// include/net/tcp.h), and by maximum where that is less. A clock tick, half of the least
+// maximum, and the scheduler add to it.
+func stallOf(maximum time.Duration) (least, most time.Duration) {
+	const delackMin = 40 * time.Millisecond
+	if maximum == 0 || maximum >= delackMin {
+		return 30 * time.Millisecond, 300 * time.Millisecond
+	}
+	return maximum * 3 / 4, maximum * 7 / 4
+}

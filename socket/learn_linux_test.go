@@ -1,0 +1,112 @@
+package socket
+
+import (
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// kernelsOwn is TCP_DELACK_MAX in the kernel's include/net/tcp.h.
+const kernelsOwn = 200 * time.Millisecond
+
+// during parks a read, does something meanwhile, and ends the read.
+func during(do func(t *testing.T, w wired)) step {
+	return func(t *testing.T, w wired) {
+		done := inBackground(read(w, 4096))
+		awaitParked(t, 1)
+		do(t, w)
+		require.NoError(t, w.SetReadDeadline(time.Unix(1, 0)))
+		require.ErrorIs(t, (<-done).err, os.ErrDeadlineExceeded)
+		require.NoError(t, w.SetReadDeadline(time.Time{}))
+	}
+}
+
+// passed has a read that is parked have been so for d, where that matters to the Conn.
+func passed(w wired, d time.Duration) {
+	if w.parked.Load() != 0 {
+		w.parked.Store(now() - int64(d))
+	}
+}
+
+// answeredAfter is a request in one piece, whose answer comes when the read for the next
+// has been parked for d.
+func answeredAfter(d time.Duration) []step {
+	return []step{receive(5), during(func(t *testing.T, w wired) {
+		passed(w, d)
+		answer(5)(t, w)
+	})}
+}
+
+// pieces is a request in two pieces, of which the second comes after d.
+func pieces(d time.Duration) []step {
+	return []step{receive(5), func(t *testing.T, w wired) {
+		done := inBackground(read(w, 4096))
+		awaitParked(t, 1)
+		passed(w, d)
+		send(t, w.peer, "67890")
+		require.Equal(t, result{5, nil}, <-done)
+	}, answer(5)}
+}
+
+func TestLearning(t *testing.T) {
+	if !shortens(t) {
+		t.Skip("this kernel has no TCP_DELACK_MAX_US, which is in Linux 6.15")
+	}
+	least := func(t *testing.T) time.Duration {
+		accepted, _ := pair(t)
+		var d time.Duration
+		require.NoError(t, control(accepted, func(fd int) { d = shortestDelay(fd) }))
+		return d
+	}(t)
+	whole, late, stall := answeredAfter(0), answeredAfter(least*2), pieces(least*5/4)
+	times := func(n int, steps []step) []step { return slices.Repeat(steps, n) }
+	patient := times(4, whole)
+	restored := slices.Concat(patient, times(5, late))
+
+	cases := []struct {
+		name                   string
+		keep                   bool
+		steps                  []step
+		asked, wasted, patient int
+		stalls                 int
+		timer                  time.Duration
+	}{
+		{"three wasted", false, times(3, whole), 3, 3, 0, 0, kernelsOwn},
+		{"four wasted", false, patient, 4, 4, 1, 0, least},
+		{"patient", false, times(40, whole), 4, 4, 1, 0, least},
+		{"bytes come next", false, times(20, pieces(0)), 20, 0, 0, 0, kernelsOwn},
+		{"somebody has chosen the timer", true, times(40, whole), 4, 4, 1, 0, kernelsOwn},
+		{"answers are late", false, restored, 4, 4, 1, 0, kernelsOwn},
+		{"one answer in 40 is late", false, slices.Concat(patient, times(5, slices.Concat(late, times(39, whole)))), 4, 4, 1, 0, least},
+		{"one short stall", false, slices.Concat(patient, stall, times(4, whole)), 4, 4, 1, 1, least},
+		{"two short stalls far apart", false, slices.Concat(patient, stall, times(40, whole), stall, times(4, whole)), 4, 4, 1, 2, least},
+		{"two short stalls", false, slices.Concat(patient, stall, stall, times(4, whole)), 8, 8, 1, 2, least},
+		{"a pause too long for the short timer", false, slices.Concat(patient, times(4, pieces(3*least)), times(4, whole)), 4, 4, 1, 0, least},
+		{"one long stall", false, slices.Concat(restored, pieces(40*time.Millisecond), times(4, whole)), 8, 8, 1, 1, kernelsOwn},
+		{"a long stall, and the short timer again", false, slices.Concat(restored, pieces(40*time.Millisecond), times(30, whole)), 28, 28, 2, 1, least},
+		{"a trial that helps nobody ends", false, slices.Concat(patient, stall, stall, times(10, pieces(least*5/4))), 8, 4, 2, 2, least},
+		{"after that it believes less", false, slices.Concat(patient, stall, stall, times(30, pieces(least*5/4))), 12, 4, 3, 3, least},
+		{"a trial that helps", false, slices.Concat(patient, stall, stall, pieces(0), times(24, whole), stall, times(40, whole)), 69, 68, 2, 3, least},
+	}
+	for _, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			accepted, peer := pair(t)
+			observer := new(acks)
+			conn, err := NewConn(accepted, AckOptions{Mode: AckAuto, KeepDelayedAckMax: tc.keep}, observer)
+			require.NoError(t, err)
+			for _, do := range tc.steps {
+				do(t, wired{conn, observer, peer})
+			}
+			require.EqualValues(t, tc.asked, observer.acknowledged.Load(), "acknowledgements")
+			require.EqualValues(t, tc.wasted, observer.wasted.Load(), "wasted")
+			require.EqualValues(t, tc.patient, observer.patient.Load(), "times patient")
+			require.EqualValues(t, tc.stalls, observer.stalled.Load(), "stalls")
+			var timer time.Duration
+			require.NoError(t, control(accepted, func(fd int) { timer = delayedAckMax(fd) }))
+			require.Equal(t, tc.timer, timer)
+		})
+	}
+}

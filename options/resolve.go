@@ -18,6 +18,9 @@ type Resolved struct {
 	// Settings of each phase.
 	Settings map[Phase][]socket.Setting
 
+	// Multipath says that MPTCP is dialed.
+	Multipath bool
+
 	// Overrides are the settings of the route phase.
 	Overrides []socket.Override
 
@@ -57,6 +60,9 @@ type Effect struct {
 	// Phases are those in which a raw option is set: the others refuse it.
 	Phases []string `json:"phases,omitempty"`
 
+	// BeforeSYN says that connections to backends have it from their first packet on.
+	BeforeSYN bool `json:"before_syn,omitempty"`
+
 	// LeftOut is why the option is not set, where on_unsupported is warn.
 	LeftOut string `json:"left_out,omitempty"`
 }
@@ -80,6 +86,7 @@ func (o *Options) Resolve(phases Phase, log *zap.Logger) (Resolved, error) {
 	if s.Metrics = o.Metrics != nil && *o.Metrics; s.Metrics && !socket.QuickAck.Supported() {
 		return s, fmt.Errorf("metrics reads TCP_INFO, which is not available on %s; leave it out", runtime.GOOS)
 	}
+	s.Multipath = o.dialsMultipath()
 	for _, r := range rows {
 		if !r.isSet(o) || r.option.Name == "" {
 			continue
@@ -94,9 +101,29 @@ func (o *Options) Resolve(phases Phase, log *zap.Logger) (Resolved, error) {
 	return s, nil
 }
 
+// SplitDial returns the settings of Dial for sockets that are not yet connected, and
+// those for open connections, and marks the first in Effects.
+func (s *Resolved) SplitDial() (before, after []socket.Setting) {
+	if len(s.Settings[Dial]) == 0 {
+		return nil, nil
+	}
+	before, after = socket.BeforeSYN(s.Multipath, s.Settings[Dial])
+	for _, setting := range before {
+		name := rowOf(setting.Option).name
+		for i := range s.Effects {
+			if e := &s.Effects[i]; e.Option == name && e.LeftOut == "" {
+				e.BeforeSYN = true
+			}
+		}
+	}
+	return before, after
+}
+
+func (o *Options) dialsMultipath() bool { return o.Multipath != nil && *o.Multipath }
+
 // add tries one value and adds it.
 func (s *Resolved) add(r row, u use, o *Options, phases Phase, log *zap.Logger) error {
-	taken, effective, err := r.try(u, phases)
+	taken, effective, err := r.try(u, phases, s.Multipath)
 	if err != nil {
 		if o.OnUnsupported == nil || *o.OnUnsupported != Warn {
 			return fmt.Errorf("%w; leave the option out, or set on_unsupported warn", err)
@@ -163,19 +190,25 @@ func (r row) barred(phases Phase) string {
 // try sets the value on a scratch socket for each phase. It returns the phases
 // that take it and the effective value. All phases of an option must take its value.
 // Which of them a raw option belongs to is not known: one of them is enough.
-func (r row) try(u use, phases Phase) (taken Phase, effective socket.Value, err error) {
+func (r row) try(u use, phases Phase, multipath bool) (taken Phase, effective socket.Value, err error) {
 	if !u.setting.Option.Supported() {
 		return 0, effective, r.refusal(u, errors.ErrUnsupported)
 	}
 	for _, p := range (phases & r.phases).each() {
-		read, tryErr := socket.Try(p == Listen, u.setting)
+		var read socket.Value
+		var tryErr error
+		if p == Dial {
+			read, tryErr = socket.TryDial(multipath, u.setting)
+		} else {
+			read, tryErr = socket.Try(p == Listen, u.setting)
+		}
 		if tryErr == nil {
 			taken, effective = taken|p, read
 			continue
 		}
-		if p == Listen && isMissing(tryErr) {
+		if isMissing(tryErr) && (p == Listen || p == Dial && multipath) {
 			if _, plainErr := socket.Try(false, u.setting); plainErr == nil {
-				tryErr = errors.Join(errOnlyMPTCP, tryErr)
+				tryErr = errors.Join(onlyMPTCP[p], tryErr)
 			}
 		}
 		err = tryErr
@@ -193,10 +226,12 @@ func (r row) try(u use, phases Phase) (taken Phase, effective socket.Value, err 
 }
 
 // exchange warns about options that together stop the flow of data. cork is not among
-// them: it ends with the response.
+// them: it ends with the response. Nor is interface: loopback is another.
 func (s *Resolved) exchange(log *zap.Logger) {
 	for _, p := range (Accept | Dial | Route).each() {
-		settings := slices.DeleteFunc(slices.Clone(s.Settings[p]), func(s socket.Setting) bool { return s.Option.Is(socket.Cork) })
+		settings := slices.DeleteFunc(slices.Clone(s.Settings[p]), func(s socket.Setting) bool {
+			return s.Option.Is(socket.Cork) || s.Option.Is(socket.Interface)
+		})
 		if len(settings) == 0 {
 			continue
 		}
@@ -218,7 +253,7 @@ func (r row) refusal(u use, err error) error {
 		return fmt.Errorf("%s %s: %s is not available on %s", r.name, u.text, option, runtime.GOOS)
 	case errors.Is(err, syscall.ENOENT) && r.bounds != "":
 		return fmt.Errorf("%s %q: this kernel offers %s", r.name, u.text,
-			strings.Join(strings.Fields(socket.Sysctl(r.bounds)), ", "))
+			strings.ReplaceAll(socket.Sysctl(r.bounds), " ", ", "))
 	case errors.Is(err, syscall.EPERM) && r.capabilities != nil:
 		if r.permits != "" {
 			return fmt.Errorf("%s %s: needs %s, unless %s lists it: %s", r.name, u.text, r.capabilityNames(), r.permits, socket.Sysctl(r.permits))
@@ -226,7 +261,13 @@ func (r row) refusal(u use, err error) error {
 		return fmt.Errorf("%s %s: needs %s", r.name, u.text, r.capabilityNames())
 	case errors.Is(err, syscall.EINVAL) && r.takes != "":
 		return fmt.Errorf("%s %s: the kernel takes %s", r.name, u.text, r.takes)
-	case errors.Is(err, errOnlyMPTCP):
+	case errors.Is(err, syscall.ENODEV):
+		return fmt.Errorf("%s %s: this system has no such interface", r.name, u.text)
+	case r.option.Is(socket.Multipath):
+		return fmt.Errorf("%s %s: %w", r.name, u.text, err)
+	case errors.Is(err, onlyMPTCP[Dial]):
+		return fmt.Errorf("%s %s: MPTCP connections to backends refuse %s; leave multipath out", r.name, u.text, option)
+	case errors.Is(err, onlyMPTCP[Listen]):
 		return fmt.Errorf("%s %s: on this kernel listening sockets that speak MPTCP refuse %s; start Caddy with GODEBUG=multipathtcp=0",
 			r.name, u.text, option)
 	case isMissing(err) && r.since != "" && !socket.KernelHas(r.since):
@@ -235,8 +276,11 @@ func (r row) refusal(u use, err error) error {
 	return fmt.Errorf("%s %s: this kernel refuses %s: %w", r.name, u.text, option, err)
 }
 
-// errOnlyMPTCP marks what the kernel refuses on MPTCP sockets, and on no others.
-var errOnlyMPTCP = errors.New("MPTCP sockets refuse it")
+// onlyMPTCP marks, by phase, what the kernel refuses on MPTCP sockets, and on no others.
+var onlyMPTCP = map[Phase]error{
+	Listen: errors.New("listening MPTCP sockets refuse it"),
+	Dial:   errors.New("dialed MPTCP sockets refuse it"),
+}
 
 // isMissing reports whether the kernel has no such option.
 func isMissing(err error) bool {

@@ -38,4 +38,7 @@ func set(c syscall.Conn, settings []Setting) (refused []Refusal, err error) {
 	return refused, nil
 }
 
+// SetRaw does nothing: elsewhere options are set on connections.
+func SetRaw(syscall.RawConn, []Setting) ([]Refusal, error) { return nil, nil }
+
 func get(syscall.Conn, Option) (Value, error) { return Value{}, errors.ErrUnsupported }

@@ -25,9 +25,19 @@ func Try(listening bool, s Setting) (effective Value, err error) {
 		return Value{}, err
 	}
 	defer closeAll()
+	return s.tryOn(fd)
+}
+
+// tryOn sets s and reads it.
+func (s Setting) tryOn(fd int) (effective Value, err error) {
 	if err := s.Option.set(fd, s.Value); err != nil {
 		return Value{}, err
 	}
+	return s.read(fd)
+}
+
+// read returns the effective value, or where it cannot be read, the one that was set.
+func (s Setting) read(fd int) (effective Value, err error) {
 	effective, err = s.Option.get(fd)
 	if errors.Is(err, unix.ENOPROTOOPT) {
 		return s.Value, nil
@@ -166,8 +176,13 @@ func scratch(listening bool) (fd int, err error) {
 
 // open opens a socket as Go would.
 func open(listening bool) (fd int, err error) {
+	return openFor(listening && new(net.ListenConfig).MultipathTCP())
+}
+
+// openFor opens a socket as Go would, with MPTCP where the system has it.
+func openFor(multipath bool) (fd int, err error) {
 	protocols := []int{unix.IPPROTO_TCP}
-	if listening && new(net.ListenConfig).MultipathTCP() {
+	if multipath {
 		protocols = []int{unix.IPPROTO_MPTCP, unix.IPPROTO_TCP}
 	}
 	for _, protocol := range protocols {

@@ -154,7 +154,7 @@ func (w *ListenerWrapper) prepare(l *listener) {
 		w.log.Error("setting options on the listening socket",
 			zap.Stringer("address", l.Addr()), zap.Error(err))
 	}
-	queued, queueErr := socket.Queued(tcp)
+	queued, _, queueErr := socket.AcceptQueue(tcp)
 	if err != nil || queueErr != nil {
 		return
 	}

@@ -219,13 +219,13 @@ var rows = []row{
 		field: at(onOff, func(o *Options) **bool { return &o.Cork }),
 	},
 	{
-		name: "busy_poll", option: socket.BusyPoll, phases: Accept | Dial, since: "3.11",
+		name: "busy_poll", option: socket.BusyPoll, phases: Accept | Dial | Packet, since: "3.11",
 		doc:    "poll the network device while reading, instead of sleeping",
 		bounds: "net.core.busy_read", capabilities: netAdmin,
 		field: at(durations(time.Microsecond, 0, math.MaxInt32*time.Microsecond), func(o *Options) **Duration { return &o.BusyPoll }),
 	},
 	{
-		name: "recv_buffer", option: socket.RecvBuffer, phases: Listen | Accept | Dial, since: "2.0",
+		name: "recv_buffer", option: socket.RecvBuffer, phases: Listen | Accept | Dial | Packet, since: "2.0",
 		doc:     "receive buffer; a fixed size switches the kernel's autotuning off",
 		without: "tuned by the kernel",
 		bounds:  "net.core.rmem_max", clampedBy: "net.core.rmem_max",
@@ -233,11 +233,12 @@ var rows = []row{
 		field:   at(sizes(1, maxBuffer), func(o *Options) **Size { return &o.RecvBuffer }),
 	},
 	{
-		name: "send_buffer", option: socket.SendBuffer, phases: Listen | Accept | Dial | Route, since: "2.0",
+		name: "send_buffer", option: socket.SendBuffer, phases: Listen | Accept | Dial | Route | Packet, since: "2.0",
 		doc:     "send buffer; a fixed size switches the kernel's autotuning off",
 		without: "tuned by the kernel",
 		bounds:  "net.core.wmem_max", clampedBy: "net.core.wmem_max",
-		field: at(sizes(1, maxBuffer), func(o *Options) **Size { return &o.SendBuffer }),
+		caution: raisedByQUIC,
+		field:   at(sizes(1, maxBuffer), func(o *Options) **Size { return &o.SendBuffer }),
 	},
 	{
 		name: "congestion", option: socket.Congestion, phases: Listen | Accept | Dial | Route, since: "2.6.13",
@@ -329,24 +330,24 @@ var rows = []row{
 	},
 	{
 		// Before priority, which the kernel derives from it.
-		name: "dscp", option: socket.TrafficClass, phases: Accept | Dial | Route, since: "2.0",
+		name: "dscp", option: socket.TrafficClass, phases: Accept | Dial | Route | Packet, since: "2.0",
 		doc:   "differentiated services code point of what is sent",
 		field: at(codePoints, func(o *Options) **DSCP { return &o.DSCP }),
 	},
 	{
-		name: "priority", option: socket.Priority, phases: Accept | Dial | Route, since: "2.0",
+		name: "priority", option: socket.Priority, phases: Accept | Dial | Route | Packet, since: "2.0",
 		doc:          "queueing priority; more than 6 needs CAP_NET_ADMIN or CAP_NET_RAW",
 		capabilities: netRaw,
 		field:        at(counts(0, math.MaxInt32), func(o *Options) **Number { return &o.Priority }),
 	},
 	{
-		name: "mark", option: socket.Mark, phases: Accept | Dial | Route, since: "2.6.25",
+		name: "mark", option: socket.Mark, phases: Accept | Dial | Route | Packet, since: "2.6.25",
 		doc:          "firewall and routing mark",
 		capabilities: netRaw,
 		field:        at(marks, func(o *Options) **Number { return &o.Mark }),
 	},
 	{
-		name: "ttl", option: socket.TTL, phases: Accept | Dial, since: "2.0",
+		name: "ttl", option: socket.TTL, phases: Accept | Dial | Packet, since: "2.0",
 		doc:    "time to live, or hop limit",
 		bounds: "net.ipv4.ip_default_ttl",
 		field:  at(counts(1, 255), func(o *Options) **Number { return &o.TTL }),
@@ -373,19 +374,19 @@ var rows = []row{
 		field:    at(counts(0, math.MaxInt32), func(o *Options) **Number { return &o.FastOpen }),
 	},
 	{
-		name: "raw", option: socket.Option{Name: "any"}, phases: Listen | Accept | Dial | Route, since: "2.0",
+		name: "raw", option: socket.Option{Name: "any"}, phases: Listen | Accept | Dial | Route | Packet, since: "2.0",
 		doc:       "any other option, by numbers; may repeat",
 		clampedBy: "the kernel",
 		field:     rawField{},
 	},
 	{
-		name: "metrics", phases: Accept | Dial,
+		name: "metrics", phases: Accept | Dial | Packet,
 		doc:     "add TCP_INFO to Caddy's metrics when the connection closes",
 		without: "off",
 		field:   at(flag, func(o *Options) **bool { return &o.Metrics }),
 	},
 	{
-		name: "on_unsupported", phases: Listen | Accept | Dial | Route,
+		name: "on_unsupported", phases: Listen | Accept | Dial | Route | Packet,
 		doc:     "what this system refuses: fail the load, or warn and leave the option out",
 		without: "fail",
 		field:   at(reactions, func(o *Options) **Unsupported { return &o.OnUnsupported }),

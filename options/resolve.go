@@ -78,7 +78,7 @@ func (o *Options) Resolve(phases Phase, log *zap.Logger) (Resolved, error) {
 		s.Ack.Mode = socket.AckAuto
 	}
 	if s.Metrics = o.Metrics != nil && *o.Metrics; s.Metrics && !socket.QuickAck.Supported() {
-		return s, fmt.Errorf("metrics reads TCP_INFO, which is not available on %s; leave it out", runtime.GOOS)
+		return s, fmt.Errorf("metrics reads what the kernel counts, which is not available on %s; leave it out", runtime.GOOS)
 	}
 	for _, r := range rows {
 		if !r.isSet(o) || r.option.Name == "" {
@@ -114,6 +114,9 @@ func (s *Resolved) add(r row, u use, o *Options, phases Phase, log *zap.Logger) 
 	s.Ack.KeepDelayedAckMax = s.Ack.KeepDelayedAckMax || r.option.Is(socket.DelayedAckMax)
 	s.Ack.HeldBack = s.Ack.HeldBack || r.option.Is(socket.NoDelay) && u.setting.Value.Number == 0
 	e := r.effect(u, effective)
+	if r.caution != nil && e.Caution == "" {
+		e.Caution = r.caution(u.setting.Value, phases)
+	}
 	if r.noEffect != nil {
 		e.NoEffect = r.noEffect(effective, s.Settings[taken.each()[0]])
 	}
@@ -169,7 +172,11 @@ func (r row) try(u use, phases Phase) (taken Phase, effective socket.Value, err 
 		return 0, effective, r.refusal(u, errors.ErrUnsupported)
 	}
 	for _, p := range (phases & r.phases).each() {
-		read, tryErr := socket.Try(p == Listen, u.setting)
+		try := socket.TryPacket
+		if p != Packet {
+			try = func(s socket.Setting) (socket.Value, error) { return socket.Try(p == Listen, s) }
+		}
+		read, tryErr := try(u.setting)
 		if tryErr == nil {
 			taken, effective = taken|p, read
 			continue
@@ -185,7 +192,7 @@ func (r row) try(u use, phases Phase) (taken Phase, effective socket.Value, err 
 		return 0, effective, r.refusal(u, err)
 	}
 	// Nothing is known of a raw option: it may stop the flow of data.
-	if r.repeats() && taken&^Listen != 0 {
+	if r.repeats() && taken&(Accept|Dial|Route) != 0 {
 		if err := socket.Exchange([]socket.Setting{u.setting}); err != nil {
 			return 0, effective, fmt.Errorf("%s %s: %w", r.name, u.text, err)
 		}
@@ -257,13 +264,35 @@ func (r row) effect(u use, effective socket.Value) Effect {
 	if effective.Number < requested.Number {
 		e.ClampedBy = r.clampedBy
 	}
-	switch {
-	case r.want() == wantSize && effective.Number > requested.Number:
+	if r.want() == wantSize && effective.Number > requested.Number {
 		e.Caution = fmt.Sprintf("the kernel takes no less than %s%s", e.Effective, unitMeant(requested))
-	case r.caution != nil:
-		e.Caution = r.caution(requested)
 	}
 	return e
+}
+
+// Live returns the effects of settings of one phase, with what the socket of c has now.
+func (s *Resolved) Live(p Phase, c syscall.Conn) []Effect {
+	live := slices.Clone(s.Effects)
+	settings := s.Settings[p]
+	for i, e := range live {
+		if e.LeftOut != "" {
+			continue
+		}
+		setting := settings[0]
+		settings = settings[1:]
+		value, err := socket.Get(c, setting.Option)
+		if err != nil {
+			continue
+		}
+		r := rowOf(setting.Option)
+		u := use{text: e.Requested, setting: setting}
+		if r.repeats() {
+			u.prefix = e.Requested[:strings.LastIndex(e.Requested, " ")+1]
+		}
+		now := r.effect(u, value)
+		live[i].Effective, live[i].GetSockOpt, live[i].ClampedBy = now.Effective, now.GetSockOpt, now.ClampedBy
+	}
+	return live
 }
 
 // log warns about a value that was clamped, and informs about one that was rounded.

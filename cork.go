@@ -42,13 +42,8 @@ func (c *corkedWriter) ReadFrom(r io.Reader) (int64, error) {
 // full when the cork is taken out.
 func (c *corkedWriter) FlushError() error {
 	err := http.NewResponseController(c.ResponseWriter).Flush()
-	switch {
-	case !c.corked:
-	case c.conn.acking != nil:
-		_ = c.conn.acking.Push() // closed: there is nothing to send
-	default:
-		c.conn.overrides.Release(c.hold)
-		c.conn.overrides.Hold(c.hold)
+	if c.corked {
+		c.conn.push(c.hold)
 	}
 	return err
 }
@@ -56,8 +51,7 @@ func (c *corkedWriter) FlushError() error {
 func (c *corkedWriter) cork() {
 	if !c.corked {
 		c.corked = true
-		c.conn.setHeldBack()
-		c.conn.overrides.Hold(c.hold)
+		c.conn.cork(c.hold)
 	}
 }
 

@@ -48,7 +48,6 @@ type Handler struct {
 
 	overrides []socket.Override // without cork
 	cork      []socket.Override
-	heldBack  bool // Nagle's algorithm is on
 	observer  *stats.Observer
 	noTCP     func(proto string)
 }
@@ -84,7 +83,6 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			h.cork = []socket.Override{o}
 		}
 	}
-	h.heldBack = resolved.Ack.HeldBack
 	h.overrides = slices.DeleteFunc(slices.Clone(resolved.Overrides), func(o socket.Override) bool { return o.Option.Is(socket.Cork) })
 	var once sync.Once
 	h.noTCP = func(proto string) {
@@ -118,9 +116,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if err := conn.hold(hold); err != nil {
 		h.observer.Unreachable(conn.tcp, err)
 		return next.ServeHTTP(w, r)
-	}
-	if h.heldBack {
-		conn.setHeldBack()
 	}
 	shared := r.ProtoMajor > 1
 	defer conn.end(hold, shared)

@@ -16,7 +16,7 @@ type served struct {
 	mu        sync.Mutex
 	overrides *socket.Overrides // nil until a request has options
 	ended     []*socket.Hold    // of requests whose handlers have returned
-	heldBack  bool              // a request's options may hold back what is written
+	corked    bool              // what is written may stay in the kernel
 	restore   *time.Timer
 }
 
@@ -53,15 +53,25 @@ func (s *served) end(h *socket.Hold, shared bool) {
 	}
 }
 
-// setHeldBack tells the connection that what is written may not leave, until options are
-// restored.
-func (s *served) setHeldBack() {
+// cork sets TCP_CORK for a response, until the connection is idle.
+func (s *served) cork(h *socket.Hold) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.corked = true
 	if s.acking != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.heldBack = true
 		s.acking.SetHeldBack(true)
 	}
+	s.overrides.Hold(h)
+}
+
+// push sends what TCP_CORK holds back.
+func (s *served) push(h *socket.Hold) {
+	if s.acking != nil {
+		_ = s.acking.Push() // closed: there is nothing to send
+		return
+	}
+	s.overrides.Release(h)
+	s.overrides.Hold(h)
 }
 
 func (s *served) restoreEnded() {
@@ -88,8 +98,8 @@ func (s *served) restoreAll() {
 	s.restore.Stop()
 	s.releaseEnded()
 	s.overrides.ReleaseAll()
-	if s.heldBack {
-		s.heldBack = false
+	if s.corked && s.acking != nil {
 		s.acking.SetHeldBack(false)
 	}
+	s.corked = false
 }

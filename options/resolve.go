@@ -112,7 +112,6 @@ func (s *Resolved) add(r row, u use, o *Options, phases Phase, log *zap.Logger) 
 		return nil
 	}
 	s.Ack.KeepDelayedAckMax = s.Ack.KeepDelayedAckMax || r.option.Is(socket.DelayedAckMax)
-	s.Ack.HeldBack = s.Ack.HeldBack || r.option.Is(socket.NoDelay) && u.setting.Value.Number == 0
 	e := r.effect(u, effective)
 	if r.caution != nil && e.Caution == "" {
 		e.Caution = r.caution(u.setting.Value, phases)

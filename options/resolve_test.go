@@ -116,15 +116,13 @@ func TestAcknowledging(t *testing.T) {
 
 // TestAckOptions: what quickack must know of the other options.
 func TestAckOptions(t *testing.T) {
-	resolved, _, err := resolve(t, Accept, "nodelay off")
-	require.NoError(t, err)
-	require.True(t, resolved.Ack.HeldBack)
-	if row := rowNamed(t, "delayed_ack_max"); row.option.Supported() && socket.KernelHas(row.since) {
-		resolved, _, err = resolve(t, Accept, "nodelay on", "delayed_ack_max 40ms")
-		require.NoError(t, err)
-		require.False(t, resolved.Ack.HeldBack)
-		require.True(t, resolved.Ack.KeepDelayedAckMax)
+	row := rowNamed(t, "delayed_ack_max")
+	if !row.option.Supported() || !socket.KernelHas(row.since) {
+		t.Skip("this kernel has no delayed_ack_max")
 	}
+	resolved, _, err := resolve(t, Accept, "delayed_ack_max 40ms")
+	require.NoError(t, err)
+	require.True(t, resolved.Ack.KeepDelayedAckMax)
 }
 
 // TestOrder: options are set in the order of the table, each in its phases.

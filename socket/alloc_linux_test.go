@@ -79,6 +79,36 @@ func TestReadsAndWritesAllocateNothing(t *testing.T) {
 	}
 }
 
+func TestLearningAllocatesNothing(t *testing.T) {
+	const runs, size = 1000, 64
+	accepted, call := onCall(t, size)
+	conn, observer := wrap(t, accepted, AckAuto)
+	conn.keep = true
+	conn.left.Store(0)
+	buf := make([]byte, size)
+	require.Zero(t, testing.AllocsPerRun(runs, func() {
+		call <- struct{}{}
+		if n, err := conn.Read(buf); n != size || err != nil {
+			t.Error(n, err)
+		}
+		conn.left.Store(0)
+	}), "reads that park")
+	require.NoError(t, control(conn, func(fd int) {
+		require.Zero(t, testing.AllocsPerRun(runs, func() {
+			conn.due.Store(owed)
+			conn.parked.Store(now() - int64(150*time.Millisecond))
+			conn.resume(fd)
+		}), "stalls")
+	}))
+	require.Positive(t, observer.stalled.Load())
+	require.Zero(t, testing.AllocsPerRun(runs, func() {
+		conn.due.Store(asked)
+		if n, err := conn.Write(buf); n != size || err != nil {
+			t.Error(n, err)
+		}
+	}), "writes that waste")
+}
+
 func TestConnIsSmall(t *testing.T) {
 	const conns = 1000
 	accepted, _ := pair(t)

@@ -26,9 +26,6 @@ type AckOptions struct {
 	// KeepDelayedAckMax makes AckAuto leave TCP_DELACK_MAX_US alone: somebody else has
 	// chosen its value.
 	KeepDelayedAckMax bool
-
-	// HeldBack says that the connection has Nagle's algorithm on; see Conn.SetHeldBack.
-	HeldBack bool
 }
 
 // Observer is told what a Conn did beyond reading and writing. Its methods are

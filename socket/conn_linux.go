@@ -15,10 +15,17 @@ import (
 // to wait for it, or only counts how often the peer waits. All that a *net.TCPConn
 // does, it does, with the same errors; reads and writes allocate nothing.
 //
-// What leaves with net.Buffers, or with ReadFrom from a reader that may wait, does
-// not count as a write. The next read that parks then asks for an acknowledgement
-// that is already sent: a system call, and the peer's next message is acknowledged
-// by itself. AckAuto does not learn from that.
+// A write counts as carrying the acknowledgement of what was read before. Where that is
+// not so, AckAuto errs:
+//
+//   - What leaves with net.Buffers, or with ReadFrom from a reader that may wait, does
+//     not count as a write. The next read that parks asks for an acknowledgement that
+//     is already sent: a system call, and the kernel acknowledges the peer's next
+//     message by itself. AckAuto does not learn from that.
+//   - What is written under TCP_CORK may not leave, and a peer that waits then waits 40 ms:
+//     see SetHeldBack.
+//   - What is written while the peer's window is full does not leave. The peer waits once:
+//     the kernel then acknowledges as soon as everything is read.
 type Conn struct {
 	*net.TCPConn
 	raw      syscall.RawConn
@@ -65,7 +72,6 @@ func NewConn(c *net.TCPConn, options AckOptions, observer Observer) (*Conn, erro
 	}
 	conn.learning.begin(options.KeepDelayedAckMax)
 	conn.step = conn.readStep
-	conn.SetHeldBack(options.HeldBack)
 	return conn, nil
 }
 

@@ -23,6 +23,7 @@ type acks struct {
 	wasted       atomic.Int64
 	patient      atomic.Int64
 	stalled      atomic.Int64
+	stalledLong  atomic.Int64 // for the kernel's own timer
 	closed       atomic.Int64
 	err          atomic.Pointer[error] // of the last failure
 }
@@ -33,7 +34,12 @@ func (a *acks) Wasted(*Conn) { a.wasted.Add(1) }
 
 func (a *acks) BecamePatient(*Conn) { a.patient.Add(1) }
 
-func (a *acks) Stalled(*Conn, time.Duration) { a.stalled.Add(1) }
+func (a *acks) Stalled(_ *Conn, wait time.Duration) {
+	a.stalled.Add(1)
+	if wait >= 30*time.Millisecond {
+		a.stalledLong.Add(1)
+	}
+}
 
 func (a *acks) Closing(*Conn) { a.closed.Add(1) }
 

@@ -256,17 +256,19 @@ func TestWholeMessagesCostNothing(t *testing.T) {
 				wg.Wait()
 				return &s.observer, dialed, float64(s.segments(t)) / float64(total)
 			}
-			accepted, dialed, segments := run(AckAuto)
-			t.Logf("%d requests; accepted: %s; dialed: %s; %.3f segments out for each response", total, accepted, dialed, segments)
-			require.LessOrEqual(t, int(accepted.acknowledged.Load()), tc.most)
-			require.LessOrEqual(t, int(dialed.acknowledged.Load()), tc.most)
-			if lab.Long(0, 1) == 1 {
+			eventually(t, func() bool { // a busy machine looks like a stall, and costs a trial
+				accepted, dialed, segments := run(AckAuto)
+				t.Logf("%d requests; accepted: %s; dialed: %s; %.3f segments out for each response", total, accepted, dialed, segments)
+				if int(accepted.acknowledged.Load()) > tc.most || int(dialed.acknowledged.Load()) > tc.most {
+					return false
+				}
+				if lab.Long(0, 1) == 0 || tc.streams > 1 { // several share segments as it comes
+					return true
+				}
 				_, _, stock := run("")
 				t.Logf("%.3f segments without", stock)
-				if tc.streams == 1 { // more of them share segments as it comes
-					require.LessOrEqual(t, segments, stock+0.05)
-				}
-			}
+				return segments <= stock+0.05+10/float64(total)
+			})
 		})
 	}
 }
@@ -304,18 +306,22 @@ func (w waits) over(least time.Duration) (n int) {
 	return n
 }
 
-// few reports whether few requests have waited for an acknowledgement, which with the
-// short timer is at most a tick of the clock more than that.
-func (w waits) few(t *testing.T, a *acks, short bool) bool {
+// few reports whether few requests have waited for an acknowledgement. How many have by
+// the clock is told with -long alone: on a busy machine requests wait for other things.
+func (w waits) few(t *testing.T, a *acks, shortened bool) bool {
 	t.Helper()
-	t.Logf("median %v, most %v, %d over 5 ms, %d over 30 ms; %s",
-		w.median(), w[len(w)-1], w.over(5*time.Millisecond), w.over(30*time.Millisecond), a)
-	return w.median() < 10*time.Millisecond && w.over(30*time.Millisecond) <= 3 &&
-		(w.over(5*time.Millisecond) <= 8 || !short || !shortens(t))
+	const kernels, short = 30 * time.Millisecond, 5 * time.Millisecond
+	t.Logf("median %v, most %v, %d over 5 ms, %d over 30 ms; %s", w.median(), w[len(w)-1], w.over(short), w.over(kernels), a)
+	if w.median() >= 10*time.Millisecond || a.stalled.Load() > 8 || a.stalledLong.Load() > 3 {
+		return false
+	}
+	if lab.Long(0, 1) == 0 {
+		return true
+	}
+	return w.over(kernels) <= 3 && (w.over(short) <= 8 || !shortened || !shortens(t))
 }
 
-// eventually requires that one of a few runs succeeds: on a busy machine requests wait
-// for other things, too.
+// eventually requires that one of a few runs succeeds.
 func eventually(t *testing.T, run func() bool) {
 	t.Helper()
 	for range 5 {
@@ -323,7 +329,7 @@ func eventually(t *testing.T, run func() bool) {
 			return
 		}
 	}
-	t.Fatal("too many requests wait in each of five runs")
+	t.Fatal("none of five runs succeeds")
 }
 
 // nagler is a client with Nagle's algorithm on that sends each piece of a request in

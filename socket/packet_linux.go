@@ -49,6 +49,17 @@ func Dropped(c syscall.Conn) (count uint32, err error) {
 	return meminfo[drops], err
 }
 
+// Cookie returns the number of a socket (SO_COOKIE), which its duplicates have, too.
+//
+// Errors: net.ErrClosed, or an *os.SyscallError.
+func Cookie(c syscall.Conn) (cookie uint64, err error) {
+	ctlErr := control(c, func(fd int) { cookie, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE) })
+	if ctlErr != nil {
+		return 0, ctlErr
+	}
+	return cookie, os.NewSyscallError("getsockopt", err)
+}
+
 // AcceptQueue returns how many connections wait for Accept at the listening socket of c,
 // and how many may.
 //

@@ -21,6 +21,9 @@ func TryPacket(s Setting) (effective Value, err error) {
 // Dropped always fails with errors.ErrUnsupported.
 func Dropped(syscall.Conn) (uint32, error) { return 0, errors.ErrUnsupported }
 
+// Cookie always fails with errors.ErrUnsupported.
+func Cookie(syscall.Conn) (uint64, error) { return 0, errors.ErrUnsupported }
+
 // AcceptQueue always fails with errors.ErrUnsupported.
 func AcceptQueue(syscall.Conn) (connections, limit int, err error) {
 	return 0, 0, errors.ErrUnsupported

@@ -30,6 +30,22 @@ func changedLater(o socket.Option, instead string) func(socket.Value, []socket.S
 	}
 }
 
+// localPorts is the sysctl with the range of local ports.
+const localPorts = "net.ipv4.ip_local_port_range"
+
+// beyondLocalPorts says that the kernel ignores an end of a range of ports: one that is
+// outside its own range (inet_sk_get_local_port_range in net/ipv4/inet_connection_sock.c).
+func beyondLocalPorts(v socket.Value, _ []socket.Setting) string {
+	var first, last uint16
+	if _, err := fmt.Sscan(socket.Sysctl(localPorts), &first, &last); err != nil {
+		return ""
+	}
+	if r := portRangeIn(v); first <= r.First && r.Last <= last {
+		return ""
+	}
+	return fmt.Sprintf("the kernel ignores what is outside of %s, which is %d-%d", localPorts, first, last)
+}
+
 // loopbackSegment is the largest segment over loopback, in bytes. A receive buffer must
 // hold two of them, and the kernel doubles its size.
 const loopbackSegment = 65_483

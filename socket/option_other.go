@@ -46,4 +46,7 @@ func call[C any](method func(C, int) error, c C, v Value) error {
 	return method(c, int(v.Number))
 }
 
+// SetRaw does nothing: elsewhere options are set on connections.
+func SetRaw(syscall.RawConn, []Setting) ([]Refusal, error) { return nil, nil }
+
 func get(syscall.Conn, Option) (Value, error) { return Value{}, errors.ErrUnsupported }

@@ -73,7 +73,7 @@ func writeOptions(w io.Writer, s options.System) error {
 			here = "needs " + o.Needs
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n",
-			o.Name, o.Kernel, strings.Join(o.Phases, " "), here, o.Default, bounds(o))
+			o.Name, o.Kernel, phasesOf(o), here, o.Default, bounds(o))
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -84,6 +84,15 @@ func writeOptions(w io.Writer, s options.System) error {
 		}
 	}
 	return nil
+}
+
+// phasesOf lists when an option is set.
+func phasesOf(s options.Support) string {
+	phases := strings.Join(s.Phases, " ")
+	if s.BeforeSYN {
+		return strings.Replace(phases, "dial", "dial(SYN)", 1)
+	}
+	return phases
 }
 
 // bounds says what limits the values of an option.

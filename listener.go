@@ -110,6 +110,10 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 	}
 	counters := activeListeners.add(w, w.server, ln.Addr().String(), &inEffect)
 	wrapped.observer = stats.NewObserver(counters, w.log, w.resolved.Metrics)
+	wrapped.closing = func() {}
+	if tcp, ok := socket.TCPListener(inner); ok {
+		wrapped.closing = counters.Listens(tcp)
+	}
 	w.prepare(wrapped)
 	if !place.IsValid() {
 		return wrapped
@@ -154,7 +158,7 @@ func (w *ListenerWrapper) prepare(l *listener) {
 		w.log.Error("setting options on the listening socket",
 			zap.Stringer("address", l.Addr()), zap.Error(err))
 	}
-	queued, queueErr := socket.Queued(tcp)
+	queued, _, queueErr := socket.AcceptQueue(tcp)
 	if err != nil || queueErr != nil {
 		return
 	}
@@ -174,9 +178,16 @@ type listener struct {
 	net.Listener
 	resolved *options.Resolved
 	observer *stats.Observer
+	closing  func() // before the socket is closed
 
 	rest  []socket.Setting // those of the accept phase that connections do not inherit
 	early atomic.Int64     // connections to come that may be older than the socket's options
+}
+
+// Close closes the listening socket.
+func (l *listener) Close() error {
+	l.closing()
+	return l.Listener.Close()
 }
 
 // Accept waits for the next connection. Its errors are those of the inner listener.

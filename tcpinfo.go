@@ -43,6 +43,11 @@ import (
 // at all where none is; congestion takes a getsockopt(2) of its own. A field that
 // this kernel does not return, or has not measured yet, is empty. So are all of
 // them over HTTP/3 and Unix sockets.
+//
+// The sockopt transport makes the same placeholders of the connection to the backend that
+// carried the request last, without this handler:
+// `{http.reverse_proxy.upstream.tcp_info.rtt}` and so on. They are empty once that
+// connection is closed.
 type TCPInfo struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -62,7 +67,7 @@ func (TCPInfo) Provision(ctx caddy.Context) error {
 // ServeHTTP has the next handler serve the request with the placeholders.
 func (TCPInfo) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		asked := new(askedInfo)
+		asked := &askedInfo{prefix: "http.tcp_info."}
 		if conn, ok := servedBy(r); ok {
 			asked.tcp = conn.tcp
 		}
@@ -73,7 +78,8 @@ func (TCPInfo) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 
 // askedInfo is what the kernel says of a request's connection, once it is asked.
 type askedInfo struct {
-	tcp *net.TCPConn // nil where there is none
+	prefix string       // what its placeholders begin with
+	tcp    *net.TCPConn // nil where there is none
 
 	info       sync.Once
 	figures    *socket.TCPInfo
@@ -81,13 +87,10 @@ type askedInfo struct {
 	congestion string
 }
 
-// infoPrefix is what the placeholders begin with.
-const infoPrefix = "http.tcp_info."
-
 // placeholder is a caddy.ReplacerFunc. Its numbers are numbers, so that an
 // expression can compare them.
 func (a *askedInfo) placeholder(key string) (any, bool) {
-	name, ok := strings.CutPrefix(key, infoPrefix)
+	name, ok := strings.CutPrefix(key, a.prefix)
 	if !ok {
 		return nil, false
 	}

@@ -33,9 +33,9 @@ type row struct {
 	// every value has an effect.
 	noEffect func(v socket.Value, before []socket.Setting) string
 
-	// caution says what is likely to go wrong with a value, and is empty where
-	// nothing is. Nil where no value needs it.
-	caution func(requested socket.Value) string
+	// caution says what is likely to go wrong with a value in these phases, and is
+	// empty where nothing is. Nil where no value needs it.
+	caution func(requested socket.Value, phases Phase) string
 
 	// capabilities are those of which a process needs one for some values, and
 	// permits the sysctl that lists the values for which it needs none.
@@ -63,6 +63,7 @@ const (
 	Accept                   // on each accepted connection
 	Dial                     // on each dialed connection
 	Route                    // on the connection of a request, while it is served
+	Packet                   // on a UDP socket of HTTP/3
 )
 
 // phases describe each phase, in their order.
@@ -77,6 +78,7 @@ var phases = []struct {
 	{Accept, "accept", "A", "on accepted connections", listenerLines},
 	{Dial, "dial", "D", "on connections to backends", "reverse_proxy … { transport sockopt { socket { %s } } }"},
 	{Route, "route", "R", "for the requests of a route", "sockopt { %s } in the site or route"},
+	{Packet, "packet", "P", "on the UDP sockets of HTTP/3", "servers { packet_conn_wrappers { sockopt { %s } } } in the global options"},
 }
 
 const listenerLines = "servers { listener_wrappers { sockopt { %s } } } in the global options"

@@ -3,6 +3,7 @@ package options
 import (
 	"cmp"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
@@ -15,6 +16,9 @@ type Support struct {
 	Value  string   `json:"value"`            // what one looks like
 	Phases []string `json:"phases"`
 	Since  string   `json:"since_linux,omitempty"`
+
+	// BeforeSYN says that connections to backends have it from their first packet on.
+	BeforeSYN bool `json:"before_syn,omitempty"`
 
 	// Supported says whether the running kernel has the option, and Needs what
 	// has it where this kernel has not.
@@ -50,8 +54,17 @@ type System struct {
 // ThisSystem asks the kernel for the support and the default of every option.
 func ThisSystem() System {
 	s := System{OS: runtime.GOOS, Kernel: socket.KernelRelease()}
+	var dialed []socket.Setting
 	for _, r := range rows {
 		s.Options = append(s.Options, r.support())
+		if value, err := socket.Default(false, r.option); err == nil && r.phases&Dial != 0 {
+			dialed = append(dialed, socket.Setting{Option: r.option, Value: r.option.AsSet(value)})
+		}
+	}
+	before, _ := socket.BeforeSYN(false, dialed)
+	for _, setting := range before {
+		i := slices.IndexFunc(rows, func(r row) bool { return r.option.Is(setting.Option) })
+		s.Options[i].BeforeSYN = true
 	}
 	return s
 }

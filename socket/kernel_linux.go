@@ -44,13 +44,14 @@ func versionNumbers(version string) (numbers [3]int) {
 }
 
 // Sysctl returns the value of a kernel parameter such as net.core.rmem_max, or
-// nothing where this system has no parameter of that name.
+// nothing where this system has no parameter of that name. Of several values each is
+// behind one space.
 func Sysctl(name string) string {
 	value, err := os.ReadFile(filepath.Join("/proc/sys", strings.ReplaceAll(name, ".", "/")))
 	if err != nil {
 		return ""
 	}
-	return strings.TrimSpace(string(value))
+	return strings.Join(strings.Fields(string(value)), " ")
 }
 
 // capabilities are the capabilities that options need.

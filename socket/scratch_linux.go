@@ -25,9 +25,19 @@ func Try(listening bool, s Setting) (effective Value, err error) {
 		return Value{}, err
 	}
 	defer closeAll()
+	return s.tryOn(fd)
+}
+
+// tryOn sets s and reads it.
+func (s Setting) tryOn(fd int) (effective Value, err error) {
 	if err := s.Option.set(fd, s.Value); err != nil {
 		return Value{}, err
 	}
+	return s.read(fd)
+}
+
+// read returns the effective value, or where it cannot be read, the one that was set.
+func (s Setting) read(fd int) (effective Value, err error) {
 	effective, err = s.Option.get(fd)
 	if errors.Is(err, unix.ENOPROTOOPT) {
 		return s.Value, nil

@@ -95,7 +95,7 @@ func TestMetricsSurviveReloads(t *testing.T) {
 // TestStallsAreCounted: each of a Nagle client where nothing prevents them, and
 // none otherwise.
 func TestStallsAreCounted(t *testing.T) {
-	const warmUp, requests = 20, 25
+	requests := lab.Long(10, 25)
 	slow := newGate(t)
 	slowly := slow.Config.Handler
 	slow.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -131,6 +131,10 @@ func TestStallsAreCounted(t *testing.T) {
 			if test.pieces {
 				send = client.SendInPieces
 			}
+			warmUp := 1 // over TLS the first request waits for the end of the handshake
+			if test.pieces {
+				warmUp = 20 // the kernel acknowledges a connection's first segments at once
+			}
 			for range warmUp {
 				client.Ask(t, send)
 			}
@@ -153,7 +157,8 @@ func TestStallsAreCounted(t *testing.T) {
 				return
 			}
 			// A busy machine makes some wait for longer than a timer.
-			require.InDelta(t, requests, after-before, requests/5)
+			require.Greater(t, after-before, float64(requests/2))
+			require.LessOrEqual(t, after-before, float64(requests))
 			require.Contains(t, c.Logged(), "suspected stall")
 		})
 	}

@@ -36,11 +36,11 @@ func TestBadConfigurationIsRefused(t *testing.T) {
 
 		{name: "option of another phase for a backend", caddyfile: proxy("socket {\nbacklog 9\n}"), want: "backlog cannot be set here, but on listening sockets"},
 		{name: "the kernel's refusal for a backend", caddyfile: proxy("socket {\nraw 6 23 256\n}"), want: "raw 6 23 256: this kernel refuses level 6 option 23: setsockopt: invalid argument"},
-		{name: "option outside of socket", caddyfile: proxy("nodelay on"), want: "unrecognized subdirective nodelay"},
+		{name: "option outside of socket", caddyfile: proxy("nodelay on"), want: "nodelay is a socket option: write it into a block, socket { nodelay … }"},
 		{name: "HTTP/3 to a backend", caddyfile: proxy("tls\nversions 3\nsocket {\nnodelay on\n}"), want: "socket: HTTP/3 runs over UDP"},
 
 		{name: "no option for a route", caddyfile: route(""), want: "sockopt in a site or route sets options for its requests and has none"},
-		{name: "option of another phase for a route", caddyfile: route("keepalive on"), want: "keepalive cannot be set here, but on accepted connections or on connections to backends"},
+		{name: "option of another phase for a route", caddyfile: route("keepalive on"), want: "keepalive cannot be set here, but on accepted connections"},
 		{name: "option of a route that cannot be read", caddyfile: route("raw 1 32 65536"), want: "cannot be read, and so not be restored"},
 
 		{name: "payload of less than nothing", caddyfile: c.config("", lab.EchoSite(c.addr)), was: `"handler":"echo_payload"`, is: `"handler":"echo_payload","size":-1`, want: "-1"},

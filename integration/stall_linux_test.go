@@ -16,7 +16,7 @@ import (
 func TestNagleClient(t *testing.T) {
 	const (
 		warmUp   = 20 // the kernel acknowledges a connection's first segments at once
-		requests = 25
+		requests = 11
 	)
 	var l lab.Sites
 	for _, p := range []lab.Protocol{lab.Plain, lab.TLS, lab.H2C} {

@@ -227,16 +227,12 @@ func TestStatusDisturbsNobody(t *testing.T) {
 	c, _ := serve(t, "sockopt")
 	clients := newTraffic(c.addr)
 	clients.start(6)
-	var took []float64
-	for range 200 {
-		started := time.Now()
+	for range lab.Long(50, 200) {
 		statusOf(t, c.Running)
-		took = append(took, time.Since(started).Seconds())
 	}
 	clients.stop()
 	require.Zero(t, clients.broken.Load()+clients.dropped.Load(), clients)
-	t.Logf("%v; median of an answer: %.1f ms", clients, 1e3*lab.Quantile(took, 0.5))
-	require.Less(t, lab.Quantile(took, 0.5), 0.25)
+	require.Positive(t, clients.served.Load())
 }
 
 // inUse returns what the admin API shows of the only transport.

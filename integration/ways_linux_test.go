@@ -176,7 +176,10 @@ func TestOptionsAreSetEveryWay(t *testing.T) {
 
 func TestQuickAckEveryWay(t *testing.T) {
 	for _, mode := range []socket.AckMode{socket.AckAuto, socket.AckOn, socket.AckOff} {
-		for _, w := range ways {
+		for i, w := range ways {
+			if mode != socket.AckAuto && i%6 != 0 && lab.Long(0, 1) == 0 {
+				continue
+			}
 			t.Run(fmt.Sprintf("%s/%s", mode, w.name), func(t *testing.T) {
 				block := "sockopt"
 				if mode != socket.AckAuto {

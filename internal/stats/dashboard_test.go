@@ -8,14 +8,28 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/zap"
 
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-// TestDashboardAsksForWhatIsThere checks the queries of the dashboard against the
-// metrics.
+// gathered returns the metrics where one option was refused by a connection of an origin.
+func gathered(t *testing.T) []*dto.MetricFamily {
+	t.Helper()
+	counters := Use(Origin{Direction: Accepted, Address: t.Name()})
+	t.Cleanup(counters.Done)
+	counters.refuse(refusalKey{socket.NoDelay.Name, "made up"})
+	metricsAtClose(counters.origin)
+	registry := prometheus.NewPedanticRegistry()
+	require.NoError(t, Register(registry))
+	require.NoError(t, Register(registry), "registered twice")
+	families, err := registry.Gather()
+	require.NoError(t, err)
+	return families
+}
+
+// TestDashboardAsksForWhatIsThere checks the queries of the dashboard against the metrics.
 func TestDashboardAsksForWhatIsThere(t *testing.T) {
 	text, err := os.ReadFile("../../examples/grafana-dashboard.json")
 	require.NoError(t, err)
@@ -30,15 +44,9 @@ func TestDashboardAsksForWhatIsThere(t *testing.T) {
 	require.NoError(t, json.Unmarshal(text, &dashboard))
 	require.NotEmpty(t, dashboard.Panels)
 
-	c := Use(inNewRegistry(t))
-	c.refuse(refusalKey{socket.TTL.Name, "EINVAL"})
-	NewObserver(c, zap.NewNop(), true)
-	r := prometheus.NewPedanticRegistry()
-	require.NoError(t, Register(r))
-	families, err := r.Gather()
-	require.NoError(t, err)
+	families := gathered(t)
 	exported, asked := make(map[string]bool), make(map[string]bool)
-	labels := map[string]bool{"le": true, "job": true, "instance": true} // of Prometheus
+	labels := map[string]bool{"le": true, "job": true, "instance": true} // Prometheus has the last two itself
 	for _, family := range families {
 		name := family.GetName()
 		exported[name] = true

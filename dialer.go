@@ -18,7 +18,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
-	"github.com/caddy-sockopt/caddy-sockopt/options"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
@@ -38,8 +37,8 @@ type dialer struct {
 	observer  socket.RefusalObserver
 }
 
-// newDialer returns the dialer of a provisioned http transport, which sets r's options.
-func newDialer(t *reverseproxy.HTTPTransport, r *options.Resolved, observer socket.RefusalObserver) (*dialer, error) {
+// newDialer returns the dialer of a provisioned http transport.
+func newDialer(t *reverseproxy.HTTPTransport, beforeSYN []socket.Setting, observer socket.RefusalObserver) (*dialer, error) {
 	probes := time.Duration(t.KeepAlive.ProbeInterval)
 	d := &dialer{
 		Dialer: net.Dialer{
@@ -48,10 +47,9 @@ func newDialer(t *reverseproxy.HTTPTransport, r *options.Resolved, observer sock
 			KeepAlive:       probes,
 			KeepAliveConfig: net.KeepAliveConfig{Enable: probes > 0, Interval: probes},
 		},
-		beforeSYN: r.SYN,
+		beforeSYN: beforeSYN,
 		observer:  observer,
 	}
-	d.SetMultipathTCP(r.Multipath)
 	var err error
 	if t.LocalAddress != "" {
 		if d.LocalAddr, err = localAddr(t.LocalAddress); err != nil {

@@ -48,6 +48,7 @@ type Transport struct {
 	resolved options.Resolved
 	observer *stats.Observer
 	dialer   *dialer
+	afterSYN []socket.Setting // to be set on an open connection
 	log      *zap.Logger
 }
 
@@ -75,11 +76,14 @@ func (t *Transport) Provision(ctx caddy.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	var beforeSYN []socket.Setting
+	beforeSYN, t.afterSYN = t.resolved.SplitDial()
 	counters := activeTransports.add(t, serverOf(ctx), backendsOf(ctx), &t.resolved)
 	t.observer = stats.NewObserver(counters, t.log, t.resolved.Metrics)
-	if t.dialer, err = newDialer(&t.HTTPTransport, &t.resolved, t.observer); err != nil {
+	if t.dialer, err = newDialer(&t.HTTPTransport, beforeSYN, t.observer); err != nil {
 		return err
 	}
+	t.dialer.SetMultipathTCP(t.resolved.Multipath)
 	t.Transport.DialContext = t.dial
 	if t.Transport.DialTLSContext != nil {
 		t.Transport.DialTLSContext = t.dialTLS
@@ -133,7 +137,7 @@ func (t *Transport) attach(conn net.Conn) net.Conn {
 		return conn
 	}
 	t.observer.Connected()
-	conn = attach(conn, t.resolved.Settings[options.Dial], &t.resolved, t.observer)
+	conn = attach(conn, t.afterSYN, &t.resolved, t.observer)
 	if tcp, ok := conn.(tcpConn); ok && (t.ReadTimeout > 0 || t.WriteTimeout > 0) {
 		return &timeoutConn{tcp, time.Duration(t.ReadTimeout), time.Duration(t.WriteTimeout)}
 	}

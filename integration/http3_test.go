@@ -1,13 +1,16 @@
 package integration_test
 
 import (
+	"context"
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
-	"strings"
 	"testing"
 
+	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 	"github.com/stretchr/testify/require"
 
@@ -26,13 +29,12 @@ func newH3Site(t testing.TB) *h3Site {
 	return &h3Site{lab.Address(t), lab.Certify(t)}
 }
 
-// global are the global options for a sockopt that has options, or for none at all.
-func (s *h3Site) global(protocols string, wrapper ...string) string {
-	lines := []string{"protocols " + protocols}
-	if len(wrapper) > 0 {
-		lines = append(lines, "packet_conn_wrappers {", wrapper[0]+lab.Block(wrapper[1:]...), "}")
-	}
-	return "servers" + lab.Block(lines...)
+// stockHTTP3 are the global options of a server without sockopt.
+const stockHTTP3 = "servers {\nprotocols h1 h2 h3\n}"
+
+// h3Wrapper are the global options of a server with sockopt.
+func h3Wrapper(options ...string) string {
+	return "servers" + lab.Block("protocols h1 h2 h3", "packet_conn_wrappers {", "sockopt"+lab.Block(options...), "}")
 }
 
 // site is the site, with directives.
@@ -40,10 +42,16 @@ func (s *h3Site) site(directives ...string) string {
 	return fmt.Sprintf("https://%s%s", s.addr, lab.Block(append(directives, fmt.Sprintf("tls %s %[1]s", s.certificate.File))...))
 }
 
-// h3Client returns a client that speaks HTTP/3 alone, over a connection of its own.
-func h3Client(t testing.TB, c *lab.Certificate) *http.Client {
+// client returns a client that speaks HTTP/3 alone, over a connection of its own to the
+// site's port at a host.
+func (s *h3Site) client(t testing.TB, host string) *http.Client {
 	t.Helper()
-	transport := &http3.Transport{TLSClientConfig: &tls.Config{RootCAs: c.Roots, ServerName: lab.Loopback, MinVersion: tls.VersionTLS13}}
+	transport := &http3.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: s.certificate.Roots, ServerName: lab.Loopback, MinVersion: tls.VersionTLS13},
+		Dial: func(ctx context.Context, _ string, tlsConfig *tls.Config, config *quic.Config) (*quic.Conn, error) {
+			return quic.DialAddrEarly(ctx, net.JoinHostPort(host, lab.PortOf(s.addr)), tlsConfig, config)
+		},
+	}
 	t.Cleanup(func() { transport.Close() })
 	return &http.Client{Transport: transport, Timeout: lab.Patience}
 }
@@ -51,12 +59,12 @@ func h3Client(t testing.TB, c *lab.Certificate) *http.Client {
 // fetch gets the site over HTTP/3 and a new connection, and returns the body.
 func (s *h3Site) fetch(t testing.TB) string {
 	t.Helper()
-	return h3Get(t, h3Client(t, s.certificate), "https://"+s.addr+"/")
+	return s.get(t, s.client(t, lab.Loopback))
 }
 
-func h3Get(t testing.TB, client *http.Client, url string) string {
+func (s *h3Site) get(t testing.TB, client *http.Client) string {
 	t.Helper()
-	resp, err := client.Get(url)
+	resp, err := client.Get("https://" + s.addr + "/")
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
@@ -66,37 +74,33 @@ func h3Get(t testing.TB, client *http.Client, url string) string {
 	return string(body)
 }
 
-// packetUse is an entry of packets in the answer of GET /sockopt/.
-type packetUse struct {
-	Server, Address string
-	Metrics         bool
-	Options         []options.Effect
-	RecvBuffer      int64  `json:"recv_buffer"`
-	SendBuffer      int64  `json:"send_buffer"`
-	Dropped         uint64 `json:"dropped_datagrams"`
+// datagramUse is an entry of packets in the answer of GET /sockopt/.
+type datagramUse struct {
+	Server     string           `json:"server"`
+	Address    string           `json:"address"`
+	Metrics    bool             `json:"metrics"`
+	Options    []options.Effect `json:"options"`
+	RecvBuffer int64            `json:"recv_buffer"`
+	SendBuffer int64            `json:"send_buffer"`
+	Dropped    uint64           `json:"dropped_datagrams"`
 }
 
-// packets returns the UDP sockets that have options.
-func packets(t testing.TB, c *lab.Running) []packetUse {
+// datagramUses returns the UDP sockets that have options.
+func datagramUses(t testing.TB, c *lab.Running) []datagramUse {
 	t.Helper()
-	var answer struct{ Packets []packetUse }
-	requireStatus(t, c, &answer)
+	status, text := c.API(http.MethodGet, "/sockopt/", "", "")
+	require.Equal(t, http.StatusOK, status, text)
+	var answer struct {
+		Packets []datagramUse `json:"packets"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(text), &answer))
 	return answer.Packets
 }
 
-// packet returns the only UDP socket that has options.
-func packet(t testing.TB, c *lab.Running) packetUse {
-	t.Helper()
-	all := packets(t, c)
-	require.Len(t, all, 1)
-	return all[0]
-}
-
-// effects are the options of a socket as lines.
-func (p packetUse) effects() string {
-	var b strings.Builder
-	for _, e := range p.Options {
-		fmt.Fprintln(&b, e.Option, e.Effective)
+// effects are the options of a socket as lines of the Caddyfile.
+func (u datagramUse) effects() (lines []string) {
+	for _, e := range u.Options {
+		lines = append(lines, e.Option+" "+e.Effective)
 	}
-	return b.String()
+	return lines
 }

@@ -92,7 +92,7 @@ var expectations = map[string]expected{
 		refused: []string{"0", "2GiB"}, within: "1 to 2147483647 bytes",
 	},
 	"max_segment": {
-		kernel: "TCP_MAXSEG", level: levelTCP, number: 2, phases: "L",
+		kernel: "TCP_MAXSEG", level: levelTCP, number: 2, phases: "LD",
 		sample: "1200", effective: "1200", json: []string{`1200`, `"1200"`, `"1.2kB"`},
 		refused: []string{"0", "87", "32KiB"}, within: "88 to 32767 bytes",
 	},
@@ -162,6 +162,25 @@ var expectations = map[string]expected{
 		kernel: "IP_TTL, IPV6_UNICAST_HOPS", level: levelIP, number: 2, phases: "ADP",
 		sample: "42", effective: "42", json: []string{`42`, `"42"`},
 		refused: []string{"0", "-1", "256"}, within: "1 to 255",
+	},
+	"interface": {
+		kernel: "SO_BINDTODEVICE", level: levelSocket, number: 25, phases: "LD",
+		sample: "lo", effective: "lo", json: []string{`"lo"`},
+		refused: []string{"a/b", "sixteen-letters-"},
+	},
+	"local_port_range": {
+		kernel: "IP_LOCAL_PORT_RANGE", level: levelIP, number: 51, phases: "D",
+		sample: "40000-40019", effective: "-1672701888", json: []string{`"40000-40019"`},
+		refused: []string{"40000", "0-1", "2-1", "1-65536", "a-b"},
+	},
+	"syn_count": {
+		kernel: "TCP_SYNCNT", level: levelTCP, number: 7, phases: "D",
+		sample: "2", effective: "2", json: []string{`2`, `"2"`},
+		refused: []string{"0", "128"}, within: "1 to 127",
+	},
+	"multipath": {
+		kernel: "IPPROTO_MPTCP", phases: "LD",
+		sample: "on", effective: "1", json: []string{`true`},
 	},
 	"backlog": {
 		kernel: "listen(2)", level: levelTCP, number: 11, phases: "L",

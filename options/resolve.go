@@ -15,10 +15,8 @@ import (
 
 // Resolved is what options come to on this system.
 type Resolved struct {
-	// Settings of each phase. Those of Dial are for open connections, those in SYN
-	// for sockets that are not yet connected.
+	// Settings of each phase.
 	Settings map[Phase][]socket.Setting
-	SYN      []socket.Setting
 
 	// Multipath says that MPTCP is dialed.
 	Multipath bool
@@ -100,16 +98,17 @@ func (o *Options) Resolve(phases Phase, log *zap.Logger) (Resolved, error) {
 		}
 	}
 	s.exchange(log)
-	if len(s.Settings[Dial]) > 0 {
-		s.splitDial()
-	}
 	return s, nil
 }
 
-// splitDial moves to SYN what has its effect before the SYN.
-func (s *Resolved) splitDial() {
-	s.SYN, s.Settings[Dial] = socket.BeforeSYN(s.Multipath, s.Settings[Dial])
-	for _, setting := range s.SYN {
+// SplitDial returns the settings of Dial for sockets that are not yet connected, and
+// those for open connections, and marks the first in Effects.
+func (s *Resolved) SplitDial() (before, after []socket.Setting) {
+	if len(s.Settings[Dial]) == 0 {
+		return nil, nil
+	}
+	before, after = socket.BeforeSYN(s.Multipath, s.Settings[Dial])
+	for _, setting := range before {
 		name := rowOf(setting.Option).name
 		for i := range s.Effects {
 			if e := &s.Effects[i]; e.Option == name && e.LeftOut == "" {
@@ -117,6 +116,7 @@ func (s *Resolved) splitDial() {
 			}
 		}
 	}
+	return before, after
 }
 
 func (o *Options) dialsMultipath() bool { return o.Multipath != nil && *o.Multipath }

@@ -70,38 +70,29 @@ func (o Option) kept(fd int, v Value) bool {
 	return err == nil && now == was
 }
 
-// TryDial sets s on a connection that Go dials over loopback, and returns the effective
-// value: before the SYN, or where the kernel refuses it there, on the open connection.
-// Where loopback does not connect, it tries an unconnected socket.
+// TryDial sets s on a socket that Go would dial with, and returns the effective value:
+// before it is connected, or where the kernel refuses it there, on a connection over
+// loopback.
 //
 // Errors: what the kernel answered to setting it, as an *os.SyscallError.
 func TryDial(multipath bool, s Setting) (effective Value, err error) {
-	if s.Option.Is(Interface) { // bound to any but lo it would not connect
-		return Try(false, s)
-	}
-	early := error(unix.EINPROGRESS)
-	conn, hangUp, err := dialLoopback(multipath, func(fd int) {
-		if !includes(afterHandshake, s.Option) {
-			early = s.Option.set(fd, s.Value)
-		}
-	})
-	if err != nil {
-		fd, err := open(false)
+	if !includes(afterHandshake, s.Option) {
+		fd, err := openFor(multipath)
 		if err != nil {
 			return Value{}, err
 		}
-		defer unix.Close(fd)
-		return s.tryOn(fd)
+		effective, err = s.tryOn(fd)
+		_ = unix.Close(fd)
+		if err == nil {
+			return effective, nil
+		}
+	}
+	conn, hangUp, err := dialLoopback(multipath, func(int) {})
+	if err != nil {
+		return Try(false, s)
 	}
 	defer hangUp()
-	ctlErr := control(conn, func(fd int) {
-		if early == nil {
-			effective, err = s.read(fd)
-		} else {
-			effective, err = s.tryOn(fd)
-		}
-	})
-	if ctlErr != nil {
+	if ctlErr := control(conn, func(fd int) { effective, err = s.tryOn(fd) }); ctlErr != nil {
 		return Value{}, ctlErr
 	}
 	return effective, err

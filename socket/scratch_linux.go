@@ -193,8 +193,13 @@ func scratch(listening bool) (fd int, err error) {
 
 // open opens a socket as Go would.
 func open(listening bool) (fd int, err error) {
+	return openFor(listening && new(net.ListenConfig).MultipathTCP())
+}
+
+// openFor opens a socket as Go would, with MPTCP where the system has it.
+func openFor(multipath bool) (fd int, err error) {
 	protocols := []int{unix.IPPROTO_TCP}
-	if listening && new(net.ListenConfig).MultipathTCP() {
+	if multipath {
 		protocols = []int{unix.IPPROTO_MPTCP, unix.IPPROTO_TCP}
 	}
 	return openAs(protocols)

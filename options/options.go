@@ -289,7 +289,7 @@ var rows = []row{
 		field:    at(sizes(1, math.MaxInt32), func(o *Options) **Size { return &o.WindowClamp }),
 	},
 	{
-		name: "max_segment", option: socket.MaxSegment, phases: Listen | Dial, since: "2.0", sinceMPTCP: "6.18",
+		name: "max_segment", option: socket.MaxSegment, phases: Listen | Dial, since: "2.0", sinceMPTCP: "6.17",
 		doc:     "largest segment that is offered and sent",
 		without: "from the MTU",
 		takes:   "88 to 32767 bytes",

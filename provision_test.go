@@ -9,6 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
 // validate provisions a server with these members, as caddy validate does.
@@ -83,12 +85,15 @@ func TestProvisionRefuses(t *testing.T) {
 func TestProvisionTakes(t *testing.T) {
 	for _, server := range []string{
 		strings.Replace(asWrapper, ", %s", "", 1),
-		fmt.Sprintf(asWrapper, `"user_timeout": "-1s", "user_timeout": "2s"`), // the last of two counts
-		fmt.Sprintf(asHandler, `"priority": 3`),
-		fmt.Sprintf(asTransport, `"socket": {"user_timeout": "30s"}`),
+		fmt.Sprintf(asWrapper, `"keepalive_idle": "-1s", "keepalive_idle": "2s"`), // the last of two counts
+		fmt.Sprintf(asTransport, `"socket": {"keepalive_idle": "30s"}`),
 		fmt.Sprintf(asTransport, `"tls": {}, "versions": ["3"]`),
 		fmt.Sprintf(asEcho, `"size": "1KiB"`),
+		fmt.Sprintf(asHandler, `"priority": 3`),
 	} {
+		if strings.Contains(server, "priority") && !socket.Priority.Supported() {
+			continue
+		}
 		require.NoError(t, validate(t, server), server)
 		require.Empty(t, activeListeners.now())
 		require.Empty(t, activeRoutes.now())

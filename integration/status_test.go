@@ -137,9 +137,9 @@ func TestStatusErrors(t *testing.T) {
 		{http.MethodPatch, "/sockopt/", http.StatusMethodNotAllowed, "method not allowed: PATCH; use GET"},
 		{http.MethodDelete, "/sockopt/", http.StatusMethodNotAllowed, "method not allowed: DELETE; use GET"},
 		{http.MethodOptions, "/sockopt/", http.StatusMethodNotAllowed, "method not allowed: OPTIONS; use GET"},
-		{http.MethodGet, "/sockopt/" + "srv0", http.StatusNotFound, "resource not found: /sockopt/srv0; there is only /sockopt/"},
-		{http.MethodGet, "/sockopt/" + "options/", http.StatusNotFound, "resource not found: /sockopt/options/; there is only /sockopt/"},
-		{http.MethodPost, "/sockopt/" + "srv0", http.StatusNotFound, "resource not found: /sockopt/srv0; there is only /sockopt/"},
+		{http.MethodGet, "/sockopt/" + "srv0", http.StatusNotFound, "resource not found: /sockopt/srv0; there are /sockopt/ and /sockopt/options"},
+		{http.MethodGet, "/sockopt/" + "options/", http.StatusNotFound, "resource not found: /sockopt/options/; there are /sockopt/ and /sockopt/options"},
+		{http.MethodPost, "/sockopt/" + "srv0", http.StatusNotFound, "resource not found: /sockopt/srv0; there are /sockopt/ and /sockopt/options"},
 	} {
 		t.Run(test.method+" "+test.path, func(t *testing.T) {
 			req, err := http.NewRequestWithContext(t.Context(), test.method, "http://"+c.Admin+test.path, nil)
@@ -316,6 +316,7 @@ func TestStatusShowsRoutes(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(answer), &shown))
 	require.JSONEq(t, `[{
 		"server": "srv0",
+		"metrics": false,
 		"options": [{"option": "send_buffer", "requested": "64KiB", "effective": "64KiB", "getsockopt": 131072}],
 		"counters": {"connections": 0, "acknowledged": 0, "wasted": 0, "patient": 0, "unreachable": 0, "suspected_stalls": 0, "refused": []}
 	}]`, string(shown.Routes))

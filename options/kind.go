@@ -94,9 +94,9 @@ var (
 		parse: func(text string) (string, error) { return text, nil },
 		text:  func(name string) string { return name },
 		check: func(name string) error {
-			// dev_valid_name in the kernel's net/core/dev.c; IFNAMSIZ is 16, with the
-			// byte that ends a name.
-			if name == "" || len(name) > 15 || strings.ContainsAny(name, "/: \t\n\v\f\r") {
+			// IFNAMSIZ in the kernel's include/uapi/linux/if.h is 16, with the byte that
+			// ends a name.
+			if name == "" || len(name) > 15 || strings.Trim(name, nameLetters+".@+") != "" {
 				return fmt.Errorf("%q is not the name of a network interface", name)
 			}
 			return nil

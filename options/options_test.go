@@ -166,12 +166,10 @@ var expectations = map[string]expected{
 	"interface": {
 		kernel: "SO_BINDTODEVICE", level: levelSocket, number: 25, phases: "LD",
 		sample: "lo", effective: "lo", json: []string{`"lo"`},
-		refused: []string{"a/b", "sixteen-letters-"},
 	},
 	"local_port_range": {
 		kernel: "IP_LOCAL_PORT_RANGE", level: levelIP, number: 51, phases: "D",
-		sample: "40000-40019", effective: "-1672701888", json: []string{`"40000-40019"`},
-		refused: []string{"40000", "0-1", "2-1", "1-65536", "a-b"},
+		sample: "40000-40019", effective: "-1672242112", json: []string{`"40000-40019"`},
 	},
 	"syn_count": {
 		kernel: "TCP_SYNCNT", level: levelTCP, number: 7, phases: "D",

@@ -52,7 +52,7 @@ With --compare it is the worse of both: 1, then 2, then 3.`,
 			err := cobra.ExactArgs(1)(cmd, args)
 			if err != nil {
 				err = fmt.Errorf("give one URL, not %d; --compare takes a second", len(args))
-				cmd.PrintErrln("Error:", err)
+				cmd.PrintErrf("Error: %v\n\n%s", err, cmd.UsageString())
 			}
 			return err
 		},

@@ -1,52 +1,34 @@
 package sockopt
 
 import (
-	"bytes"
-	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
+	"github.com/caddy-sockopt/caddy-sockopt/options"
 )
 
-func TestOptionsCommand(t *testing.T) {
-	stdout, stderr, err := lab.CaddyOutput(t, "sockopt", "options")
-	require.NoError(t, err, stderr)
-	var table bytes.Buffer
-	require.NoError(t, writeOptions(&table, thisSystem()))
-	require.Equal(t, table.String(), stdout)
-
-	lines := strings.Split(strings.TrimSpace(stdout), "\n")
-	require.True(t, strings.HasPrefix(lines[0], runtime.GOOS), lines[0])
-	lines = lines[len(lines)-len(rows):]
-	for i, r := range rows {
-		require.Equal(t, r.name, strings.Fields(lines[i])[0])
-		require.Contains(t, lines[i], r.option.Name)
-	}
-}
-
 func TestOptionsTable(t *testing.T) {
-	nodelay := support{Name: "nodelay", Kernel: "TCP_NODELAY", Phases: []string{"accept", "dial"}, Supported: true, Default: "on"}
-	linger := support{Name: "linger", Kernel: "SO_LINGER", Phases: []string{"accept"}, Supported: true, Default: "off"}
+	nodelay := options.Support{Name: "nodelay", Kernel: "TCP_NODELAY", Phases: []string{"accept", "dial"}, Supported: true, Default: "on"}
+	linger := options.Support{Name: "linger", Kernel: "SO_LINGER", Phases: []string{"accept"}, Supported: true, Default: "off"}
 	for _, test := range []struct {
 		name   string
-		system system
+		system options.System
 		want   string
 	}{
 		{
 			"Linux",
-			system{"linux", "5.10.0", []support{
+			options.System{OS: "linux", Kernel: "5.10.0", Options: []options.Support{
 				nodelay,
 				{
 					Name: "mark", Kernel: "SO_MARK", Phases: []string{"accept"}, Supported: true, Default: "0x0",
 					Sysctl: map[string]string{"net.example": "7"}, Takes: "1s to 2s",
-					Capability: &capability{Name: "CAP_NET_ADMIN"},
+					Capability: &options.Capability{Name: "CAP_NET_ADMIN"},
 				},
 				{
 					Name: "priority", Kernel: "SO_PRIORITY", Phases: []string{"accept"}, Supported: true,
-					Capability: &capability{"CAP_NET_ADMIN", true},
+					Capability: &options.Capability{Name: "CAP_NET_ADMIN", Held: true},
 				},
 				{Name: "rto_max", Kernel: "TCP_RTO_MAX_MS", Phases: []string{"accept"}, Needs: "Linux 6.15"},
 			}},
@@ -61,7 +43,7 @@ rto_max   TCP_RTO_MAX_MS  accept       needs Linux 6.15
 		},
 		{
 			"another system",
-			system{"darwin", "", []support{
+			options.System{OS: "darwin", Options: []options.Support{
 				nodelay,
 				{Name: "quickack", Kernel: "TCP_QUICKACK", Phases: []string{"accept", "dial"}, Needs: "Linux"},
 				linger,
@@ -81,5 +63,19 @@ linger    SO_LINGER     accept       yes          off
 			require.NoError(t, writeOptions(&table, test.system))
 			require.Equal(t, test.want, table.String())
 		})
+	}
+}
+
+// TestOptionsTableOfThisSystem has a line for each option.
+func TestOptionsTableOfThisSystem(t *testing.T) {
+	system := options.ThisSystem()
+	var table strings.Builder
+	require.NoError(t, writeOptions(&table, system))
+	lines := strings.Split(strings.TrimSpace(table.String()), "\n")
+	require.Equal(t, strings.TrimSpace(system.OS+" "+system.Kernel), lines[0])
+	lines = lines[len(lines)-len(system.Options):]
+	for i, o := range system.Options {
+		require.Equal(t, o.Name, strings.Fields(lines[i])[0])
+		require.Contains(t, lines[i], o.Kernel)
 	}
 }

@@ -2,9 +2,9 @@ package sockopt
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -14,79 +14,104 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
 	"github.com/caddy-sockopt/caddy-sockopt/options"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-// saved reads what a socket has of an option.
-func saved(conn *net.TCPConn, o socket.Option) (socket.Saved, error) {
-	options, err := socket.NewOptions(conn)
-	if err != nil {
-		return socket.Saved{}, err
-	}
-	return options.Save(o)
+// routeHandler returns a handler with options, as a running Caddy would have it.
+func routeHandler(t *testing.T, o options.Options) *Handler {
+	t.Helper()
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	t.Cleanup(cancel)
+	h := &Handler{Options: o}
+	require.NoError(t, h.Provision(ctx))
+	t.Cleanup(func() { require.NoError(t, h.Cleanup()) })
+	return h
 }
 
-// TestObservingAllocatesLittle counts the allocations of a request: of tcp_info
-// with a placeholder that is used, and of two options that change.
+// over returns a request that comes over a connection.
+func over(conn *served) *http.Request {
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	return r.WithContext(context.WithValue(r.Context(), servedKey{}, conn))
+}
+
+// respond is a handler that runs f.
+func respond(f func()) caddyhttp.Handler {
+	return caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error {
+		f()
+		return nil
+	})
+}
+
+func priorityOf(t *testing.T, conn *net.TCPConn) int64 {
+	t.Helper()
+	value, err := socket.Get(conn, socket.Priority)
+	require.NoError(t, err)
+	return value.Number
+}
+
+// TestOptionsWhileServed: the options are set while a request is served and until the
+// connection is idle, or has a request without them.
+func TestOptionsWhileServed(t *testing.T) {
+	accepted, _ := tcpPair(t)
+	conn := &served{tcp: accepted}
+	h := routeHandler(t, options.Options{Priority: new(options.Number(3))})
+	other := routeHandler(t, options.Options{TTL: nil, UserTimeout: new(options.Duration(time.Second))})
+	serve := func(h *Handler, want int64) {
+		ran := false
+		require.NoError(t, h.ServeHTTP(httptest.NewRecorder(), over(conn), respond(func() {
+			ran = true
+			require.Equal(t, want, priorityOf(t, accepted))
+		})))
+		require.True(t, ran)
+	}
+	serve(h, 3)
+	require.EqualValues(t, 3, priorityOf(t, accepted), "the end of the response is still to be sent")
+	conn.restoreAll()
+	require.EqualValues(t, 0, priorityOf(t, accepted))
+	serve(h, 3)
+	serve(other, 0)
+}
+
+// TestRequestsWithoutAConnection pass, as over HTTP/3, and so do those over one that is
+// closed, which refuses nothing.
+func TestRequestsWithoutAConnection(t *testing.T) {
+	h := routeHandler(t, options.Options{Priority: new(options.Number(3)), DSCP: new(options.DSCP(46))})
+	before := h.observer.Now()
+	passed := 0
+	next := respond(func() { passed++ })
+	require.NoError(t, h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil), next))
+	accepted, _ := tcpPair(t)
+	conn := &served{tcp: accepted}
+	require.NoError(t, accepted.Close())
+	require.NoError(t, h.ServeHTTP(httptest.NewRecorder(), over(conn), next))
+	conn.restoreAll()
+	require.Equal(t, 2, passed)
+	require.Equal(t, before, h.observer.Now())
+}
+
+// TestObservingAllocatesLittle counts the allocations of a request: of two options that
+// change, and of tcp_info with a placeholder that is used.
 func TestObservingAllocatesLittle(t *testing.T) {
 	accepted, _ := tcpPair(t)
-	conn := &served{tcp: accepted, settles: true}
-	o := Options{Priority: new(Number(3)), UserTimeout: new(Duration(30 * time.Second))}
-	s, err := o.resolve(route, zap.NewNop())
+	conn := &served{tcp: accepted}
+	o := options.Options{Priority: new(options.Number(3)), UserTimeout: new(options.Duration(30 * time.Second))}
+	resolved, err := o.Resolve(options.Route, zap.NewNop())
 	require.NoError(t, err)
-	handler := &Handler{settings: s, report: newReport(countersOf(origin{address: "of its own"}), zap.NewNop())}
-	repl := caddy.NewReplacer()
-	ctx := context.WithValue(t.Context(), servedKey{}, conn)
-	ctx = context.WithValue(ctx, caddy.ReplacerCtxKey, repl)
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/", nil)
-	require.NoError(t, err)
-	nothing := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
-
-	options := testing.AllocsPerRun(1000, func() {
-		_ = handler.ServeHTTP(nil, r, nothing)
-		conn.releaseAll()
+	counters := stats.Use(stats.Origin{Direction: stats.Route, Address: t.Name()})
+	defer counters.Done()
+	h := &Handler{overrides: resolved.Overrides, observer: stats.NewObserver(counters, zap.NewNop(), false)}
+	r, nothing := over(conn), respond(func() {})
+	changing := testing.AllocsPerRun(1000, func() {
+		_ = h.ServeHTTP(nil, r, nothing)
+		conn.restoreAll()
 	})
 	info := testing.AllocsPerRun(1000, func() {
 		asked := askedInfo{tcp: conn.tcp}
 		_, _ = asked.placeholder(infoPrefix + "rtt")
 	})
-	t.Logf("%v allocations for two options, %v for a placeholder", options, info)
-	require.LessOrEqual(t, options, 6.0)
+	t.Logf("%v allocations for two options, %v for a placeholder", changing, info)
+	require.LessOrEqual(t, changing, 6.0)
 	require.LessOrEqual(t, info, 7.0)
-}
-
-// TestRouteOfClosedConnection is nothing that a connection refused.
-func TestRouteOfClosedConnection(t *testing.T) {
-	accepted, _ := tcpPair(t)
-	o := Options{Priority: new(Number(3)), DSCP: new(DSCP(46))}
-	s, err := o.resolve(route, zap.NewNop())
-	require.NoError(t, err)
-	conn, r := &served{tcp: accepted}, newReport(countersOf(origin{address: "closed"}), zap.NewNop())
-	require.NoError(t, accepted.Close())
-	h := &hold{s.overrides, r}
-	conn.acquire(h)
-	conn.release(h)
-	require.Equal(t, countersNow{Refused: []refusal{}}, r.now())
-}
-
-// TestRouteCannotBe has configurations of a route refused at load.
-func TestRouteCannotBe(t *testing.T) {
-	for _, test := range []struct{ name, lines, want string }{
-		{"no option", "", "sockopt names no option for its route; it can be nodelay, delayed_ack_max"},
-		{"of the listener", "keepalive on", "keepalive cannot be set here, but on accepted connections or on connections to backends"},
-		{"quickack", "quickack on", "quickack cannot be set here"},
-		{"metrics", "metrics", "metrics cannot be set here"},
-		{"unreadable", "raw 1 32 65536", "cannot be read, so that it could not be put back"},
-		{"bad value", "priority -1", "-1 is not from 0"},
-		{"unknown", "nagle off", `unknown option \"nagle\"`},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			c, client := serve(t, "sockopt")
-			status, answer := c.Load("text/caddyfile", c.config("", fmt.Sprintf("http://%s {\nsockopt {\n%s\n}\necho_payload\n}", c.addr, test.lines)))
-			require.Equal(t, http.StatusBadRequest, status)
-			require.Contains(t, answer, test.want)
-			client.get(t)
-		})
-	}
 }

@@ -2,169 +2,52 @@ package sockopt
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
-	"fmt"
+	"io"
 	"net"
 	"path/filepath"
-	"strconv"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
-	zapobserver "go.uber.org/zap/zaptest/observer"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
+	"github.com/caddy-sockopt/caddy-sockopt/options"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-func init() { caddy.RegisterModule(captureWrapper{}) }
-
-// captureWrapper is a listener wrapper that shows a test what stands at its place
-// in the configuration. It hands everything on unchanged.
-type captureWrapper struct {
-	Number uint64 `json:"number"`
-}
-
-func (captureWrapper) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{
-		ID:  "caddy.listeners.test_capture",
-		New: func() caddy.Module { return new(captureWrapper) },
-	}
-}
-
-func (w *captureWrapper) UnmarshalCaddyfile(d *caddyfile.Dispenser) (err error) {
-	d.Next()
-	d.NextArg()
-	w.Number, err = strconv.ParseUint(d.Val(), 10, 64)
-	return err
-}
-
-func (w *captureWrapper) WrapListener(ln net.Listener) net.Listener {
-	c, ok := captures.Load(w.Number)
-	if !ok {
-		return ln
-	}
-	c.(*capture).add(ln, nil)
-	return captureListener{ln, c.(*capture)}
-}
-
-type captureListener struct {
-	net.Listener
-	capture *capture
-}
-
-func (l captureListener) Accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
-	if err == nil {
-		l.capture.add(nil, conn)
-	}
-	return conn, err
-}
-
-// capture is what one captureWrapper was given.
-type capture struct {
-	directive string // how the configuration names it
-
-	mu        sync.Mutex
-	listeners []net.Listener
-	conns     []net.Conn
-}
-
-var (
-	captures     sync.Map // by number
-	captureCount atomic.Uint64
-)
-
-func newCapture(t testing.TB) *capture {
-	number := captureCount.Add(1)
-	c := &capture{directive: fmt.Sprintf("test_capture %d", number)}
-	captures.Store(number, c)
-	t.Cleanup(func() {
-		captures.Delete(number)
-		for _, ln := range c.listeners {
-			forget(ln)
-		}
-	})
-	return c
-}
-
-// forget drops the counters of a listener, since a later test may have its port.
-func forget(ln net.Listener) {
-	allCounters.Lock()
-	defer allCounters.Unlock()
-	delete(allCounters.of, origin{direction: directionAccepted, address: ln.Addr().String()})
-}
-
-func (c *capture) add(ln net.Listener, conn net.Conn) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if ln != nil {
-		c.listeners = append(c.listeners, ln)
-	}
-	if conn != nil {
-		c.conns = append(c.conns, conn)
-	}
-}
-
-// loaded tells the race detector that Caddy has been loaded before connections come.
-// Caddy's TLS app still writes to itself while its servers accept already, and reads
-// that in each handshake.
-func (c *capture) loaded() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-}
-
-// conn returns the one connection that was accepted.
-func (c *capture) conn(t testing.TB) net.Conn {
+// provisioned returns a wrapper as Caddy would have it, and what it logs afterwards. The
+// server may be nil.
+func provisioned(t testing.TB, o options.Options, server *caddyhttp.Server) (*ListenerWrapper, *observer.ObservedLogs) {
 	t.Helper()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	require.Len(t, c.conns, 1)
-	return c.conns[0]
-}
-
-// listener returns the one listener that was wrapped.
-func (c *capture) listener(t testing.TB) net.Listener {
-	t.Helper()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	require.Len(t, c.listeners, 1)
-	return c.listeners[0]
-}
-
-// report returns the report of the sockopt before the capture.
-func (c *capture) report(t testing.TB) *report {
-	t.Helper()
-	return c.listener(t).(*listener).report
-}
-
-// errors counts the options that were refused and the connections that could not
-// be reached.
-func (c *counters) errors() uint64 {
-	now := c.now()
-	sum := now.Unreachable
-	for _, r := range now.Refused {
-		sum += r.Count
+	parent := context.Background()
+	if server != nil {
+		parent = context.WithValue(parent, caddyhttp.ServerCtxKey, server)
 	}
-	return sum
-}
-
-// provisioned returns a wrapper as Caddy would have it, and what it logs.
-func provisioned(t testing.TB, o Options) (*ListenerWrapper, *zapobserver.ObservedLogs) {
-	t.Helper()
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: parent})
 	t.Cleanup(cancel)
 	w := &ListenerWrapper{Options: o}
 	require.NoError(t, w.Provision(ctx))
 	t.Cleanup(func() { require.NoError(t, w.Cleanup()) })
-	core, logs := zapobserver.New(zap.DebugLevel)
+	core, logs := observer.New(zap.DebugLevel)
 	w.log = zap.New(core)
 	return w, logs
+}
+
+// errorsOf counts the options that were refused and the connections that could not be
+// reached.
+func errorsOf(c stats.CountersNow) uint64 {
+	sum := c.Unreachable
+	for _, r := range c.Refused {
+		sum += r.Count
+	}
+	return sum
 }
 
 // bogus is an option that every kernel refuses.
@@ -195,10 +78,7 @@ func script(t testing.TB) *scriptedListener {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	t.Cleanup(func() {
-		ln.Close()
-		forget(ln)
-	})
+	t.Cleanup(func() { ln.Close() })
 	return &scriptedListener{ln, make(chan net.Conn, 1), make(chan error, 1)}
 }
 
@@ -235,6 +115,10 @@ type opaqueConn struct {
 }
 
 func TestAcceptHandsEveryConnectionOver(t *testing.T) {
+	const (
+		refused     = "option refused by a connection, which goes on without it"
+		unreachable = "cannot reach the socket of a connection; its options are not set"
+	)
 	pipe := func(testing.TB) net.Conn {
 		server, client := net.Pipe()
 		t.Cleanup(func() {
@@ -255,28 +139,28 @@ func TestAcceptHandsEveryConnectionOver(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		conn   func(testing.TB) net.Conn
-		errors uint64 // for each connection
 		logged string
 	}{
-		{"open", open, 1, "option refused by a connection, which goes on without it"},
-		{"open, embedded", func(t testing.TB) net.Conn { return embeddingConn{open(t)} }, 1, "option refused by a connection, which goes on without it"},
-		{"open, behind a pointer", func(t testing.TB) net.Conn { return &embeddingConn{open(t)} }, 1, "option refused by a connection, which goes on without it"},
-		{"open, hidden", func(t testing.TB) net.Conn { return opaqueConn{inner: hidingConn{open(t)}} }, 1, "cannot reach the socket of a connection; its options are not set"},
-		{"closed", closed, 1, "cannot reach the socket of a connection; its options are not set"},
-		{"closed, embedded", func(t testing.TB) net.Conn { return embeddingConn{closed(t)} }, 1, "cannot reach the socket of a connection; its options are not set"},
-		{"pipe", pipe, 1, "cannot reach the socket of a connection; its options are not set"},
-		{"pipe, embedded", func(t testing.TB) net.Conn { return embeddingConn{pipe(t)} }, 1, "cannot reach the socket of a connection; its options are not set"},
-		{"embedding nil", func(testing.TB) net.Conn { return embeddingConn{} }, 1, "cannot reach the socket of a connection; its options are not set"},
-		{"nil pointer", func(testing.TB) net.Conn { return (*embeddingConn)(nil) }, 1, "cannot reach the socket of a connection; its options are not set"},
-		{"nil TCP connection", func(testing.TB) net.Conn { return (*net.TCPConn)(nil) }, 1, "cannot reach the socket of a connection; its options are not set"},
-		{"nil", func(testing.TB) net.Conn { return nil }, 1, "cannot reach the socket of a connection; its options are not set"},
-		{"unwrapping to itself", func(testing.TB) net.Conn { return loopingConn{} }, 1, "cannot reach the socket of a connection; its options are not set"},
+		{"open", open, refused},
+		{"open, embedded", func(t testing.TB) net.Conn { return embeddingConn{open(t)} }, refused},
+		{"open, behind a pointer", func(t testing.TB) net.Conn { return &embeddingConn{open(t)} }, refused},
+		{"open, hidden", func(t testing.TB) net.Conn { return opaqueConn{inner: hidingConn{open(t)}} }, unreachable},
+		{"closed", closed, unreachable},
+		{"closed, embedded", func(t testing.TB) net.Conn { return embeddingConn{closed(t)} }, unreachable},
+		{"pipe", pipe, unreachable},
+		{"pipe, embedded", func(t testing.TB) net.Conn { return embeddingConn{pipe(t)} }, unreachable},
+		{"embedding nil", func(testing.TB) net.Conn { return embeddingConn{} }, unreachable},
+		{"nil pointer", func(testing.TB) net.Conn { return (*embeddingConn)(nil) }, unreachable},
+		{"nil TCP connection", func(testing.TB) net.Conn { return (*net.TCPConn)(nil) }, unreachable},
+		{"nil", func(testing.TB) net.Conn { return nil }, unreachable},
+		{"unwrapping to itself", func(testing.TB) net.Conn { return loopingConn{} }, unreachable},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			w, logs := provisioned(t, Options{QuickAck: new(socket.AckOff)})
-			w.settings.of[accept] = []socket.Setting{bogus}
+			w, logs := provisioned(t, options.Options{QuickAck: new(socket.AckOff)}, nil)
+			w.resolved.Settings[options.Accept] = []socket.Setting{bogus}
 			inner := script(t)
-			ln := w.WrapListener(inner)
+			ln := w.WrapListener(inner).(*listener)
+			before := ln.observer.Now()
 			const conns = 20
 			for range conns {
 				conn := test.conn(t)
@@ -288,17 +172,18 @@ func TestAcceptHandsEveryConnectionOver(t *testing.T) {
 				}
 				require.Equal(t, conn, got)
 			}
-			require.Equal(t, conns*test.errors, ln.(*listener).report.errors())
-			lines := logs.FilterMessage(test.logged)
-			require.Equal(t, 1, lines.Len(), "lines for %d connections: %v", conns, logs.All())
-			require.Equal(t, 1, logs.Len(), "lines for %d connections: %v", conns, logs.All())
+			after := ln.observer.Now()
+			require.EqualValues(t, conns, after.Connections-before.Connections)
+			require.EqualValues(t, conns, errorsOf(after)-errorsOf(before))
+			require.Equal(t, 1, logs.Len(), "%v", logs.All())
+			require.Equal(t, test.logged, logs.All()[0].Message)
 		})
 	}
 }
 
 func TestRefusedOptionLeavesConnectionAlone(t *testing.T) {
-	w, _ := provisioned(t, Options{NoDelay: new(false), QuickAck: new(socket.AckOff)})
-	w.settings.of[accept] = append([]socket.Setting{bogus}, w.settings.of[accept]...)
+	w, _ := provisioned(t, options.Options{NoDelay: new(false), QuickAck: new(socket.AckOff)}, nil)
+	w.resolved.Settings[options.Accept] = append([]socket.Setting{bogus}, w.resolved.Settings[options.Accept]...)
 	inner := script(t)
 	ln := w.WrapListener(inner)
 	accepted, dialed := tcpPair(t)
@@ -308,22 +193,20 @@ func TestRefusedOptionLeavesConnectionAlone(t *testing.T) {
 	tcp, ok := socket.TCPConn(conn)
 	require.True(t, ok)
 	require.Same(t, accepted, tcp)
-	require.EqualValues(t, 1, ln.(*listener).report.errors())
 
 	_, err = conn.Write([]byte("ping"))
 	require.NoError(t, err)
-	buf := make([]byte, 4)
-	_, err = dialed.Read(buf)
+	got := make([]byte, 4)
+	_, err = io.ReadFull(dialed, got)
 	require.NoError(t, err)
-	require.Equal(t, "ping", string(buf))
+	require.Equal(t, "ping", string(got))
 }
 
 func TestAcceptErrorsPassThrough(t *testing.T) {
 	temporary := &net.OpError{Op: "accept", Net: "tcp", Err: syscall.EMFILE}
 	for _, want := range []error{temporary, net.ErrClosed, errors.New("of a plugin")} {
 		t.Run(want.Error(), func(t *testing.T) {
-			w, logs := provisioned(t, Options{})
-			w.settings.of[accept] = []socket.Setting{bogus}
+			w, logs := provisioned(t, options.Options{QuickAck: new(socket.AckOff)}, nil)
 			inner := script(t)
 			ln := w.WrapListener(inner)
 			inner.errs <- want
@@ -342,7 +225,7 @@ func TestAcceptErrorsPassThrough(t *testing.T) {
 }
 
 func TestUnixListenerIsUntouched(t *testing.T) {
-	w, logs := provisioned(t, Options{NoDelay: new(false)})
+	w, logs := provisioned(t, options.Options{NoDelay: new(false)}, nil)
 	ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "socket"))
 	require.NoError(t, err)
 	defer ln.Close()
@@ -350,21 +233,39 @@ func TestUnixListenerIsUntouched(t *testing.T) {
 	require.Zero(t, logs.Len())
 }
 
-func TestUnreachableListeningSocketIsLogged(t *testing.T) {
-	w, logs := provisioned(t, Options{})
-	w.settings.of[listen] = []socket.Setting{bogus}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer ln.Close()
-	require.NotNil(t, w.WrapListener(struct{ hidden }{hidden{ln}}))
-	require.Equal(t, 1, logs.FilterMessage("cannot reach the listening socket; its options are not set").Len())
-}
-
 // hidden has a listener's methods and shows none of its fields.
 type hidden struct{ ln net.Listener }
 
 func (h hidden) Accept() (net.Conn, error) { return h.ln.Accept() }
+func (h hidden) Close() error              { return h.ln.Close() }
+func (h hidden) Addr() net.Addr            { return h.ln.Addr() }
 
-func (h hidden) Close() error { return h.ln.Close() }
+// TestUnreachableListener: of a plugin's listener neither the socket can be set, nor do
+// its connections acknowledge.
+func TestUnreachableListener(t *testing.T) {
+	w, logs := provisioned(t, options.Options{}, nil)
+	w.resolved.Settings[options.Listen] = []socket.Setting{bogus}
+	ln := script(t)
+	require.NotNil(t, w.WrapListener(hidden{ln}))
+	require.Equal(t, 1, logs.FilterMessage("cannot reach the listening socket; its options are not set").Len())
+	if !socket.QuickAck.Supported() {
+		return
+	}
+	const noEffect = "quickack and metrics have no effect on connections of this listener; list sockopt before what wraps it"
+	require.Equal(t, 1, logs.FilterMessage(noEffect).Len())
+	require.Equal(t, "off", activeListeners.now()[0].QuickAck)
+}
 
-func (h hidden) Addr() net.Addr { return h.ln.Addr() }
+// TestPlacedBeneath: the wrapper goes beneath TLS, where the kernel's connections are.
+func TestPlacedBeneath(t *testing.T) {
+	w, logs := provisioned(t, options.Options{}, nil)
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer inner.Close()
+	ln := tls.NewListener(inner, &tls.Config{Certificates: []tls.Certificate{{}}})
+	require.Same(t, ln, w.WrapListener(ln))
+	found, _ := innermost(ln)
+	require.IsType(t, new(listener), found)
+	require.Same(t, inner, found.(*listener).Listener)
+	require.Zero(t, logs.Len())
+}

@@ -21,8 +21,8 @@ func (l *lineup) backendSites() (sites []site) {
 	for w, backend := range map[work]string{behindNagle: paste, behindNoDelay: pasteNoDelay} {
 		for _, c := range l.pick(plain, backend) {
 			sites = append(sites,
-				site{work: w, system: stockTransport, Directives: "reverse_proxy " + c.addr},
-				site{work: w, system: sockoptTransport, Directives: "reverse_proxy " + c.addr + " {\ntransport sockopt\n}"},
+				site{work: w, system: stockTransport, Directives: "reverse_proxy " + c.addr()},
+				site{work: w, system: sockoptTransport, Directives: "reverse_proxy " + c.addr() + " {\ntransport sockopt\n}"},
 			)
 		}
 	}
@@ -33,13 +33,14 @@ var backendSystems = []string{stockTransport, sockoptTransport, "nginx", "HAProx
 
 // measureBackend asks one request after another through each proxy.
 func measureBackend(ctx context.Context, b *bench) error {
-	one := bursts{protocol: http1, connections: 1}
+	one := bursts{protocol: http1, connections: 1, inARow: b.few(25, 20)}
 	for w, kase := range map[work]string{behindNagle: paste, behindNoDelay: pasteNoDelay} {
-		err := b.compare(ctx, 3, kase, b.few(b.pairs, 1), b.few(25, 5), b.pick(w, backendSystems...), one)
+		err := b.compare(ctx, 3, kase, b.few(b.pairs, 1), 1, b.pick(w, backendSystems...), one)
 		if err != nil {
 			return err
 		}
 	}
+	one.inARow = 0 // with the cure there is nothing to delay
 	before, beforeNoDelay := b.find(behindNagle, sockoptTransport), b.find(behindNoDelay, sockoptTransport)
 	before.system, beforeNoDelay.system = paste, pasteNoDelay
 	return b.compare(ctx, 3, backendsInTurn, b.few(25*b.pairs, 1), b.few(100, 20), []contender{before, beforeNoDelay}, one)

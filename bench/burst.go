@@ -45,6 +45,7 @@ type bursts struct {
 	connections int
 	closing     bool // each burst opens its own connections, and the server closes them
 	inPieces    bool // Nagle's algorithm is on, and each request is three writes
+	inARow      int  // bursts of a turn, 0 is 1: after a pause Linux does not delay acknowledgements
 }
 
 // Of the comparisons with many connections.
@@ -81,10 +82,13 @@ func (b *bench) compare(ctx context.Context, row int, kase string, count, turns 
 			loads := make(map[contender]load)
 			err := rounds(ctx, turns, contenders, func(c contender) error {
 				l, before, begin := loads[c], cpuSeconds(c.pid), time.Now()
-				err := clients[c].burst()
+				var err error
+				for range max(1, g.inARow) {
+					err = errors.Join(err, clients[c].burst())
+				}
 				l.seconds += time.Since(begin).Seconds()
 				l.cpu += cpuSeconds(c.pid) - before
-				l.requests += float64(g.connections * max(1, g.streams))
+				l.requests += float64(g.connections * max(1, g.streams) * max(1, g.inARow))
 				loads[c] = l
 				return err
 			})
@@ -147,7 +151,7 @@ func onCore(last bool, f func() error) error {
 // kernel's has a part in it.
 type client struct {
 	bursts
-	addr  string
+	port  int
 	tls   *tls.Config
 	conns []*conn
 	buf   []byte // of a response
@@ -157,7 +161,7 @@ type client struct {
 // in the kernel, since os does not know that it could be polled.
 type conn struct {
 	*os.File
-	exchange
+	lab.Exchange
 }
 
 // LocalAddr implements net.Conn.
@@ -166,13 +170,8 @@ func (*conn) LocalAddr() net.Addr { return nil }
 // RemoteAddr implements net.Conn.
 func (*conn) RemoteAddr() net.Addr { return nil }
 
-type exchange interface {
-	Send() error
-	Receive() ([]byte, error)
-}
-
 func (b *bench) newClient(c contender, g bursts) *client {
-	cl := &client{bursts: g, addr: c.addr, buf: make([]byte, 64<<10)}
+	cl := &client{bursts: g, port: c.port, buf: make([]byte, 64<<10)}
 	if g.work == secure {
 		cl.tls = &tls.Config{RootCAs: b.certificate.Roots, ServerName: lab.Loopback, MinVersion: tls.VersionTLS12}
 		if g.streams > 0 {
@@ -191,7 +190,11 @@ func (cl *client) burst() error {
 			}
 		}
 		for range max(1, cl.streams) {
-			if err := cl.send(cl.conns[i]); err != nil {
+			send := cl.conns[i].Send
+			if cl.inPieces {
+				send = cl.conns[i].SendInPieces
+			}
+			if err := send(); err != nil {
 				return err
 			}
 		}
@@ -209,31 +212,20 @@ func (cl *client) burst() error {
 	return nil
 }
 
-func (cl *client) send(c *conn) error {
-	if h2, ok := c.exchange.(*lab.HTTP2); ok && cl.inPieces {
-		return h2.SendInPieces()
-	}
-	return c.Send()
-}
-
 // open opens one more connection.
 func (cl *client) open() error {
-	port, err := strconv.Atoi(lab.PortOf(cl.addr))
-	if err != nil {
-		return err
-	}
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return os.NewSyscallError("socket", err)
 	}
-	c := &conn{File: os.NewFile(uintptr(fd), cl.addr)} //nolint:gosec // a descriptor fits
+	c := &conn{File: os.NewFile(uintptr(fd), "")} //nolint:gosec // a descriptor fits
 	cl.conns = append(cl.conns, c)
 	noDelay, timeout := 1, unix.NsecToTimeval(lab.Patience.Nanoseconds())
 	if cl.inPieces {
 		noDelay = 0
 	}
 	err = errors.Join(
-		os.NewSyscallError("connect", unix.Connect(fd, &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}})),
+		os.NewSyscallError("connect", unix.Connect(fd, &unix.SockaddrInet4{Port: cl.port, Addr: [4]byte{127, 0, 0, 1}})),
 		os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, noDelay)),
 		os.NewSyscallError("setsockopt", unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout)), // then read is EAGAIN
 	)
@@ -245,10 +237,10 @@ func (cl *client) open() error {
 		stream = tls.Client(stream, cl.tls)
 	}
 	if cl.streams == 0 {
-		c.exchange = cl.newHTTP1(stream)
+		c.Exchange = cl.newHTTP1(stream)
 		return nil
 	}
-	c.exchange, err = lab.NewHTTP2(stream, cl.addr)
+	c.Exchange, err = lab.NewHTTP2(stream, lab.Loopback)
 	return err
 }
 
@@ -282,20 +274,21 @@ type http1Exchange struct {
 }
 
 func (cl *client) newHTTP1(stream io.ReadWriter) *http1Exchange {
-	h := &http1Exchange{client: cl, stream: stream}
-	header := "Host: " + cl.addr + "\r\n"
+	header := "Host: " + lab.Loopback + "\r\n"
 	if cl.closing {
 		header += "Connection: close\r\n"
 	}
-	h.pieces = []string{"GET / HTTP/1.1\r\n", header, "\r\n"}
-	if !cl.inPieces {
-		h.pieces = []string{strings.Join(h.pieces, "")}
-	}
-	return h
+	return &http1Exchange{client: cl, stream: stream, pieces: []string{"GET / HTTP/1.1\r\n", header, "\r\n"}}
 }
 
-// Send implements exchange.
+// Send implements lab.Exchange.
 func (h *http1Exchange) Send() error {
+	_, err := io.WriteString(h.stream, strings.Join(h.pieces, ""))
+	return err
+}
+
+// SendInPieces implements lab.Exchange.
+func (h *http1Exchange) SendInPieces() error {
 	for _, piece := range h.pieces {
 		if _, err := io.WriteString(h.stream, piece); err != nil {
 			return err
@@ -322,14 +315,11 @@ func (h *http1Exchange) Receive() ([]byte, error) {
 			continue
 		}
 		if match := header.FindSubmatch(h.buf[:total]); match != nil {
-			body, err := strconv.Atoi(string(match[1]))
-			if err != nil {
-				return nil, err
-			}
+			body, _ := strconv.Atoi(string(match[1])) // they are digits
 			h.length = len(match[0]) + body
 		}
 	}
-	if total == 0 || !bytes.HasPrefix(h.buf[:total], []byte("HTTP/1.1 200 ")) {
+	if !bytes.HasPrefix(h.buf[:total], []byte("HTTP/1.1 200 ")) {
 		return nil, fmt.Errorf("a response of %d bytes: %.100q", total, h.buf[:total])
 	}
 	return h.buf[:total], nil

@@ -23,24 +23,23 @@ var clientSystems = map[protocol][]string{
 // measureClient sends the requests of a client that Caddy cannot change.
 func measureClient(ctx context.Context, b *bench) error {
 	for _, p := range []protocol{http1, http1TLS, http2TLS} {
-		contenders := b.pick(p.work, clientSystems[p]...)
-		clients := make(map[contender]*client)
-		for _, c := range contenders {
-			clients[c] = b.newClient(c, bursts{protocol: p, connections: 1, inPieces: true})
-			defer clients[c].close()
-		}
-		for i := range b.few(warmUp, 10) + b.few(200, 5) {
-			err := rounds(ctx, 1, contenders, func(c contender) error {
+		err := rounds(ctx, 1, b.pick(p.work, clientSystems[p]...), func(c contender) error {
+			cl := b.newClient(c, bursts{protocol: p, connections: 1, inPieces: true})
+			defer cl.close()
+			untimed := b.few(warmUp, 10)
+			for i := range untimed + b.few(200, 5) {
 				begin := time.Now()
-				err := clients[c].burst()
-				if i >= b.few(warmUp, 10) {
+				if err := cl.burst(); err != nil {
+					return err
+				}
+				if i >= untimed {
 					b.add(2, p.name, c.system, secondsMeasure, time.Since(begin).Seconds())
 				}
-				return err
-			})
-			if err != nil {
-				return fmt.Errorf("%s: %w", p.name, err)
 			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
 		}
 	}
 	return nil

@@ -17,7 +17,7 @@ import (
 // experimentClient is a client of 2009.
 type experimentClient struct {
 	name    string
-	command string // with host, port and number of requests
+	command string // with address, port and number of requests
 	done    string // the pattern of what it prints when all were answered
 	rate    string // the pattern of their rate; that of nc is measured
 }
@@ -29,18 +29,18 @@ const (
 
 var experimentClients = []experimentClient{
 	{
-		"httperf --num-conn 100", "httperf --hog --server=%[1]s --port=%[2]s --num-conn=%[3]d",
+		"httperf --num-conn 100", "httperf --hog --server=%[1]s --port=%[2]d --num-conn=%[3]d",
 		`1xx=0 2xx=(%d) 3xx=0 4xx=0 5xx=0`, `Request rate: (\S+) req/s`,
 	},
 	{
-		keepAlive, "httperf --hog --server=%[1]s --port=%[2]s --num-call=%[3]d",
+		keepAlive, "httperf --hog --server=%[1]s --port=%[2]d --num-call=%[3]d",
 		`1xx=0 2xx=(%d) 3xx=0 4xx=0 5xx=0`, `Request rate: (\S+) req/s`,
 	},
 	{
-		"ab -n 100 -k", "ab -n %[3]d -k -s1 http://%[1]s:%[2]s/",
+		"ab -n 100 -k", "ab -n %[3]d -k -s1 http://%[1]s:%[2]d/",
 		`Complete requests: +(%d)\nFailed requests: +0\n`, `Requests per second: +(\S+)`,
 	},
-	{pipelined, "nc %[1]s %[2]s", "", ""},
+	{pipelined, "nc %[1]s %[2]d", "", ""},
 }
 
 var experimentSystems = []string{nagle, stock, auto, on, off, "nginx", "HAProxy", "Apache httpd", "lighttpd", paste, pasteNoDelay}
@@ -66,9 +66,9 @@ func measureExperiment(ctx context.Context, b *bench) error {
 // ask returns the requests a second, which are zero where the server and ab wait for each
 // other: Paste does not answer HTTP/1.0 with keep-alive, as ab -k wants it.
 func (e experimentClient) ask(ctx context.Context, c contender, requests int) (rate float64, err error) {
-	command := strings.Fields(fmt.Sprintf(e.command, lab.Loopback, lab.PortOf(c.addr), requests))
+	command := strings.Fields(fmt.Sprintf(e.command, lab.Loopback, c.port, requests))
 	cmd := lab.Command(ctx, command[0], command[1:]...)
-	request := "GET / HTTP/1.1\r\nHost: " + c.addr + "\r\n"
+	const request = "GET / HTTP/1.1\r\nHost: " + lab.Loopback + "\r\n"
 	// Only nc reads this. Its rate includes the start of the program.
 	cmd.Stdin = strings.NewReader(strings.Repeat(request+"\r\n", requests-1) + request + "Connection: close\r\n\r\n")
 	begin := time.Now()

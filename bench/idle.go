@@ -37,10 +37,11 @@ func measureIdle(ctx context.Context, b *bench) error {
 					return err
 				}
 				conn := cl.conns[len(cl.conns)-1]
-				if err := conn.Send(); err != nil {
-					return err
+				err := conn.Send()
+				if err == nil {
+					_, err = conn.Receive()
 				}
-				if _, err := conn.Receive(); err != nil {
+				if err != nil {
 					return err
 				}
 			}

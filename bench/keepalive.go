@@ -15,17 +15,15 @@ import (
 // handler is what Caddy does with a request.
 type handler struct {
 	name    string
-	takes   time.Duration // of the backend
 	version string        // of HTTP, which it speaks to the backend; none is no backend
-	// paced has the handler set the pace, so that only counts tell.
-	paced bool
+	takes   time.Duration // of the backend, which sets the pace then, so that only counts tell
 }
 
 var handlers = []handler{
 	{name: "echo_payload"},
 	{name: "reverse_proxy", version: "1.1"},
 	{name: "reverse_proxy to h2c", version: "h2c"},
-	{name: "reverse_proxy, backend takes 15 ms", version: "1.1", takes: 15 * time.Millisecond, paced: true},
+	{name: "reverse_proxy, backend takes 15 ms", version: "1.1", takes: 15 * time.Millisecond},
 }
 
 var (
@@ -44,30 +42,26 @@ func (h handler) at(w work) work {
 
 // keepAliveSites have all of the wrappers. Behind a wrapper the transport is the
 // plugin's, too, so that both ends of Caddy are counted.
-func keepAliveSites() (sites []site, err error) {
+func keepAliveSites() (sites []site) {
 	for _, h := range handlers {
 		backend := ""
 		if h.version != "" {
-			if backend, err = startBackend(h.takes); err != nil {
-				return nil, err
-			}
+			backend = startBackend(h.takes)
 		}
-		for _, system := range []string{stock, auto, stockAgain, on, off, nagle} {
-			s := site{system: system, Wrapper: wrappers[system], Directives: "echo_payload"}
+		for system, wrapper := range wrappers {
+			directives, transport := "echo_payload", "http"
+			if wrapper != "" {
+				transport = "sockopt"
+			}
 			if backend != "" {
-				transport := "http"
-				if s.Wrapper != "" {
-					transport = "sockopt"
-				}
-				s.Directives = fmt.Sprintf("reverse_proxy %s {\ntransport %s {\nversions %s\n}\n}", backend, transport, h.version)
+				directives = fmt.Sprintf("reverse_proxy %s {\ntransport %s {\nversions %s\n}\n}", backend, transport, h.version)
 			}
-			for _, s.work = range []work{h.at(plain), h.at(secure)} {
-				s.Secure = s.work == h.at(secure)
-				sites = append(sites, s)
-			}
+			sites = append(sites,
+				site{work: h.at(plain), system: system, Wrapper: wrapper, Directives: directives},
+				site{work: h.at(secure), system: system, Wrapper: wrapper, Directives: directives, Secure: true})
 		}
 	}
-	return sites, nil
+	return sites
 }
 
 // measureKeepAlive has clients ask that send each request in one piece, over connections
@@ -76,7 +70,7 @@ func measureKeepAlive(ctx context.Context, b *bench) error {
 	for _, h := range handlers {
 		for _, p := range keepAliveProtocols {
 			kase := p.name + ", " + h.name
-			if !h.paced && p.streams < 2 {
+			if h.takes == 0 && p.streams < 2 {
 				err := b.compare(ctx, 4, kase, b.few(25*b.pairs, 1), b.few(burstTurns, 4), b.pick(h.at(p.work), pairedSystems...),
 					bursts{protocol: p, connections: burstSize})
 				if err != nil {

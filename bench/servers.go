@@ -5,8 +5,8 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -52,9 +52,11 @@ const (
 // contender is a server at one of its ports.
 type contender struct {
 	system string
-	addr   string
+	port   int
 	pid    int // of a Caddy; other servers have several processes
 }
+
+func (c contender) addr() string { return lab.HostPort(lab.Loopback, c.port) }
 
 // site is one port of a Caddy.
 type site struct {
@@ -85,11 +87,7 @@ func (l *lineup) startAll(needed []string) error {
 			}
 		}
 	}
-	sites, err := keepAliveSites()
-	if err != nil {
-		return err
-	}
-	_, err = l.startCaddy(slices.Concat(sites, l.backendSites(), acceptSites()))
+	_, err := l.startCaddy(slices.Concat(keepAliveSites(), l.backendSites(), acceptSites()))
 	return err
 }
 
@@ -151,7 +149,7 @@ func (l *lineup) startCaddy(sites []site) (*lab.Caddy, error) {
 	}
 	caddy.PID = p.Process.Pid
 	for _, s := range sites {
-		l.put(s.work, contender{s.system, lab.HostPort(lab.Loopback, s.Port), caddy.PID})
+		l.put(s.work, contender{s.system, s.Port, caddy.PID})
 	}
 	return caddy, nil
 }
@@ -169,10 +167,10 @@ func (l *lineup) startPeer(p peer) error {
 	if p.pkg != pastePackage {
 		kinds = []work{plain, secure, behindNagle, behindNoDelay}
 		s.TLSAddr = addr(1)
-		s.Proxies = []lab.Proxy{{Addr: addr(2), Backend: l.find(plain, paste).addr}, {Addr: addr(3), Backend: l.find(plain, pasteNoDelay).addr}}
+		s.Proxies = []lab.Proxy{{Addr: addr(2), Backend: l.find(plain, paste).addr()}, {Addr: addr(3), Backend: l.find(plain, pasteNoDelay).addr()}}
 	}
 	for i, w := range kinds {
-		l.put(w, contender{system: p.name, addr: addr(i)})
+		l.put(w, contender{system: p.name, port: ports[i]})
 	}
 	command, err := p.configure(dir, s)
 	if err != nil {
@@ -227,18 +225,15 @@ func (l *lineup) end() {
 
 // startBackend serves the payload in this process, over HTTP/1.1 and h2c, some time
 // after each request. It lasts as long as the process.
-func startBackend(takes time.Duration) (addr string, err error) {
-	ln, err := net.Listen("tcp", lab.HostPort(lab.Loopback, 0))
-	if err != nil {
-		return "", err
-	}
-	s := &http.Server{Protocols: new(http.Protocols), ReadHeaderTimeout: lab.Patience, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+func startBackend(takes time.Duration) (addr string) {
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		time.Sleep(takes)
 		w.Header().Set("Content-Length", strconv.Itoa(len(lab.Stars)))
 		_, _ = w.Write(lab.Stars) // Caddy may have gone
-	})}
-	s.Protocols.SetHTTP1(true)
-	s.Protocols.SetUnencryptedHTTP2(true)
-	go func() { _ = s.Serve(ln) }()
-	return ln.Addr().String(), nil
+	}))
+	s.Config.Protocols = new(http.Protocols)
+	s.Config.Protocols.SetHTTP1(true)
+	s.Config.Protocols.SetUnencryptedHTTP2(true)
+	s.Start()
+	return s.Listener.Addr().String()
 }

@@ -21,7 +21,7 @@ import (
 // TestFaultsOfBackendsLeaveNothing sends requests to backends of which most
 // misbehave.
 func TestFaultsOfBackendsLeaveNothing(t *testing.T) {
-	requests := lab.Long(10_000, 200_000)
+	requests := lab.Long(1_600, 200_000)
 	var served atomic.Int64
 	response := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(lab.Stars), lab.Stars)
 	misbehave := []func(*net.TCPConn){
@@ -143,7 +143,7 @@ func TestFaultBackendDisappears(t *testing.T) {
 				}
 			})
 		}
-		for range lab.Long(3, 100) {
+		for range lab.Long(1, 100) {
 			server := start()
 			more(http.StatusOK)
 			server.Close()

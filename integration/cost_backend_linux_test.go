@@ -22,7 +22,7 @@ import (
 // of it: system calls on the connections to them, and segments both ways. With -v
 // it logs the table that the README shows.
 func TestTransportCounts(t *testing.T) {
-	const requests = 500
+	requests := lab.Long(100, 500)
 	var l lab.Sites
 	measured := make([]*counted, 0, 24)
 	for _, payload := range []int{1000, len(lab.Stars)} {
@@ -66,7 +66,7 @@ func TestTransportCounts(t *testing.T) {
 	l.Spawn(t)
 	ask(t)
 
-	perRequest := func(count int) string { return fmt.Sprintf("%.3f", float64(count)/requests) }
+	perRequest := func(count int) string { return fmt.Sprintf("%.3f", float64(count)/float64(requests)) }
 	table := lab.NewTable("to the backend over", "bytes", "transport", "`setsockopt`", "segments to it", "segments from it")
 	stock := make(map[string]*counted)
 	for _, m := range measured {
@@ -76,7 +76,7 @@ func TestTransportCounts(t *testing.T) {
 		}
 	}
 	t.Logf("a request:\n\n%s", table)
-	const few = requests / 50
+	few := requests / 20
 	for _, m := range measured {
 		if m.transport != "sockopt" {
 			continue

@@ -37,30 +37,30 @@ type ordeal struct {
 
 var ordeals = []ordeal{
 	{
-		name: "accept storm with resets", clients: 4_000, longer: 200_000,
+		name: "accept storm with resets", clients: 600, longer: 200_000,
 		act: func(e *exposed, clients int) error { return e.behave(clients, 200, resets) },
 	},
 	{
-		name: "half-open peers", clients: 400, longer: 10_000,
+		name: "half-open peers", clients: 160, longer: 10_000,
 		timeouts: []string{"read_header 3s", "read_body 3s", "idle 3s"},
 		act:      func(e *exposed, clients int) error { return e.behave(clients, 400, halfOpen) },
 	},
 	{
-		name: "slow readers", clients: 100, longer: 1_000,
+		name: "slow readers", clients: 24, longer: 1_000,
 		options: []string{"send_buffer 64KiB"},
 		act:     slowReaders,
 	},
 	{
-		name: "large send buffers", clients: 32, longer: 128,
+		name: "large send buffers", clients: 8, longer: 128,
 		options: []string{"send_buffer " + sendBuffer.String()},
 		act:     largeSendBuffers,
 	},
 	{
-		name: "short connections", clients: 5_000, longer: 1_000_000,
+		name: "short connections", clients: 500, longer: 1_000_000,
 		act: func(e *exposed, clients int) error { return e.behave(clients, 16, short) },
 	},
 	{
-		name: "peers that vanish", clients: 40, longer: 400,
+		name: "peers that vanish", clients: 16, longer: 400,
 		options: []string{"user_timeout 3s", "keepalive_idle 1s", "keepalive_interval 1s", "keepalive_count 3"},
 		act:     vanish, far: true,
 	},
@@ -101,7 +101,7 @@ func (o ordeal) test(t *testing.T, loading bool) {
 // done. Where loads have cut as many as there are, a few loads are enough: from then on
 // every client comes through.
 func (e *exposed) loadUntil(t *testing.T, done <-chan error, clients int) (loads int, err error) {
-	const few = 20
+	few := lab.Long(5, 20)
 	for e.loading && (loads < few || e.cut.Load() < int64(clients)) {
 		loads++
 		global, sites := e.config(loads)

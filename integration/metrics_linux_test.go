@@ -95,7 +95,7 @@ func TestMetricsSurviveReloads(t *testing.T) {
 // TestStallsAreCounted: each of a Nagle client where nothing prevents them, and
 // none otherwise.
 func TestStallsAreCounted(t *testing.T) {
-	const warmUp, requests = 20, 25
+	requests := lab.Long(10, 25)
 	slow := newGate(t)
 	slowly := slow.Config.Handler
 	slow.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -131,7 +131,11 @@ func TestStallsAreCounted(t *testing.T) {
 			if test.pieces {
 				send = client.SendInPieces
 			}
-			for range warmUp {
+			first := 1 // over TLS the first request waits for the end of the handshake
+			if test.pieces {
+				first = warmUp
+			}
+			for range first {
 				client.Ask(t, send)
 			}
 			labels := listenerLabel(t, server.Addr)
@@ -153,7 +157,8 @@ func TestStallsAreCounted(t *testing.T) {
 				return
 			}
 			// A busy machine makes some wait for longer than a timer.
-			require.InDelta(t, requests, after-before, requests/5)
+			require.Greater(t, after-before, float64(requests/2))
+			require.LessOrEqual(t, after-before, float64(requests))
 			require.Contains(t, c.Logged(), "suspected stall")
 		})
 	}

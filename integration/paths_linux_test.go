@@ -43,12 +43,15 @@ type backendPath struct {
 
 	// flows says that transport http does not stall here either.
 	flows bool
+
+	// compared says that the short form shows the stall with transport http, too.
+	compared bool
 }
 
 const trustBackend = "tls_trust_pool file CERT\n"
 
 var backendPaths = []backendPath{
-	{name: "HTTP/1.1", protocol: lab.Plain, sees: map[string]string{"Proto": "HTTP/1.1"}},
+	{name: "HTTP/1.1", compared: true, protocol: lab.Plain, sees: map[string]string{"Proto": "HTTP/1.1"}},
 	{name: "timeouts", protocol: lab.Plain, lines: "read_timeout 20s\nwrite_timeout 20s"},
 	{name: "read timeout", protocol: lab.Plain, lines: "read_timeout 20s"},
 	{name: "write timeout", protocol: lab.Plain, lines: "write_timeout 20s"},
@@ -64,7 +67,7 @@ var backendPaths = []backendPath{
 	},
 	{name: "no keep-alive", protocol: lab.Plain, lines: "keepalive off", flows: true},
 
-	{name: "TLS", protocol: lab.TLS, lines: trustBackend + "versions 1.1", sees: map[string]string{"Proto": "HTTP/1.1", "Name": ""}},
+	{name: "TLS", compared: true, protocol: lab.TLS, lines: trustBackend + "versions 1.1", sees: map[string]string{"Proto": "HTTP/1.1", "Name": ""}},
 	{name: "TLS and timeouts", protocol: lab.TLS, lines: trustBackend + "versions 1.1\nread_timeout 20s\nwrite_timeout 20s"},
 	{
 		name: "TLS and a server name", protocol: lab.TLS, lines: trustBackend + "versions 1.1\ntls_server_name example.com",
@@ -85,7 +88,7 @@ var backendPaths = []backendPath{
 		site:  "vars client_ip 192.0.2.7", sees: map[string]string{"Proto": "HTTP/1.1", "Name": "example.com", "Remote": "192.0.2.7"},
 	},
 
-	{name: "HTTP/2", protocol: lab.TLS, lines: trustBackend, sees: map[string]string{"Proto": "HTTP/2.0"}},
+	{name: "HTTP/2", compared: true, protocol: lab.TLS, lines: trustBackend, sees: map[string]string{"Proto": "HTTP/2.0"}},
 	{
 		name: "HTTP/2 and a placeholder", protocol: lab.TLS, lines: trustBackend + "tls_server_name {vars.name}",
 		site: "vars name example.com", sees: map[string]string{"Proto": "HTTP/2.0", "Name": "example.com"},
@@ -103,30 +106,20 @@ var backendPaths = []backendPath{
 // on the connection, the backend sees what it sees with transport http, and
 // nobody waits for a delayed ACK.
 func TestPathsToBackends(t *testing.T) {
-	const (
-		warmUp   = 10 // the kernel acknowledges a connection's first segments at once
-		requests = 11
-	)
 	for _, path := range backendPaths {
 		t.Run(path.name, func(t *testing.T) {
 			c, addrs, peer := path.serve(t)
 			forEach(t, addrs, func(t *testing.T, addr string) {
+				if addr == addrs["http"] && !path.compared && lab.Long(0, 1) == 0 {
+					t.Skip("the stall is shown on some paths")
+				}
 				client := &http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}, Timeout: lab.Patience}
 				defer client.CloseIdleConnections()
-				times := make([]time.Duration, 0, requests)
-				for i := range warmUp + requests {
-					begin := time.Now()
-					path.ask(t, client, addr)
-					if i >= warmUp {
-						times = append(times, time.Since(begin))
-					}
-				}
-				median := lab.Median(times)
-				t.Logf("median %v", median)
+				ask := func() { path.ask(t, client, addr) }
 				if addr == addrs["http"] && !path.flows {
-					require.Greater(t, median, 30*time.Millisecond)
+					requireStall(t, ask)
 				} else {
-					require.Less(t, median, 10*time.Millisecond)
+					requireNoStall(t, ask)
 				}
 			})
 			shown := transportInUse(t, c)
@@ -134,7 +127,7 @@ func TestPathsToBackends(t *testing.T) {
 			require.Zero(t, shown.Counters.Unreachable)
 			require.Empty(t, shown.Counters.Refused)
 			if !path.flows {
-				require.GreaterOrEqual(t, shown.Counters.Acknowledged, uint64(requests))
+				require.GreaterOrEqual(t, shown.Counters.Acknowledged, uint64(batch))
 				require.Contains(t, userTimeouts(t, peer), int(20*time.Second/time.Millisecond))
 			}
 			require.Empty(t, c.Warnings())

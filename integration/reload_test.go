@@ -25,7 +25,7 @@ func TestAdaptedConfigurationLoadsUnchanged(t *testing.T) {
 	require.JSONEq(t, string(adapted), answer)
 }
 
-// TestReloadUnderLoad loads 200 configurations while clients send requests, over
+// TestReloadUnderLoad loads one configuration after another while clients send requests, over
 // keep-alive and over new connections, to a site with the plugin and to one
 // without it.
 //
@@ -46,7 +46,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	c := inprocess.Run(t, global(0), sites(0))
 	stock.start(6)
 	ours.start(6)
-	for i := range 200 {
+	for i := range lab.Long(20, 200) {
 		status, answer := c.Load("text/caddyfile", c.Caddyfile(global(i+1), sites(i+1)))
 		require.Equal(t, http.StatusOK, status, answer)
 	}
@@ -57,7 +57,7 @@ func TestReloadUnderLoad(t *testing.T) {
 
 	require.Zero(t, stock.broken.Load(), stock)
 	require.Zero(t, ours.broken.Load(), ours)
-	require.Greater(t, ours.served.Load(), int64(500))
+	require.Greater(t, ours.served.Load(), int64(50))
 	require.LessOrEqual(t, ours.dropped.Load(), stock.dropped.Load()*3/2+50)
 }
 

@@ -24,7 +24,7 @@ func TestFaultStorm(t *testing.T) {
 		"http://"+addr+" {\necho_payload\n}")
 	rest := atRest()
 	wave := waveOf(t)
-	conns := lab.Long(10_000, 200_000)
+	conns := lab.Long(1_000, 200_000)
 	for sent := 0; sent < conns; sent += wave {
 		storm(t, addr, min(wave, conns-sent))
 	}

@@ -176,7 +176,10 @@ func TestOptionsAreSetEveryWay(t *testing.T) {
 
 func TestQuickAckEveryWay(t *testing.T) {
 	for _, mode := range []socket.AckMode{socket.AckAuto, socket.AckOn, socket.AckOff} {
-		for _, w := range ways {
+		for i, w := range ways {
+			if mode != socket.AckAuto && i%6 != 0 && lab.Long(0, 1) == 0 {
+				continue
+			}
 			t.Run(fmt.Sprintf("%s/%s", mode, w.name), func(t *testing.T) {
 				block := "sockopt"
 				if mode != socket.AckAuto {
@@ -189,10 +192,10 @@ func TestQuickAckEveryWay(t *testing.T) {
 				}
 				switch {
 				case mode != socket.AckOff:
-					require.Less(t, w.median(t, client), 10*time.Millisecond)
+					requireNoStall(t, func() { w.get(t, client) })
 				case w.name == "HTTP/1.1":
 					// A request in pieces does stall where nothing prevents it.
-					require.Greater(t, w.median(t, client), 30*time.Millisecond)
+					requireStall(t, func() { w.get(t, client) })
 				}
 				require.Empty(t, c.Warnings())
 				use := statusOf(t, c).Listeners[0]
@@ -208,16 +211,13 @@ func TestQuickAckEveryWay(t *testing.T) {
 func TestBehindAnotherWrapper(t *testing.T) {
 	w := way{wrappers: "test_hide\nSOCKOPT"}
 	c, client, addr := w.serve(t, "sockopt {\nnodelay off\n}")
-	require.Greater(t, w.median(t, client), 30*time.Millisecond)
+	requireStall(t, func() { w.get(t, client) })
 	client.CloseIdleConnections()
 	w.get(t, client)
-	for _, conn := range inprocess.Conns(t, addr) {
-		tcp, ok := socket.TCPConn(conn)
-		require.True(t, ok)
-		if lab.GetSockOpt(t, tcp, syscall.SOL_SOCKET, syscall.SO_ERROR) == "0" {
-			require.Equal(t, "0", lab.GetSockOpt(t, tcp, syscall.IPPROTO_TCP, syscall.TCP_NODELAY))
-		}
-	}
+	conns := inprocess.Conns(t, addr)
+	tcp, ok := socket.TCPConn(conns[len(conns)-1])
+	require.True(t, ok)
+	require.Equal(t, "0", lab.GetSockOpt(t, tcp, syscall.IPPROTO_TCP, syscall.TCP_NODELAY))
 	warnings := c.Warnings()
 	require.Len(t, warnings, 1)
 	require.Equal(t, "quickack and metrics have no effect behind another listener wrapper; list sockopt before it", warnings[0].Message)
@@ -248,22 +248,6 @@ func (l hidingListener) Accept() (net.Conn, error) {
 }
 
 type hidingConn struct{ net.Conn }
-
-// median is how long a request in pieces takes. The kernel acknowledges the first
-// segments of a connection at once, hence the requests to warm up.
-func (w way) median(t testing.TB, client *http.Client) time.Duration {
-	t.Helper()
-	for range 20 {
-		w.get(t, client)
-	}
-	took := make([]time.Duration, 11)
-	for i := range took {
-		start := time.Now()
-		w.get(t, client)
-		took[i] = time.Since(start)
-	}
-	return lab.Median(took)
-}
 
 // dialInPieces connects a client under Nagle's algorithm that sends whatever it
 // has in two pieces: the second waits until the first is acknowledged.

@@ -244,7 +244,7 @@ var rows = []row{
 	{
 		name: "busy_poll", option: socket.BusyPoll, phases: Accept | Dial, since: "3.11",
 		doc:    "poll the network device while reading, instead of sleeping",
-		bounds: "net.core.busy_read", capabilities: netAdmin,
+		bounds: "net.core.busy_read", capabilities: netAdmin, privileged: math.MaxInt32,
 		field: at(durations(time.Microsecond, 0, math.MaxInt32*time.Microsecond), func(o *Options) **Duration { return &o.BusyPoll }),
 	},
 	{
@@ -359,14 +359,14 @@ var rows = []row{
 	{
 		name: "priority", option: socket.Priority, phases: Accept | Dial | Route, since: "2.0",
 		doc:          "queueing priority; more than 6 needs CAP_NET_ADMIN or CAP_NET_RAW",
-		capabilities: netRaw,
-		field:        at(counts(0, math.MaxInt32), func(o *Options) **Number { return &o.Priority }),
+		capabilities: netRaw, privileged: 7,
+		field: at(counts(0, math.MaxInt32), func(o *Options) **Number { return &o.Priority }),
 	},
 	{
 		name: "mark", option: socket.Mark, phases: Accept | Dial | Route, since: "2.6.25",
 		doc:          "firewall and routing mark",
-		capabilities: netRaw,
-		field:        at(marks, func(o *Options) **Number { return &o.Mark }),
+		capabilities: netRaw, privileged: 1,
+		field: at(marks, func(o *Options) **Number { return &o.Mark }),
 	},
 	{
 		name: "ttl", option: socket.TTL, phases: Accept | Dial, since: "2.0",

@@ -256,9 +256,9 @@ func (r row) refusal(u use, err error) error {
 			strings.ReplaceAll(socket.Sysctl(r.bounds), " ", ", "))
 	case errors.Is(err, syscall.EPERM) && r.capabilities != nil:
 		if r.permits != "" {
-			return fmt.Errorf("%s %s: needs %s, unless %s lists it: %s", r.name, u.text, r.capability().Name, r.permits, socket.Sysctl(r.permits))
+			return fmt.Errorf("%s %s: needs %s, unless %s lists it: %s", r.name, u.text, r.capabilityNames(), r.permits, socket.Sysctl(r.permits))
 		}
-		return fmt.Errorf("%s %s: needs %s", r.name, u.text, r.capability().Name)
+		return fmt.Errorf("%s %s: needs %s", r.name, u.text, r.capabilityNames())
 	case errors.Is(err, syscall.EINVAL) && r.takes != "":
 		return fmt.Errorf("%s %s: the kernel takes %s", r.name, u.text, r.takes)
 	case errors.Is(err, syscall.ENODEV):

@@ -165,8 +165,8 @@ func TestCautions(t *testing.T) {
 		{"linger 1ms", "1s", waits},                                      // rounded up, and not to 0, which resets
 		{"window_clamp 1", "1152", "the kernel takes no less than 1152"}, // SOCK_MIN_RCVBUF in the kernel's include/net/sock.h
 		{"recv_buffer 256", "1152", "the kernel takes no less than 1152; did you mean 256KiB?"},
-		{"recv_buffer 48KiB", "48KiB", "it holds less than two segments over loopback (65483 bytes each), which nearly stops the flow from a proxy or " +
-			"backend on this machine; 64KiB is enough"},
+		{"recv_buffer 48KiB", "48KiB", "it holds less than two segments over loopback (65483 bytes each), which slows or nearly stops what a client or " +
+			"backend on this machine sends; 64KiB is enough"},
 		{"recv_buffer 64KiB", "64KiB", ""},
 	} {
 		t.Run(test.line, func(t *testing.T) {

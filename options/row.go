@@ -37,9 +37,11 @@ type row struct {
 	// nothing is. Nil where no value needs it.
 	caution func(requested socket.Value) string
 
-	// capabilities are those of which a process needs one for some values, and
-	// permits the sysctl that lists the values for which it needs none.
+	// capabilities are those of which a process needs one for some values. privileged
+	// is such a value, where one is known: a kernel may take it from everybody. permits
+	// is the sysctl that lists the values for which no capability is needed.
 	capabilities []capabilityNeed
+	privileged   int64
 	permits      string
 
 	field

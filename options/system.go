@@ -106,19 +106,25 @@ func (r row) support() Support {
 	return s
 }
 
-// capability is what some values need: one of several, if so.
+// capability is what some values need on this kernel, if so.
 func (r row) capability() *Capability {
-	if r.capabilities == nil {
+	if r.capabilities == nil || r.privileged != 0 && !socket.NeedsCapability(socket.Setting{Option: r.option, Value: socket.Value{Number: r.privileged}}) {
 		return nil
 	}
-	var c Capability
+	c := Capability{Name: r.capabilityNames()}
+	for _, need := range r.capabilities {
+		c.Held = c.Held || socket.HasCapability(need.name) && socket.KernelHas(cmp.Or(need.since, "0"))
+	}
+	return &c
+}
+
+// capabilityNames names the capabilities of which one is needed.
+func (r row) capabilityNames() string {
 	var names []string
 	for _, need := range r.capabilities {
 		names = append(names, need.name)
-		c.Held = c.Held || socket.HasCapability(need.name) && socket.KernelHas(cmp.Or(need.since, "0"))
 	}
-	c.Name = strings.Join(names, " or ")
-	return &c
+	return strings.Join(names, " or ")
 }
 
 // here returns the default of the option on this system, and whether the system has

@@ -51,7 +51,10 @@ func beyondLocalPorts(v socket.Value, _ []socket.Setting) string {
 const loopbackSegment = 65_483
 
 // smallBuffer says that a receive buffer holds less than two segments over loopback.
-func smallBuffer(requested socket.Value) string {
+func smallBuffer(requested socket.Value, phases Phase) string {
+	if phases&Packet != 0 {
+		return raisedByQUIC(requested, phases)
+	}
 	if requested.Number >= loopbackSegment {
 		return ""
 	}
@@ -67,10 +70,26 @@ func unitMeant(requested socket.Value) string {
 	return fmt.Sprintf("; did you mean %dKiB?", requested.Number)
 }
 
+// raisedByQUIC says that quic-go raises a buffer of a UDP socket.
+func raisedByQUIC(requested socket.Value, phases Phase) string {
+	if phases&Packet == 0 || requested == socket.AsQUIC(requested) {
+		return ""
+	}
+	return "quic-go raises less than 3.5MiB to 7MiB, as far as the sysctl or CAP_NET_ADMIN permits"
+}
+
 // lossyLinger says what SO_LINGER does to a response, or to the process.
-func lossyLinger(requested socket.Value) string {
+func lossyLinger(requested socket.Value, _ Phase) string {
 	if requested.Number == 0 {
 		return "closing a connection drops what the client has not received yet, also the end of a response"
 	}
 	return "each connection that is closed with unsent bytes waits in a thread of the process, and Go ends a process with 10,000 threads"
+}
+
+// ofTheProcess says that a listener of one server cannot be without MPTCP alone.
+func ofTheProcess(requested socket.Value, phases Phase) string {
+	if phases&Listen == 0 || requested.Number != 0 {
+		return ""
+	}
+	return "it is a setting of Go and holds for all listeners that this process opens from now on"
 }

@@ -160,8 +160,9 @@ type Options struct {
 
 	// The network interface that connections use. Kernel: SO_BINDTODEVICE. A listening
 	// socket has only the clients that come in through it, save those that were queued
-	// before it was set. A connection to a backend is dialed through it or, where the
-	// interface is gone, not at all. Default: what routing decides.
+	// before it was set; a UDP socket has only the datagrams that do. A connection to a
+	// backend is dialed through it or, where the interface is gone, not at all. Default:
+	// what routing decides.
 	Interface *string `json:"interface,omitempty"`
 
 	// The local ports of connections to backends, such as "40000-49999". Kernel:
@@ -174,9 +175,13 @@ type Options struct {
 	// ends it as well. Kernel: TCP_SYNCNT, 1 to 127. Default: net.ipv4.tcp_syn_retries, 6.
 	SynCount *Number `json:"syn_count,omitempty"`
 
-	// Multipath TCP. To backends true speaks it, where they do. Kernel: IPPROTO_MPTCP.
-	// MPTCP connections refuse quickack, and some other options at load. Default: false
-	// to backends; a listening socket has what Go makes of GODEBUG=multipathtcp.
+	// Multipath TCP. Kernel: IPPROTO_MPTCP. MPTCP connections refuse quickack and some
+	// other options. To backends true speaks it, where they do. In a listener wrapper
+	// false makes Caddy listen without it, which holds for all listeners that the process
+	// opens from this load on; servers that disagree are an error. It sets
+	// multipathtcp=0 in GODEBUG, until a configuration is loaded that does not say false.
+	// Default: false to backends; a listening socket has what GODEBUG says, and MPTCP
+	// without that.
 	Multipath *bool `json:"multipath,omitempty"`
 
 	// How many connections may wait for Accept. Kernel: listen(2), called
@@ -242,13 +247,13 @@ var rows = []row{
 		field: at(onOff, func(o *Options) **bool { return &o.Cork }),
 	},
 	{
-		name: "busy_poll", option: socket.BusyPoll, phases: Accept | Dial, since: "3.11",
+		name: "busy_poll", option: socket.BusyPoll, phases: Accept | Dial | Packet, since: "3.11",
 		doc:    "poll the network device while reading, instead of sleeping",
 		bounds: "net.core.busy_read", capabilities: netAdmin, privileged: math.MaxInt32,
 		field: at(durations(time.Microsecond, 0, math.MaxInt32*time.Microsecond), func(o *Options) **Duration { return &o.BusyPoll }),
 	},
 	{
-		name: "recv_buffer", option: socket.RecvBuffer, phases: Listen | Accept | Dial, since: "2.0",
+		name: "recv_buffer", option: socket.RecvBuffer, phases: Listen | Accept | Dial | Packet, since: "2.0",
 		doc:     "receive buffer; a fixed size switches the kernel's autotuning off",
 		without: "tuned by the kernel",
 		bounds:  "net.core.rmem_max", clampedBy: "net.core.rmem_max", capabilities: netAdmin,
@@ -256,11 +261,12 @@ var rows = []row{
 		field:   at(sizes(1, maxBuffer), func(o *Options) **Size { return &o.RecvBuffer }),
 	},
 	{
-		name: "send_buffer", option: socket.SendBuffer, phases: Listen | Accept | Dial | Route, since: "2.0",
+		name: "send_buffer", option: socket.SendBuffer, phases: Listen | Accept | Dial | Route | Packet, since: "2.0",
 		doc:     "send buffer; a fixed size switches the kernel's autotuning off",
 		without: "tuned by the kernel",
 		bounds:  "net.core.wmem_max", clampedBy: "net.core.wmem_max", capabilities: netAdmin,
-		field: at(sizes(1, maxBuffer), func(o *Options) **Size { return &o.SendBuffer }),
+		caution: raisedByQUIC,
+		field:   at(sizes(1, maxBuffer), func(o *Options) **Size { return &o.SendBuffer }),
 	},
 	{
 		name: "congestion", option: socket.Congestion, phases: Listen | Accept | Dial | Route, since: "2.6.13",
@@ -283,7 +289,7 @@ var rows = []row{
 		field:    at(sizes(1, math.MaxInt32), func(o *Options) **Size { return &o.WindowClamp }),
 	},
 	{
-		name: "max_segment", option: socket.MaxSegment, phases: Listen | Dial, since: "2.0",
+		name: "max_segment", option: socket.MaxSegment, phases: Listen | Dial, since: "2.0", sinceMPTCP: "6.17",
 		doc:     "largest segment that is offered and sent",
 		without: "from the MTU",
 		takes:   "88 to 32767 bytes",
@@ -352,30 +358,30 @@ var rows = []row{
 	},
 	{
 		// Before priority, which the kernel derives from it.
-		name: "dscp", option: socket.TrafficClass, phases: Accept | Dial | Route, since: "2.0",
+		name: "dscp", option: socket.TrafficClass, phases: Accept | Dial | Route | Packet, since: "2.0",
 		doc:   "differentiated services code point of what is sent",
 		field: at(codePoints, func(o *Options) **DSCP { return &o.DSCP }),
 	},
 	{
-		name: "priority", option: socket.Priority, phases: Accept | Dial | Route, since: "2.0",
+		name: "priority", option: socket.Priority, phases: Accept | Dial | Route | Packet, since: "2.0",
 		doc:          "queueing priority; more than 6 needs CAP_NET_ADMIN or CAP_NET_RAW",
 		capabilities: netRaw, privileged: 7,
 		field: at(counts(0, math.MaxInt32), func(o *Options) **Number { return &o.Priority }),
 	},
 	{
-		name: "mark", option: socket.Mark, phases: Accept | Dial | Route, since: "2.6.25",
+		name: "mark", option: socket.Mark, phases: Accept | Dial | Route | Packet, since: "2.6.25",
 		doc:          "firewall and routing mark",
 		capabilities: netRaw, privileged: 1,
 		field: at(marks, func(o *Options) **Number { return &o.Mark }),
 	},
 	{
-		name: "ttl", option: socket.TTL, phases: Accept | Dial, since: "2.0",
+		name: "ttl", option: socket.TTL, phases: Accept | Dial | Packet, since: "2.0",
 		doc:    "time to live, or hop limit",
 		bounds: "net.ipv4.ip_default_ttl",
 		field:  at(counts(1, 255), func(o *Options) **Number { return &o.TTL }),
 	},
 	{
-		name: "interface", option: socket.Interface, phases: Listen | Dial, since: "2.0",
+		name: "interface", option: socket.Interface, phases: Listen | Dial | Packet, since: "2.0",
 		doc:     "network interface that connections come in through, or are dialed through",
 		without: "any",
 		field:   at(interfaces, func(o *Options) **string { return &o.Interface }),
@@ -396,9 +402,10 @@ var rows = []row{
 	},
 	{
 		name: "multipath", option: socket.Multipath, phases: Listen | Dial, since: "5.6",
-		doc:     "Multipath TCP, to backends that speak it",
+		doc:     "Multipath TCP, to backends that speak it; off for all listeners of the process",
 		without: "dialed off",
 		bounds:  "net.mptcp.enabled",
+		caution: ofTheProcess,
 		field:   at(onOff, func(o *Options) **bool { return &o.Multipath }),
 	},
 	{
@@ -409,33 +416,33 @@ var rows = []row{
 		field: at(counts(1, math.MaxInt32), func(o *Options) **Number { return &o.Backlog }),
 	},
 	{
-		name: "defer_accept", option: socket.DeferAccept, phases: Listen, since: "2.4",
+		name: "defer_accept", option: socket.DeferAccept, phases: Listen, since: "2.4", sinceMPTCP: "5.19",
 		doc:       "how long Accept waits for a client's first bytes",
 		without:   "off",
 		clampedBy: "the kernel",
 		field:     at(durations(time.Second, 0, math.MaxInt32*time.Second), func(o *Options) **Duration { return &o.DeferAccept }),
 	},
 	{
-		name: "fastopen", option: socket.FastOpen, phases: Listen, since: "3.7",
+		name: "fastopen", option: socket.FastOpen, phases: Listen, since: "3.7", sinceMPTCP: "6.2",
 		doc:    "TCP Fast Open: connections with data in the SYN that may wait",
 		bounds: "net.ipv4.tcp_fastopen", clampedBy: "net.core.somaxconn",
 		noEffect: withoutServerFastOpen,
 		field:    at(counts(0, math.MaxInt32), func(o *Options) **Number { return &o.FastOpen }),
 	},
 	{
-		name: "raw", option: socket.Option{Name: "any"}, phases: Listen | Accept | Dial | Route, since: "2.0",
+		name: "raw", option: socket.Option{Name: "any"}, phases: Listen | Accept | Dial | Route | Packet, since: "2.0",
 		doc:       "any other option, by numbers; may repeat",
 		clampedBy: "the kernel",
 		field:     rawField{},
 	},
 	{
-		name: "metrics", phases: Accept | Dial,
+		name: "metrics", phases: Accept | Dial | Packet,
 		doc:     "add TCP_INFO to Caddy's metrics when the connection closes",
 		without: "off",
 		field:   at(flag, func(o *Options) **bool { return &o.Metrics }),
 	},
 	{
-		name: "on_unsupported", phases: Listen | Accept | Dial | Route,
+		name: "on_unsupported", phases: Listen | Accept | Dial | Route | Packet,
 		doc:     "what this system refuses: fail the load, or warn and leave the option out",
 		without: "fail",
 		field:   at(reactions, func(o *Options) **Unsupported { return &o.OnUnsupported }),

@@ -19,6 +19,7 @@ var places = []struct {
 	{"listener", Listen | Accept},
 	{"transport", Dial},
 	{"route", Route},
+	{"packet", Packet},
 }
 
 // everywhere runs a test for each option in each place where it may stand.

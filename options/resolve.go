@@ -84,7 +84,7 @@ func (o *Options) Resolve(phases Phase, log *zap.Logger) (Resolved, error) {
 		s.Ack.Mode = socket.AckAuto
 	}
 	if s.Metrics = o.Metrics != nil && *o.Metrics; s.Metrics && !socket.QuickAck.Supported() {
-		return s, fmt.Errorf("metrics reads TCP_INFO, which is not available on %s; leave it out", runtime.GOOS)
+		return s, fmt.Errorf("metrics reads what the kernel counts, which is not available on %s; leave it out", runtime.GOOS)
 	}
 	s.Multipath = o.dialsMultipath()
 	for _, r := range rows {
@@ -140,13 +140,16 @@ func (s *Resolved) add(r row, u use, o *Options, phases Phase, log *zap.Logger) 
 	}
 	s.Ack.KeepDelayedAckMax = s.Ack.KeepDelayedAckMax || r.option.Is(socket.DelayedAckMax)
 	e := r.effect(u, effective)
+	if r.caution != nil && e.Caution == "" {
+		e.Caution = r.caution(u.setting.Value, phases)
+	}
 	if r.noEffect != nil {
 		e.NoEffect = r.noEffect(effective, s.Settings[taken.each()[0]])
 	}
 	if r.repeats() {
 		e.Phases = taken.names()
 	}
-	e.log(log)
+	e.log(log, r.capability())
 	s.Effects = append(s.Effects, e)
 	for _, p := range taken.each() {
 		s.Settings[p] = append(s.Settings[p], u.setting)
@@ -197,19 +200,20 @@ func (r row) try(u use, phases Phase, multipath bool) (taken Phase, effective so
 	for _, p := range (phases & r.phases).each() {
 		var read socket.Value
 		var tryErr error
-		if p == Dial {
+		switch p {
+		case Dial:
 			read, tryErr = socket.TryDial(multipath, u.setting)
-		} else {
+		case Packet:
+			read, tryErr = socket.TryPacket(u.setting)
+		default:
 			read, tryErr = socket.Try(p == Listen, u.setting)
 		}
 		if tryErr == nil {
 			taken, effective = taken|p, read
 			continue
 		}
-		if isMissing(tryErr) && (p == Listen || p == Dial && multipath) {
-			if _, plainErr := socket.Try(false, u.setting); plainErr == nil {
-				tryErr = errors.Join(onlyMPTCP[p], tryErr)
-			}
+		if isMissing(tryErr) && socket.TryPlain(p == Listen, u.setting) == nil && (p == Listen || p == Dial && multipath) {
+			tryErr = errors.Join(onlyMPTCP[p], tryErr)
 		}
 		err = tryErr
 	}
@@ -217,7 +221,7 @@ func (r row) try(u use, phases Phase, multipath bool) (taken Phase, effective so
 		return 0, effective, r.refusal(u, err)
 	}
 	// Nothing is known of a raw option: it may stop the flow of data.
-	if r.repeats() && taken&^Listen != 0 {
+	if r.repeats() && taken&(Accept|Dial|Route) != 0 {
 		if err := socket.Exchange([]socket.Setting{u.setting}); err != nil {
 			return 0, effective, fmt.Errorf("%s %s: %w", r.name, u.text, err)
 		}
@@ -270,12 +274,20 @@ func (r row) refusal(u use, err error) error {
 	case errors.Is(err, onlyMPTCP[Dial]):
 		return fmt.Errorf("%s %s: MPTCP connections to backends refuse %s; leave multipath out", r.name, u.text, option)
 	case errors.Is(err, onlyMPTCP[Listen]):
-		return fmt.Errorf("%s %s: on this kernel listening sockets that speak MPTCP refuse %s; start Caddy with GODEBUG=multipathtcp=0",
-			r.name, u.text, option)
+		return fmt.Errorf("%s %s: on this kernel listening sockets that speak MPTCP refuse %s: %s, or start Caddy with GODEBUG=multipathtcp=0",
+			r.name, u.text, option, r.needsMPTCP())
 	case isMissing(err) && r.since != "" && !socket.KernelHas(r.since):
 		return fmt.Errorf("%s %s: needs Linux %s, this is %s", r.name, u.text, r.since, socket.KernelRelease())
 	}
 	return fmt.Errorf("%s %s: this kernel refuses %s: %w", r.name, u.text, option, err)
+}
+
+// needsMPTCP is what it takes where listening MPTCP sockets refuse the option.
+func (r row) needsMPTCP() string {
+	if r.sinceMPTCP == "" || socket.KernelHas(r.sinceMPTCP) {
+		return "needs multipath off"
+	}
+	return "needs Linux " + r.sinceMPTCP + ", or multipath off"
 }
 
 // onlyMPTCP marks, by phase, what the kernel refuses on MPTCP sockets, and on no others.
@@ -302,17 +314,40 @@ func (r row) effect(u use, effective socket.Value) Effect {
 	if effective.Number < requested.Number {
 		e.ClampedBy = r.clampedBy
 	}
-	switch {
-	case r.want() == wantSize && effective.Number > requested.Number:
+	if r.want() == wantSize && effective.Number > requested.Number {
 		e.Caution = fmt.Sprintf("the kernel takes no less than %s%s", e.Effective, unitMeant(requested))
-	case r.caution != nil:
-		e.Caution = r.caution(requested)
 	}
 	return e
 }
 
-// log warns about a value that was clamped, and informs about one that was rounded.
-func (e Effect) log(log *zap.Logger) {
+// Live returns the effects of settings of one phase, with what the socket of c has now.
+func (s *Resolved) Live(p Phase, c syscall.Conn) []Effect {
+	live := slices.Clone(s.Effects)
+	settings := s.Settings[p]
+	for i, e := range live {
+		if e.LeftOut != "" {
+			continue
+		}
+		setting := settings[0]
+		settings = settings[1:]
+		value, err := socket.Get(c, setting.Option)
+		if err != nil {
+			continue
+		}
+		r := rowOf(setting.Option)
+		u := use{text: e.Requested, setting: setting}
+		if r.repeats() {
+			u.prefix = e.Requested[:strings.LastIndex(e.Requested, " ")+1]
+		}
+		now := r.effect(u, value)
+		live[i].Effective, live[i].GetSockOpt, live[i].ClampedBy = now.Effective, now.GetSockOpt, now.ClampedBy
+	}
+	return live
+}
+
+// log warns about a value that was clamped, where only a capability helps if there is
+// one, and informs about one that was rounded.
+func (e Effect) log(log *zap.Logger, unclamps *Capability) {
 	fields := []zap.Field{
 		zap.String("option", e.Option),
 		zap.String("requested", e.Requested),
@@ -327,6 +362,8 @@ func (e Effect) log(log *zap.Logger) {
 	}
 	switch {
 	case e.Caution != "":
+	case e.ClampedBy != "" && unclamps != nil:
+		log.Warn(e.Option+" is clamped by "+e.ClampedBy+": raise that, or give Caddy "+unclamps.Name+"; nothing else helps", fields...)
 	case e.ClampedBy != "":
 		log.Warn(e.Option+" is clamped by "+e.ClampedBy, fields...)
 	case e.Effective != e.Requested:

@@ -11,22 +11,22 @@ import (
 // The options that net.TCPConn has methods for, and, without a method, those that
 // are Linux's alone.
 var (
-	NoDelay = Option{"TCP_NODELAY", number{func(c *net.TCPConn, value int) error {
+	NoDelay = Option{"TCP_NODELAY", number{method: func(c *net.TCPConn, value int) error {
 		return c.SetNoDelay(value != 0)
 	}}}
-	RecvBuffer = Option{"SO_RCVBUF", number{(*net.TCPConn).SetReadBuffer}}
-	SendBuffer = Option{"SO_SNDBUF", number{(*net.TCPConn).SetWriteBuffer}}
-	Linger     = Option{"SO_LINGER", number{(*net.TCPConn).SetLinger}}
-	KeepAlive  = Option{"SO_KEEPALIVE", number{func(c *net.TCPConn, value int) error {
+	RecvBuffer = Option{"SO_RCVBUF", number{(*net.TCPConn).SetReadBuffer, (*net.UDPConn).SetReadBuffer}}
+	SendBuffer = Option{"SO_SNDBUF", number{(*net.TCPConn).SetWriteBuffer, (*net.UDPConn).SetWriteBuffer}}
+	Linger     = Option{"SO_LINGER", number{method: (*net.TCPConn).SetLinger}}
+	KeepAlive  = Option{"SO_KEEPALIVE", number{method: func(c *net.TCPConn, value int) error {
 		return c.SetKeepAlive(value != 0)
 	}}}
-	KeepAliveIdle = Option{"TCP_KEEPIDLE", number{func(c *net.TCPConn, value int) error {
+	KeepAliveIdle = Option{"TCP_KEEPIDLE", number{method: func(c *net.TCPConn, value int) error {
 		return c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: seconds(value), Interval: -1, Count: -1})
 	}}}
-	KeepAliveInterval = Option{"TCP_KEEPINTVL", number{func(c *net.TCPConn, value int) error {
+	KeepAliveInterval = Option{"TCP_KEEPINTVL", number{method: func(c *net.TCPConn, value int) error {
 		return c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: -1, Interval: seconds(value), Count: -1})
 	}}}
-	KeepAliveCount = Option{"TCP_KEEPCNT", number{func(c *net.TCPConn, value int) error {
+	KeepAliveCount = Option{"TCP_KEEPCNT", number{method: func(c *net.TCPConn, value int) error {
 		return c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: -1, Interval: -1, Count: value})
 	}}}
 

@@ -28,6 +28,12 @@ func (AdminAPI) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
+// Provision tells that a configuration is being loaded, also one without socket options.
+func (AdminAPI) Provision(ctx caddy.Context) error {
+	listenersMultipath.follow(ctx, false)
+	return nil
+}
+
 // Routes returns the routes of the endpoints.
 func (AdminAPI) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{

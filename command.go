@@ -71,6 +71,8 @@ func writeOptions(w io.Writer, s options.System) error {
 		here := "yes"
 		if !o.Supported {
 			here = "needs " + o.Needs
+		} else if o.NeedsMPTCP != "" {
+			here = "MPTCP: " + o.NeedsMPTCP
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n",
 			o.Name, o.Kernel, phasesOf(o), here, o.Default, bounds(o))

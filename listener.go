@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
 	"github.com/caddy-sockopt/caddy-sockopt/options"
@@ -60,6 +61,9 @@ func (w *ListenerWrapper) UnmarshalJSON(b []byte) error {
 func (w *ListenerWrapper) Provision(ctx caddy.Context) (err error) {
 	w.log = ctx.Logger()
 	w.server = serverOf(ctx)
+	if err := w.followMultipath(ctx); err != nil {
+		return err
+	}
 	w.resolved, err = w.Resolve(options.Listen|options.Accept, w.log)
 	if err != nil {
 		return err
@@ -73,6 +77,21 @@ func (w *ListenerWrapper) Provision(ctx caddy.Context) (err error) {
 	}
 	w.inherit()
 	return stats.Register(ctx.GetMetricsRegistry())
+}
+
+// followMultipath makes Go listen as the servers say, before anything is tried on a
+// listener of Go's.
+func (w *ListenerWrapper) followMultipath(ctx caddy.Context) (err error) {
+	off := w.Multipath != nil && !*w.Multipath
+	for _, module := range ctx.Modules() {
+		if app, ok := module.(*caddyhttp.App); ok {
+			if off, err = saysMultipathOff(app); err != nil {
+				return err
+			}
+		}
+	}
+	listenersMultipath.follow(ctx, off)
+	return nil
 }
 
 // inherit finds out which options connections inherit. Without that each is set.

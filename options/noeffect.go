@@ -85,3 +85,11 @@ func lossyLinger(requested socket.Value, _ Phase) string {
 	}
 	return "each connection that is closed with unsent bytes waits in a thread of the process, and Go ends a process with 10,000 threads"
 }
+
+// ofTheProcess says that a listener of one server cannot be without MPTCP alone.
+func ofTheProcess(requested socket.Value, phases Phase) string {
+	if phases&Listen == 0 || requested.Number != 0 {
+		return ""
+	}
+	return "it is a setting of Go and holds for all listeners that this process opens from now on"
+}

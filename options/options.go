@@ -175,9 +175,13 @@ type Options struct {
 	// ends it as well. Kernel: TCP_SYNCNT, 1 to 127. Default: net.ipv4.tcp_syn_retries, 6.
 	SynCount *Number `json:"syn_count,omitempty"`
 
-	// Multipath TCP. To backends true speaks it, where they do. Kernel: IPPROTO_MPTCP.
-	// MPTCP connections refuse quickack, and some other options at load. Default: false
-	// to backends; a listening socket has what Go makes of GODEBUG=multipathtcp.
+	// Multipath TCP. Kernel: IPPROTO_MPTCP. MPTCP connections refuse quickack and some
+	// other options. To backends true speaks it, where they do. In a listener wrapper
+	// false makes Caddy listen without it, which holds for all listeners that the process
+	// opens from this load on; servers that disagree are an error. It sets
+	// multipathtcp=0 in GODEBUG, until a configuration is loaded that does not say false.
+	// Default: false to backends; a listening socket has what GODEBUG says, and MPTCP
+	// without that.
 	Multipath *bool `json:"multipath,omitempty"`
 
 	// How many connections may wait for Accept. Kernel: listen(2), called
@@ -285,7 +289,7 @@ var rows = []row{
 		field:    at(sizes(1, math.MaxInt32), func(o *Options) **Size { return &o.WindowClamp }),
 	},
 	{
-		name: "max_segment", option: socket.MaxSegment, phases: Listen | Dial, since: "2.0",
+		name: "max_segment", option: socket.MaxSegment, phases: Listen | Dial, since: "2.0", sinceMPTCP: "6.17",
 		doc:     "largest segment that is offered and sent",
 		without: "from the MTU",
 		takes:   "88 to 32767 bytes",
@@ -398,9 +402,10 @@ var rows = []row{
 	},
 	{
 		name: "multipath", option: socket.Multipath, phases: Listen | Dial, since: "5.6",
-		doc:     "Multipath TCP, to backends that speak it",
+		doc:     "Multipath TCP, to backends that speak it; off for all listeners of the process",
 		without: "dialed off",
 		bounds:  "net.mptcp.enabled",
+		caution: ofTheProcess,
 		field:   at(onOff, func(o *Options) **bool { return &o.Multipath }),
 	},
 	{
@@ -411,14 +416,14 @@ var rows = []row{
 		field: at(counts(1, math.MaxInt32), func(o *Options) **Number { return &o.Backlog }),
 	},
 	{
-		name: "defer_accept", option: socket.DeferAccept, phases: Listen, since: "2.4",
+		name: "defer_accept", option: socket.DeferAccept, phases: Listen, since: "2.4", sinceMPTCP: "5.19",
 		doc:       "how long Accept waits for a client's first bytes",
 		without:   "off",
 		clampedBy: "the kernel",
 		field:     at(durations(time.Second, 0, math.MaxInt32*time.Second), func(o *Options) **Duration { return &o.DeferAccept }),
 	},
 	{
-		name: "fastopen", option: socket.FastOpen, phases: Listen, since: "3.7",
+		name: "fastopen", option: socket.FastOpen, phases: Listen, since: "3.7", sinceMPTCP: "6.2",
 		doc:    "TCP Fast Open: connections with data in the SYN that may wait",
 		bounds: "net.ipv4.tcp_fastopen", clampedBy: "net.core.somaxconn",
 		noEffect: withoutServerFastOpen,

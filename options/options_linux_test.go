@@ -154,9 +154,38 @@ func TestSupportOfThisKernel(t *testing.T) {
 		if !s.Supported {
 			require.Equal(t, "Linux "+r.since, s.Needs)
 		}
+		if r.sinceMPTCP == "" || socket.KernelHas(r.sinceMPTCP) {
+			require.Empty(t, s.NeedsMPTCP, r.name)
+		}
 		for name := range s.Sysctl {
 			require.Contains(t, []string{r.bounds, r.permits}, name)
 		}
+	}
+}
+
+// TestListenersTakeEachOption sets each option of the listen phase on a listening socket
+// of TCP and on one of MPTCP. It fails where the kernel is new enough, and yet refuses it.
+func TestListenersTakeEachOption(t *testing.T) {
+	for _, r := range rows {
+		if r.phases&Listen == 0 || r.repeats() {
+			continue
+		}
+		t.Run(r.name, func(t *testing.T) {
+			requireKernel(t, r)
+			_, o := expect(t, r)
+			setting := r.uses(o, r.option)[0].setting
+			if !r.option.Is(socket.Multipath) {
+				require.NoError(t, socket.TryPlain(true, setting))
+			}
+			if !new(net.ListenConfig).MultipathTCP() {
+				t.Skip("this process listens without MPTCP")
+			}
+			_, err := socket.Try(true, setting)
+			if r.sinceMPTCP != "" && !socket.KernelHas(r.sinceMPTCP) {
+				t.Skipf("listening MPTCP sockets need Linux %s; this one: %v", r.sinceMPTCP, err)
+			}
+			require.NoError(t, err)
+		})
 	}
 }
 

@@ -212,10 +212,8 @@ func (r row) try(u use, phases Phase, multipath bool) (taken Phase, effective so
 			taken, effective = taken|p, read
 			continue
 		}
-		if isMissing(tryErr) && (p == Listen || p == Dial && multipath) {
-			if _, plainErr := socket.Try(false, u.setting); plainErr == nil {
-				tryErr = errors.Join(onlyMPTCP[p], tryErr)
-			}
+		if isMissing(tryErr) && socket.TryPlain(p == Listen, u.setting) == nil && (p == Listen || p == Dial && multipath) {
+			tryErr = errors.Join(onlyMPTCP[p], tryErr)
 		}
 		err = tryErr
 	}
@@ -274,12 +272,20 @@ func (r row) refusal(u use, err error) error {
 	case errors.Is(err, onlyMPTCP[Dial]):
 		return fmt.Errorf("%s %s: MPTCP connections to backends refuse %s; leave multipath out", r.name, u.text, option)
 	case errors.Is(err, onlyMPTCP[Listen]):
-		return fmt.Errorf("%s %s: on this kernel listening sockets that speak MPTCP refuse %s; start Caddy with GODEBUG=multipathtcp=0",
-			r.name, u.text, option)
+		return fmt.Errorf("%s %s: on this kernel listening sockets that speak MPTCP refuse %s: %s, or start Caddy with GODEBUG=multipathtcp=0",
+			r.name, u.text, option, r.needsMPTCP())
 	case isMissing(err) && r.since != "" && !socket.KernelHas(r.since):
 		return fmt.Errorf("%s %s: needs Linux %s, this is %s", r.name, u.text, r.since, socket.KernelRelease())
 	}
 	return fmt.Errorf("%s %s: this kernel refuses %s: %w", r.name, u.text, option, err)
+}
+
+// needsMPTCP is what it takes where listening MPTCP sockets refuse the option.
+func (r row) needsMPTCP() string {
+	if r.sinceMPTCP == "" || socket.KernelHas(r.sinceMPTCP) {
+		return "needs multipath off"
+	}
+	return "needs Linux " + r.sinceMPTCP + ", or multipath off"
 }
 
 // onlyMPTCP marks, by phase, what the kernel refuses on MPTCP sockets, and on no others.

@@ -251,7 +251,7 @@ func TestRefusedByMPTCPAlone(t *testing.T) {
 	require.NoError(t, unix.Close(fd))
 	change(t, "nodelay", func(r *row) { r.option, r.phases = socket.QuickAck, Listen|Accept })
 	requireRefused(t,
-		"nodelay on: on this kernel listening sockets that speak MPTCP refuse TCP_QUICKACK; start Caddy with GODEBUG=multipathtcp=0",
+		"nodelay on: on this kernel listening sockets that speak MPTCP refuse TCP_QUICKACK: needs multipath off, or start Caddy with GODEBUG=multipathtcp=0",
 		Listen|Accept, "nodelay on", "recv_buffer 64KiB")
 }
 

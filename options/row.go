@@ -15,6 +15,10 @@ type row struct {
 	since  string // first version of Linux that has it
 	doc    string // one line
 
+	// sinceMPTCP is the first version whose listening MPTCP sockets have the option,
+	// where that is another one.
+	sinceMPTCP string
+
 	// without is what connections have without the option, where that is not what
 	// getsockopt reads from a new socket: Go or Caddy sets it, or the kernel's value
 	// is a code. Where it is the same as bounds, it is that sysctl's value.

@@ -25,6 +25,10 @@ type Support struct {
 	Supported bool   `json:"supported"`
 	Needs     string `json:"needs,omitempty"`
 
+	// NeedsMPTCP is what has it where the process listens with MPTCP, which refuses it
+	// on this kernel.
+	NeedsMPTCP string `json:"needs_mptcp,omitempty"`
+
 	// Default is what connections have without the option.
 	Default string `json:"default,omitempty"`
 
@@ -96,6 +100,10 @@ func (r row) support() Support {
 		if runtime.GOOS == "linux" && r.since != "" {
 			s.Needs += " " + r.since
 		}
+	} else if r.phases&Listen != 0 && !r.repeats() {
+		if _, err := socket.Default(true, r.option); isMissing(err) {
+			s.NeedsMPTCP = r.needsMPTCP()
+		}
 	}
 	if r.bounds != "" && runtime.GOOS == "linux" {
 		s.Sysctl = map[string]string{r.bounds: socket.Sysctl(r.bounds)}
@@ -140,6 +148,9 @@ func (r row) here() (byDefault string, supported bool) {
 		return "", false
 	}
 	value, err := socket.Default(r.phases == Listen, r.option)
+	if isMissing(err) {
+		value, err = socket.Default(false, r.option)
+	}
 	switch {
 	case isMissing(err):
 		return "", false

@@ -45,6 +45,23 @@ func (s Setting) read(fd int) (effective Value, err error) {
 	return effective, err
 }
 
+// TryPlain sets s on a scratch socket of TCP, whether Go listens with MPTCP or not.
+//
+// Errors: as Try.
+func TryPlain(listening bool, s Setting) error {
+	fd, err := openAs([]int{unix.IPPROTO_TCP})
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if listening {
+		if err := listenOnLoopback(fd); err != nil {
+			return err
+		}
+	}
+	return s.Option.set(fd, s.Value)
+}
+
 // tried is the socket on which Try tries.
 func tried(listening bool) (fd int, closeAll func(), err error) {
 	if !listening {
@@ -185,6 +202,11 @@ func openFor(multipath bool) (fd int, err error) {
 	if multipath {
 		protocols = []int{unix.IPPROTO_MPTCP, unix.IPPROTO_TCP}
 	}
+	return openAs(protocols)
+}
+
+// openAs opens a socket of the first protocol that the system has.
+func openAs(protocols []int) (fd int, err error) {
 	for _, protocol := range protocols {
 		for _, family := range []int{unix.AF_INET6, unix.AF_INET} {
 			fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, protocol)

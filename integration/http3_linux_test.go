@@ -7,11 +7,13 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/procfs"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
@@ -364,7 +366,7 @@ func TestHTTP3SystemCalls(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "trace")
 		require.True(t, t.Run("under strace", func(t *testing.T) {
 			lab.Spawn(t, global, s.site("echo_payload 8MiB"), strace, "--follow-forks", "--seccomp-bpf", "--quiet=all",
-				"--signal=none", "--string-limit=0", "--trace=sendmsg,recvmmsg", "--output="+file)
+				"--signal=none", "--string-limit=1", "--trace=sendmsg,recvmmsg", "--output="+file)
 			require.Len(t, s.fetch(t), 8<<20)
 		}))
 		text, err := os.ReadFile(file)
@@ -418,14 +420,28 @@ func TestHTTP3Drops(t *testing.T) {
 	require.Equal(t, string(lab.Stars), s.fetch(t))
 }
 
+// suspend stops a process, and returns when all of its threads have stopped.
+func suspend(t testing.TB, pid int) (resume func()) {
+	t.Helper()
+	require.NoError(t, unix.Kill(pid, unix.SIGSTOP))
+	require.Eventually(t, func() bool {
+		threads, err := procfs.AllThreads(pid)
+		require.NoError(t, err)
+		return !slices.ContainsFunc(threads, func(thread procfs.Proc) bool {
+			stat, err := thread.Stat()
+			return err == nil && stat.State != "T"
+		})
+	}, lab.Patience, time.Millisecond)
+	return func() { require.NoError(t, unix.Kill(pid, unix.SIGCONT)) }
+}
+
 // flood stops a process, sends it datagrams, and lets it go on.
 func flood(t testing.TB, pid int, addr string, datagrams int) {
 	t.Helper()
 	client, err := net.Dial("udp", addr)
 	require.NoError(t, err)
 	defer client.Close()
-	require.NoError(t, unix.Kill(pid, unix.SIGSTOP))
-	defer func() { require.NoError(t, unix.Kill(pid, unix.SIGCONT)) }()
+	defer suspend(t, pid)()
 	packet := make([]byte, 1200)
 	for range datagrams {
 		_, err := client.Write(packet)
@@ -448,7 +464,7 @@ func TestAcceptQueue(t *testing.T) {
 	require.EqualValues(t, 4, metric("accept_queue_limit"))
 	require.Zero(t, metric("dropped_connections_total"))
 
-	require.NoError(t, unix.Kill(c.PID, unix.SIGSTOP))
+	resume := suspend(t, c.PID)
 	clients := make([]int, 12)
 	for i := range clients {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
@@ -461,7 +477,7 @@ func TestAcceptQueue(t *testing.T) {
 		}
 		clients[i] = fd
 	}
-	require.NoError(t, unix.Kill(c.PID, unix.SIGCONT))
+	resume()
 	var dropped float64
 	require.Eventually(t, func() bool {
 		dropped = metric("dropped_connections_total")

@@ -31,7 +31,6 @@ var exampleOptions = map[string][]inEffect{
 	},
 	"busy-edge.Caddyfile": {
 		{":8443", "user_timeout", "30s", "30s"},
-		{":8443", "multipath", "off", "off"},
 		{":8443", "backlog", "16384", ""}, // net.core.somaxconn
 		{":8443", "defer_accept", "5s", "7s"},
 		{":8443", "fastopen", "1024", ""}, // net.core.somaxconn

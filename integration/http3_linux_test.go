@@ -168,6 +168,23 @@ func TestHTTP3Reload(t *testing.T) {
 	require.Equal(t, string(lab.Stars), s.fetch(t))
 }
 
+// TestHTTP3StaysSet: an option that cannot be read cannot return to what it was before.
+// SO_RCVBUFFORCE is one.
+func TestHTTP3StaysSet(t *testing.T) {
+	requireRoot(t)
+	s := newH3Site(t)
+	site := s.site("echo_payload")
+	c := inprocess.Run(t, h3Wrapper(fmt.Sprintf("raw %d %d %d", unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20)), site)
+	require.Equal(t, 16<<20, s.state(t).recv)
+	require.Empty(t, c.Warnings())
+	c.Reload(h3Wrapper("metrics"), site)
+	require.Equal(t, string(lab.Stars), s.fetch(t))
+	require.Equal(t, 16<<20, s.state(t).recv)
+	warnings := c.Warnings()
+	require.Len(t, warnings, 1)
+	require.Equal(t, "a socket option stays set until Caddy is restarted, because its value before cannot be read", warnings[0].Message)
+}
+
 // TestHTTP3AddedByReload: Caddy wraps a socket when it opens it.
 func TestHTTP3AddedByReload(t *testing.T) {
 	s := newH3Site(t)

@@ -168,6 +168,23 @@ func TestHTTP3Reload(t *testing.T) {
 	require.Equal(t, string(lab.Stars), s.fetch(t))
 }
 
+// TestHTTP3StaysSet: an option that cannot be read cannot return to what it was before.
+// SO_RCVBUFFORCE is one.
+func TestHTTP3StaysSet(t *testing.T) {
+	requireRoot(t)
+	s := newH3Site(t)
+	site := s.site("echo_payload")
+	c := inprocess.Run(t, h3Wrapper(fmt.Sprintf("raw %d %d %d", unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20)), site)
+	require.Equal(t, 16<<20, s.state(t).recv)
+	require.Empty(t, c.Warnings())
+	c.Reload(h3Wrapper("metrics"), site)
+	require.Equal(t, string(lab.Stars), s.fetch(t))
+	require.Equal(t, 16<<20, s.state(t).recv)
+	warnings := c.Warnings()
+	require.Len(t, warnings, 1)
+	require.Equal(t, "a socket option stays set until Caddy is restarted, because its value before cannot be read", warnings[0].Message)
+}
+
 // TestHTTP3AddedByReload: Caddy wraps a socket when it opens it.
 func TestHTTP3AddedByReload(t *testing.T) {
 	s := newH3Site(t)
@@ -393,31 +410,35 @@ func TestHTTP3SystemCalls(t *testing.T) {
 	require.InEpsilon(t, stock.perCall, ours.perCall, 0.5)
 }
 
-// TestHTTP3Drops fills the receive buffer of a Caddy that does not run.
+// TestHTTP3Drops sends one burst to a Caddy that does not run, for each of three buffers.
+// quic-go does not allow the smallest, which is what a machine as it comes permits
+// (net.core.rmem_max): raw sets it on the live socket.
 func TestHTTP3Drops(t *testing.T) {
 	requireRoot(t)
 	s := newH3Site(t)
-	c := lab.Spawn(t, h3Wrapper("recv_buffer 4MiB", "metrics"), s.site("echo_payload"))
+	site := s.site("echo_payload")
+	c := lab.Spawn(t, h3Wrapper("metrics"), site)
 	require.Equal(t, string(lab.Stars), s.fetch(t))
-	dropped := func() float64 {
+	all := func() float64 {
 		value, ok := c.Metric("dropped_datagrams_total", `address="[::]:`+lab.PortOf(s.addr)+`",server="srv0"`)
 		require.True(t, ok)
-		require.EqualValues(t, datagramUses(t, c)[0].Dropped, value)
+		require.GreaterOrEqual(t, float64(datagramUses(t, c)[0].Dropped), value)
 		return value
 	}
-	require.Zero(t, dropped())
-	const burst = 20_000
-	flood(t, c.PID, s.addr, burst)
-	first := dropped()
-	require.NotZero(t, first)
-	require.Less(t, first, float64(burst))
-	require.Equal(t, string(lab.Stars), s.fetch(t))
-
-	c.Reload(h3Wrapper("recv_buffer 256MiB", "metrics"), s.site("echo_payload"))
-	require.Equal(t, first, dropped())
-	flood(t, c.PID, s.addr, burst)
-	require.Equal(t, first, dropped(), "a larger buffer takes all")
-	require.Equal(t, string(lab.Stars), s.fetch(t))
+	const burst = 10_000
+	var dropped []float64
+	for _, buffer := range []string{fmt.Sprintf("raw %d %d %d", unix.SOL_SOCKET, unix.SO_RCVBUF, 208<<10), "recv_buffer 7MiB", "recv_buffer 16MiB"} {
+		c.Reload(h3Wrapper("metrics", buffer), site)
+		before := all()
+		flood(t, c.PID, s.addr, burst)
+		dropped = append(dropped, all()-before)
+		t.Logf("%s: %v of %d datagrams dropped", buffer, dropped[len(dropped)-1], burst)
+		require.Equal(t, string(lab.Stars), s.fetch(t))
+	}
+	require.Greater(t, dropped[0], 0.9*burst)
+	require.Greater(t, dropped[0], dropped[1])
+	require.NotZero(t, dropped[1])
+	require.Zero(t, dropped[2])
 }
 
 // suspend stops a process, and returns when all of its threads have stopped.

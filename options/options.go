@@ -1,3 +1,6 @@
+// Package options has the socket options by their configuration names: how they are
+// written in a Caddyfile and in JSON, in which phases they can be set, and what this
+// system makes of their values.
 package options
 
 import (

@@ -187,7 +187,8 @@ func TestSystemCallsOfADial(t *testing.T) {
 				stock = calls
 			}
 			t.Logf("%d calls a dial", calls/dials)
-			require.Equal(t, stock+dials*test.more, calls)
+			// Now and then quickack auto asks for an acknowledgement.
+			require.InDelta(t, stock+dials*test.more, calls, 3)
 		})
 	}
 }

@@ -108,8 +108,8 @@ func TestObservingAllocatesLittle(t *testing.T) {
 		conn.restoreAll()
 	})
 	info := testing.AllocsPerRun(1000, func() {
-		asked := askedInfo{tcp: conn.tcp}
-		_, _ = asked.placeholder(infoPrefix + "rtt")
+		asked := askedInfo{prefix: "http.tcp_info.", tcp: conn.tcp}
+		_, _ = asked.placeholder("http.tcp_info.rtt")
 	})
 	t.Logf("%v allocations for two options, %v for a placeholder", changing, info)
 	require.LessOrEqual(t, changing, 6.0)

@@ -36,6 +36,7 @@ var examples = map[string]map[string]int64{
 	"per-route.Caddyfile":      {":8443/": 10_000, ":8443/report": 100_000},
 	"php.Caddyfile":            {}, // nothing without PHP
 	"tcp-info.Caddyfile":       {":8443/": 10_000},
+	"upstream-rtt.Caddyfile":   {}, // nothing without its backend
 }
 
 func TestExamples(t *testing.T) {

@@ -26,7 +26,9 @@ type h3Site struct {
 
 func newH3Site(t testing.TB) *h3Site {
 	t.Helper()
-	return &h3Site{lab.Address(t), lab.Certify(t)}
+	certificate, err := lab.NewCertificate(t.TempDir(), "127.0.0.2", "127.0.0.3")
+	require.NoError(t, err)
+	return &h3Site{lab.Address(t), certificate}
 }
 
 // stockHTTP3 are the global options of a server without sockopt.

@@ -34,6 +34,8 @@ type use struct {
 	QuickAck string            `json:"quickack"`
 	Options  []options.Effect  `json:"options"`
 	Counters stats.CountersNow `json:"counters"`
+
+	AcceptQueue *stats.AcceptQueue `json:"accept_queue"`
 }
 
 // status asks the admin API for what the options are in use.

@@ -164,7 +164,7 @@ var expectations = map[string]expected{
 		refused: []string{"0", "-1", "256"}, within: "1 to 255",
 	},
 	"interface": {
-		kernel: "SO_BINDTODEVICE", level: levelSocket, number: 25, phases: "LD",
+		kernel: "SO_BINDTODEVICE", level: levelSocket, number: 25, phases: "LDP",
 		sample: "lo", effective: "lo", json: []string{`"lo"`},
 	},
 	"local_port_range": {

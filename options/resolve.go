@@ -267,8 +267,10 @@ func (r row) refusal(u use, err error) error {
 		return fmt.Errorf("%s %s: the kernel takes %s", r.name, u.text, r.takes)
 	case errors.Is(err, syscall.ENODEV):
 		return fmt.Errorf("%s %s: this system has no such interface", r.name, u.text)
+	case r.option.Is(socket.Multipath) && u.setting.Value.Number == 0:
+		return fmt.Errorf("%s %s: listening sockets speak MPTCP here; start Caddy with GODEBUG=multipathtcp=0", r.name, u.text)
 	case r.option.Is(socket.Multipath):
-		return fmt.Errorf("%s %s: %w", r.name, u.text, err)
+		return fmt.Errorf("%s %s: this system does not speak MPTCP; %s has to be 1", r.name, u.text, r.bounds)
 	case errors.Is(err, onlyMPTCP[Dial]):
 		return fmt.Errorf("%s %s: MPTCP connections to backends refuse %s; leave multipath out", r.name, u.text, option)
 	case errors.Is(err, onlyMPTCP[Listen]):

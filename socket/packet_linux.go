@@ -34,19 +34,24 @@ func TryPacket(s Setting) (effective Value, err error) {
 //
 // Errors: net.ErrClosed, or an *os.SyscallError.
 func Dropped(c syscall.Conn) (count uint32, err error) {
-	// include/uapi/linux/sock_diag.h; sk_get_meminfo in net/core/sock.c
-	const drops, all = 8, 9
-	var meminfo [all]uint32
-	size := uint32(unsafe.Sizeof(meminfo))
-	var errno unix.Errno
-	err = control(c, func(fd int) {
-		_, _, errno = unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
-			uintptr(unsafe.Pointer(&meminfo)), uintptr(unsafe.Pointer(&size)), 0) //nolint:gosec // as unix.GetsockoptInt does
+	const drops = 8 // SK_MEMINFO_DROPS in include/uapi/linux/sock_diag.h
+	var figures [memInfoLength]uint32
+	ctlErr := control(c, func(fd int) {
+		if protocol, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL); protocol == unix.IPPROTO_MPTCP {
+			figures, err = listenerMemInfo(fd)
+			return
+		}
+		size := uint32(unsafe.Sizeof(figures))
+		_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
+			uintptr(unsafe.Pointer(&figures)), uintptr(unsafe.Pointer(&size)), 0) //nolint:gosec // as unix.GetsockoptInt does
+		if errno != 0 {
+			err = os.NewSyscallError("getsockopt", errno)
+		}
 	})
-	if err == nil && errno != 0 {
-		err = os.NewSyscallError("getsockopt", errno)
+	if ctlErr != nil {
+		return 0, ctlErr
 	}
-	return meminfo[drops], err
+	return figures[drops], err
 }
 
 // Cookie returns the number of a socket (SO_COOKIE), which its duplicates have, too.

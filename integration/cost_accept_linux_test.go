@@ -31,6 +31,7 @@ func TestAcceptCounts(t *testing.T) {
 		// Of dscp and ttl, IPv4 and IPv6 have each their own.
 		{"costly ten, listening with MPTCP", "multipathtcp=2", lab.TenCostly, 12, 7},
 		{"costly ten, listening without", "multipathtcp=0", lab.TenCostly, 12, 2},
+		{"costly ten, multipath off", "multipathtcp=2", append([]string{"multipath off"}, lab.TenCostly...), 12, 2},
 	} {
 		if lab.Long(0, 1) == 0 && i > 0 {
 			continue

@@ -178,7 +178,8 @@ func (t *Transport) dialTLS(ctx context.Context, network, address string) (net.C
 // connection is told: then nobody waits for an acknowledgement, and the next request
 // will carry it.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	trip := roundTrip{info: upstreamInfo(req.Context())}
+	trip := new(roundTrip)
+	trip.makePlaceholders(req.Context())
 	trip.trace.GotConn = trip.gotConn
 	if t.resolved.Ack.Mode == socket.AckAuto {
 		trip.trace.PutIdleConn = trip.putIdleConn
@@ -192,7 +193,11 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 type roundTrip struct {
 	trace  httptrace.ClientTrace
 	acking *socket.Conn // what it got, if that acknowledges
-	info   *askedInfo   // for the placeholders, which may be nil
+
+	// info is for the placeholders: own, or that of the same request when it was sent
+	// first. It is nil outside of Caddy.
+	info *askedInfo
+	own  askedInfo
 }
 
 func (r *roundTrip) gotConn(got httptrace.GotConnInfo) {
@@ -209,22 +214,23 @@ func (r *roundTrip) putIdleConn(error) {
 	}
 }
 
-// upstreamInfo returns what a request's placeholders of its connection to the backend
-// are made of, or nil outside of Caddy. A request that is sent again has the same.
-func upstreamInfo(ctx context.Context) *askedInfo {
+// makePlaceholders makes the placeholders of a request, unless they were made when it was sent
+// before.
+func (r *roundTrip) makePlaceholders(ctx context.Context) {
 	const name = "sockopt.upstream_tcp_info"
 	if info, ok := caddyhttp.GetVar(ctx, name).(*askedInfo); ok {
+		r.info = info
 		*info = askedInfo{prefix: info.prefix}
-		return info
+		return
 	}
 	repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
-		return nil
+		return
 	}
-	info := &askedInfo{prefix: "http.reverse_proxy.upstream.tcp_info."}
-	caddyhttp.SetVar(ctx, name, info)
-	repl.Map(info.placeholder)
-	return info
+	r.info = &r.own
+	r.own.prefix = "http.reverse_proxy.upstream.tcp_info."
+	caddyhttp.SetVar(ctx, name, r.info)
+	repl.Map(r.info.placeholder)
 }
 
 // timeoutConn bounds every read and write, as the http transport's own

@@ -153,13 +153,13 @@ func (s httpServer) restoreWhenIdle() {
 		return
 	}
 	s.RegisterConnContext(func(ctx context.Context, conn net.Conn) context.Context {
-		if s, ok := ctx.Value(servedKey{}).(*served); ok && reflect.TypeOf(conn).Comparable() { // it is the key of a map
+		if s, ok := ctx.Value(servedKey{}).(*served); ok && reflect.ValueOf(conn).Comparable() { // it is the key of a map
 			restoring.Store(conn, s)
 		}
 		return ctx
 	})
 	s.RegisterConnState(func(conn net.Conn, state http.ConnState) {
-		if state == http.StateNew || state == http.StateActive || !reflect.TypeOf(conn).Comparable() {
+		if state == http.StateNew || state == http.StateActive || !reflect.ValueOf(conn).Comparable() {
 			return
 		}
 		if s, ok := restoring.Load(conn); ok && state == http.StateIdle {

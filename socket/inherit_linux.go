@@ -2,6 +2,7 @@ package socket
 
 import (
 	"context"
+	"errors"
 	"net"
 	"slices"
 	"time"
@@ -33,7 +34,7 @@ func Inherited(config net.ListenConfig, settings []Setting, onListener bool) ([]
 	})
 	for i, address := range []string{"127.0.0.1:0", "[::1]:0"} {
 		still, err := inheritedAt(config, address, inherited, onListener)
-		if err != nil && i > 0 {
+		if failed, ok := errors.AsType[*net.OpError](err); ok && failed.Op == "listen" && i > 0 {
 			break // no IPv6 here
 		}
 		if err != nil {

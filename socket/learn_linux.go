@@ -46,7 +46,7 @@ const (
 	// as many as before.
 	firstLeft   = 4
 	trialLeft   = 24
-	mostTrusted = 5 // 1.5 Mi wasted
+	mostTrusted = 5 // 24 Mi wasted
 
 	// A busy machine, requests that overlap, and peers that think look like a stall now
 	// and then. One of the short timer costs little, so that the first trial takes two

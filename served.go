@@ -40,9 +40,9 @@ func (s *served) hold(h *socket.Hold) error {
 	return nil
 }
 
-// end says that the handlers of a request have returned. What is left of its response
-// is sent afterwards, so its options stay until the connection is idle or has the next
-// request. A shared connection may have neither for long.
+// end is called when the handlers of a request have returned. net/http sends the rest of
+// the response afterwards, so the options stay until the connection is idle or has the
+// next request. On a shared connection neither may come for long, so a timer ends them.
 func (s *served) end(h *socket.Hold, shared bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

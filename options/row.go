@@ -7,7 +7,7 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-// row is what is known of one option.
+// row describes one option.
 type row struct {
 	name   string        // in Caddyfile and JSON
 	option socket.Option // the kernel's; empty for a row without a socket option
@@ -37,8 +37,8 @@ type row struct {
 	// nothing is. Nil where no value needs it.
 	caution func(requested socket.Value) string
 
-	// capabilities are those of which a process needs one for some values, and
-	// permits the sysctl that lists the values for which it needs none.
+	// Some values need one of the capabilities. permits is the sysctl that lists the
+	// values that need none.
 	capabilities []capabilityNeed
 	permits      string
 

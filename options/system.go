@@ -16,8 +16,8 @@ type Support struct {
 	Phases []string `json:"phases"`
 	Since  string   `json:"since_linux,omitempty"`
 
-	// Supported says whether the running kernel has the option, and Needs what
-	// has it where this kernel has not.
+	// Supported says whether the running kernel has the option. If it has not, Needs
+	// says which system has.
 	Supported bool   `json:"supported"`
 	Needs     string `json:"needs,omitempty"`
 
@@ -93,7 +93,7 @@ func (r row) support() Support {
 	return s
 }
 
-// capability is what some values need: one of several, if so.
+// capability is the privilege that some values need: one of several, or none.
 func (r row) capability() *Capability {
 	if r.capabilities == nil {
 		return nil

@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// SpeaksMPTCP reports whether the socket of c is one of MPTCP: never, here.
+// SpeaksMPTCP reports false: MPTCP is used on Linux only.
 func SpeaksMPTCP(syscall.Conn) bool { return false }
 
-// Queued returns errors.ErrUnsupported: only Linux tells.
+// Queued returns errors.ErrUnsupported: only Linux says.
 func Queued(syscall.Conn) (connections int, err error) { return 0, errors.ErrUnsupported }

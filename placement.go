@@ -27,7 +27,7 @@ func innermost(ln net.Listener) (inner net.Listener, place reflect.Value) {
 			return ln, place
 		}
 		field := v.Elem().FieldByName("Listener")
-		next, ok := field.Interface().(net.Listener)
+		next, ok := reflect.TypeAssert[net.Listener](field)
 		if !ok || !field.CanSet() {
 			return ln, place
 		}

@@ -20,7 +20,7 @@ func TestAcceptCounts(t *testing.T) {
 		byGo   = 3 // Go's own, where it leaves keepalive's idle time and count alone
 		stocks = 5 // Go's own, behind stock Caddy
 	)
-	for _, test := range []struct {
+	for i, test := range []struct {
 		name, godebug string
 		options       []string
 		all, left     int // calls of the wrapper for each connection
@@ -32,7 +32,7 @@ func TestAcceptCounts(t *testing.T) {
 		{"costly ten, listening with MPTCP", "multipathtcp=2", lab.TenCostly, 12, 7},
 		{"costly ten, listening without", "multipathtcp=0", lab.TenCostly, 12, 2},
 	} {
-		if lab.Long(0, 1) == 0 && test.godebug != "multipathtcp=2" {
+		if lab.Long(0, 1) == 0 && i > 0 {
 			continue
 		}
 		t.Run(test.name, func(t *testing.T) {

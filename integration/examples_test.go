@@ -30,6 +30,7 @@ var examples = map[string]map[string]int64{
 	"by-network.Caddyfile":     {":8443/": 10_000, ":8443/downloads/file": 100 << 20},
 	"dscp.Caddyfile":           {":8443/": 10_000, ":8443/downloads/file": 1_000_000},
 	"edge.Caddyfile":           {":8443/health": 7},
+	"http3.Caddyfile":          {":8443/": 10_000},
 	"low-latency.Caddyfile":    {":8443/": 200},
 	"metrics.Caddyfile":        {":8443/": 10_000},
 	"mobile-clients.Caddyfile": {":8443/": 10_000},

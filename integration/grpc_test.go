@@ -14,7 +14,6 @@ import (
 	grpcstatus "google.golang.org/grpc/status"
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
-	"github.com/caddy-sockopt/caddy-sockopt/internal/lab/inprocess"
 )
 
 // TestGRPC: answers, errors and streams reach a client of grpc-go through a route with
@@ -40,7 +39,7 @@ func TestGRPC(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			addr := lab.Address(t)
-			inprocess.Run(t, "servers {\nprotocols h1 h2c\nlistener_wrappers {\nsockopt\n}\n}",
+			lab.Spawn(t, "servers {\nprotocols h1 h2c\nlistener_wrappers {\nsockopt\n}\n}",
 				fmt.Sprintf("http://%s {\n"+test.directives+"\n}", addr, ln.Addr()))
 			conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
 			require.NoError(t, err)

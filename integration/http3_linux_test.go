@@ -7,11 +7,13 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/procfs"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
@@ -164,6 +166,23 @@ func TestHTTP3Reload(t *testing.T) {
 	require.Equal(t, with(func(u *udpState) { u.send = 16 << 20 }), s.state(t))
 	require.Equal(t, []string{"send_buffer 8MiB"}, datagramUses(t, c)[0].effects())
 	require.Equal(t, string(lab.Stars), s.fetch(t))
+}
+
+// TestHTTP3StaysSet: an option that cannot be read cannot return to what it was before.
+// SO_RCVBUFFORCE is one.
+func TestHTTP3StaysSet(t *testing.T) {
+	requireRoot(t)
+	s := newH3Site(t)
+	site := s.site("echo_payload")
+	c := inprocess.Run(t, h3Wrapper(fmt.Sprintf("raw %d %d %d", unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20)), site)
+	require.Equal(t, 16<<20, s.state(t).recv)
+	require.Empty(t, c.Warnings())
+	c.Reload(h3Wrapper("metrics"), site)
+	require.Equal(t, string(lab.Stars), s.fetch(t))
+	require.Equal(t, 16<<20, s.state(t).recv)
+	warnings := c.Warnings()
+	require.Len(t, warnings, 1)
+	require.Equal(t, "a socket option stays set until Caddy is restarted, because its value before cannot be read", warnings[0].Message)
 }
 
 // TestHTTP3AddedByReload: Caddy wraps a socket when it opens it.
@@ -364,7 +383,7 @@ func TestHTTP3SystemCalls(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "trace")
 		require.True(t, t.Run("under strace", func(t *testing.T) {
 			lab.Spawn(t, global, s.site("echo_payload 8MiB"), strace, "--follow-forks", "--seccomp-bpf", "--quiet=all",
-				"--signal=none", "--string-limit=0", "--trace=sendmsg,recvmmsg", "--output="+file)
+				"--signal=none", "--string-limit=1", "--trace=sendmsg,recvmmsg", "--output="+file)
 			require.Len(t, s.fetch(t), 8<<20)
 		}))
 		text, err := os.ReadFile(file)
@@ -391,31 +410,50 @@ func TestHTTP3SystemCalls(t *testing.T) {
 	require.InEpsilon(t, stock.perCall, ours.perCall, 0.5)
 }
 
-// TestHTTP3Drops fills the receive buffer of a Caddy that does not run.
+// TestHTTP3Drops sends one burst to a Caddy that does not run, for each of three buffers.
+// quic-go does not allow the smallest, which is what a machine as it comes permits
+// (net.core.rmem_max): raw sets it on the live socket.
 func TestHTTP3Drops(t *testing.T) {
 	requireRoot(t)
 	s := newH3Site(t)
-	c := lab.Spawn(t, h3Wrapper("recv_buffer 4MiB", "metrics"), s.site("echo_payload"))
+	site := s.site("echo_payload")
+	c := lab.Spawn(t, h3Wrapper("metrics"), site)
 	require.Equal(t, string(lab.Stars), s.fetch(t))
-	dropped := func() float64 {
+	all := func() float64 {
 		value, ok := c.Metric("dropped_datagrams_total", `address="[::]:`+lab.PortOf(s.addr)+`",server="srv0"`)
 		require.True(t, ok)
-		require.EqualValues(t, datagramUses(t, c)[0].Dropped, value)
+		require.GreaterOrEqual(t, float64(datagramUses(t, c)[0].Dropped), value)
 		return value
 	}
-	require.Zero(t, dropped())
-	const burst = 20_000
-	flood(t, c.PID, s.addr, burst)
-	first := dropped()
-	require.NotZero(t, first)
-	require.Less(t, first, float64(burst))
-	require.Equal(t, string(lab.Stars), s.fetch(t))
+	const burst = 10_000
+	var dropped []float64
+	for _, buffer := range []string{fmt.Sprintf("raw %d %d %d", unix.SOL_SOCKET, unix.SO_RCVBUF, 208<<10), "recv_buffer 7MiB", "recv_buffer 16MiB"} {
+		c.Reload(h3Wrapper("metrics", buffer), site)
+		before := all()
+		flood(t, c.PID, s.addr, burst)
+		dropped = append(dropped, all()-before)
+		t.Logf("%s: %v of %d datagrams dropped", buffer, dropped[len(dropped)-1], burst)
+		require.Equal(t, string(lab.Stars), s.fetch(t))
+	}
+	require.Greater(t, dropped[0], 0.9*burst)
+	require.Greater(t, dropped[0], dropped[1])
+	require.NotZero(t, dropped[1])
+	require.Zero(t, dropped[2])
+}
 
-	c.Reload(h3Wrapper("recv_buffer 256MiB", "metrics"), s.site("echo_payload"))
-	require.Equal(t, first, dropped())
-	flood(t, c.PID, s.addr, burst)
-	require.Equal(t, first, dropped(), "a larger buffer takes all")
-	require.Equal(t, string(lab.Stars), s.fetch(t))
+// suspend stops a process, and returns when all of its threads have stopped.
+func suspend(t testing.TB, pid int) (resume func()) {
+	t.Helper()
+	require.NoError(t, unix.Kill(pid, unix.SIGSTOP))
+	require.Eventually(t, func() bool {
+		threads, err := procfs.AllThreads(pid)
+		require.NoError(t, err)
+		return !slices.ContainsFunc(threads, func(thread procfs.Proc) bool {
+			stat, err := thread.Stat()
+			return err == nil && stat.State != "T"
+		})
+	}, lab.Patience, time.Millisecond)
+	return func() { require.NoError(t, unix.Kill(pid, unix.SIGCONT)) }
 }
 
 // flood stops a process, sends it datagrams, and lets it go on.
@@ -424,8 +462,7 @@ func flood(t testing.TB, pid int, addr string, datagrams int) {
 	client, err := net.Dial("udp", addr)
 	require.NoError(t, err)
 	defer client.Close()
-	require.NoError(t, unix.Kill(pid, unix.SIGSTOP))
-	defer func() { require.NoError(t, unix.Kill(pid, unix.SIGCONT)) }()
+	defer suspend(t, pid)()
 	packet := make([]byte, 1200)
 	for range datagrams {
 		_, err := client.Write(packet)
@@ -448,7 +485,7 @@ func TestAcceptQueue(t *testing.T) {
 	require.EqualValues(t, 4, metric("accept_queue_limit"))
 	require.Zero(t, metric("dropped_connections_total"))
 
-	require.NoError(t, unix.Kill(c.PID, unix.SIGSTOP))
+	resume := suspend(t, c.PID)
 	clients := make([]int, 12)
 	for i := range clients {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
@@ -461,7 +498,7 @@ func TestAcceptQueue(t *testing.T) {
 		}
 		clients[i] = fd
 	}
-	require.NoError(t, unix.Kill(c.PID, unix.SIGCONT))
+	resume()
 	var dropped float64
 	require.Eventually(t, func() bool {
 		dropped = metric("dropped_connections_total")

@@ -41,7 +41,6 @@ func TestBadConfigurationIsRefused(t *testing.T) {
 
 		{name: "no option for a route", caddyfile: route(""), want: "sockopt in a site or route sets options for its requests and has none"},
 		{name: "option of another phase for a route", caddyfile: route("keepalive on"), want: "keepalive cannot be set here, but on accepted connections"},
-		{name: "option of a route that cannot be read", caddyfile: route("raw 1 32 65536"), want: "cannot be read, and so not be restored"},
 
 		{name: "payload of less than nothing", caddyfile: c.config("", lab.EchoSite(c.addr)), was: `"handler":"echo_payload"`, is: `"handler":"echo_payload","size":-1`, want: "-1"},
 		{name: "unknown field of the payload", caddyfile: c.config("", lab.EchoSite(c.addr)), was: `"handler":"echo_payload"`, is: `"handler":"echo_payload","bytes":5`, want: `json: unknown field "bytes"`},

@@ -1,3 +1,6 @@
+// Package options has the socket options by their configuration names: how they are
+// written in a Caddyfile and in JSON, in which phases they can be set, and what this
+// system makes of their values.
 package options
 
 import (
@@ -31,8 +34,8 @@ type Options struct {
 	// The most unsent bytes that the socket holds before it stops being writable.
 	// More of a response waits in the program, where it can still be reordered; a
 	// small value costs more wake-ups. Kernel: TCP_NOTSENT_LOWAT. Default:
-	// net.ipv4.tcp_notsent_lowat, which does not reach accepted connections
-	// where Go listens with MPTCP: those have no limit.
+	// net.ipv4.tcp_notsent_lowat, which does not reach accepted connections where Go
+	// listens with MPTCP: those have no limit on Linux 6.12 and later.
 	NotSentLowat *Size `json:"notsent_lowat,omitempty"`
 
 	// Send full segments only, from the header of a response to its end. A response
@@ -237,7 +240,7 @@ var rows = []row{
 	{
 		name: "notsent_lowat", option: socket.NotSentLowat, phases: Accept | Dial | Route, since: "3.12",
 		doc:     "most unsent bytes before the socket stops being writable",
-		without: "unlimited, dialed the sysctl",
+		without: "the sysctl, behind MPTCP unlimited",
 		bounds:  "net.ipv4.tcp_notsent_lowat",
 		field:   at(sizes(1, math.MaxInt32), func(o *Options) **Size { return &o.NotSentLowat }),
 	},

@@ -41,7 +41,7 @@ func misread(text string) bool {
 func (s Size) String() string {
 	binary, binaryUnit := s.in(1024, "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 	decimal, decimalUnit := s.in(1000, "KB", "MB", "GB", "TB", "PB", "EB")
-	if decimalUnit != "" && (binaryUnit == "" || bits.OnesCount64(uint64(decimal)) == 1) {
+	if decimalUnit != "" && (binaryUnit == "" || bits.OnesCount64(uint64(decimal)) == 1) { //nolint:gosec // never negative
 		return strconv.FormatInt(decimal, 10) + decimalUnit
 	}
 	return strconv.FormatInt(binary, 10) + binaryUnit

@@ -274,6 +274,7 @@ func (h *http2Conn) set(s http2.Setting) error {
 		h.initial = int(s.Val)
 	case http2.SettingHeaderTableSize:
 		h.encoder.SetMaxDynamicTableSizeLimit(s.Val)
+	default: // no request depends on the others
 	}
 	return nil
 }

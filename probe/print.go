@@ -49,7 +49,7 @@ func label(i int, reports []*Report) string {
 	if len(reports) == 1 {
 		return ""
 	}
-	return string(rune('A'+i)) + "  "
+	return fmt.Sprintf("%c  ", 'A'+i)
 }
 
 func table(w io.Writer, reports []*Report) {

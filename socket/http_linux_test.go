@@ -195,7 +195,7 @@ func echo(after time.Duration) http.Handler {
 		if after > 0 {
 			time.Sleep(after)
 		}
-		w.Write(body)
+		_, _ = w.Write(body)
 	})
 }
 
@@ -529,7 +529,7 @@ func TestNagleBackendsDoNotKeepWaiting(t *testing.T) {
 func inPieces(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Length", "3")
 	for range 3 {
-		io.WriteString(w, "*")
+		_, _ = io.WriteString(w, "*")
 		if r.ContentLength == 1 {
 			http.NewResponseController(w).Flush()
 		}

@@ -53,7 +53,9 @@ func TestReleaseRestores(t *testing.T) {
 	c := newOverridable(t)
 	settings := []Setting{
 		to(NoDelay, 0), to(NotSentLowat, 128<<10), to(Cork, 1), to(PacingRate, 10<<20), to(ThinStream, 1), to(UserTimeout, 30_000),
-		to(TTL, 42), {Congestion, Value{Text: "reno"}}, to(WindowClamp, 48<<10),
+		to(TTL, 42),
+		{Congestion, Value{Text: "reno"}},
+		to(WindowClamp, 48<<10),
 	}
 	var before []Setting
 	for _, s := range settings {

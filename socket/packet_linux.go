@@ -1,6 +1,7 @@
 package socket
 
 import (
+	"encoding/binary"
 	"os"
 	"syscall"
 	"unsafe"
@@ -94,7 +95,7 @@ func AddTrafficClass(oob []byte, class byte) {
 		case header.Level == unix.IPPROTO_IP && header.Type == unix.IP_TOS && len(data) > 0:
 			data[0] |= class
 		case header.Level == unix.IPPROTO_IPV6 && header.Type == unix.IPV6_TCLASS && len(data) >= 4:
-			*(*int32)(unsafe.Pointer(&data[0])) |= int32(class) //nolint:gosec // control messages are aligned (cmsg(3))
+			binary.NativeEndian.PutUint32(data, binary.NativeEndian.Uint32(data)|uint32(class))
 		}
 		oob = rest
 	}

@@ -9,6 +9,7 @@
 //	packetconn.go  the packet conn wrapper for HTTP/3, caddy.packetconns.sockopt
 //	packets.go     the UDP sockets of HTTP/3, which outlive configurations
 //	transport.go   the transport to backends, http.reverse_proxy.transport.sockopt
+//	dialer.go      how it dials, with options before the SYN
 //	handler.go     options for the requests of a route, http.handlers.sockopt
 //	tcpinfo.go     placeholders for what the kernel measures, http.handlers.tcp_info
 //	echo.go        the test payload, http.handlers.echo_payload

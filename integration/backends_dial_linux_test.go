@@ -175,14 +175,15 @@ func TestSystemCallsOfADial(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			client := new(http.Client)
 			requirePayload(t, client, "http://"+addrs[i]) // opens the client's connection
-			strace, err := lab.Attach(filepath.Join(t.TempDir(), "trace"), "socket,bind,connect,setsockopt,getsockopt", c.PID)
+			strace, err := lab.Attach(filepath.Join(t.TempDir(), "trace"), "bind,setsockopt", c.PID)
 			require.NoError(t, err)
 			for range dials {
 				requirePayload(t, client, "http://"+addrs[i])
 			}
 			trace, err := strace.Detach()
 			require.NoError(t, err)
-			calls := len(trace.Like(`^(socket|bind|connect|[gs]etsockopt)\(`))
+			// quickack auto acknowledges where a response comes in pieces.
+			calls := len(trace.Like(`^(bind|setsockopt)\(`)) - len(trace.Like("TCP_QUICKACK"))
 			if i == 0 {
 				stock = calls
 			}

@@ -399,7 +399,7 @@ var rows = []row{
 	},
 	{
 		name: "syn_count", option: socket.SynCount, phases: Dial, since: "2.4",
-		doc:    "how many times the SYN to a backend is sent again",
+		doc:    "how long the SYN to a backend is sent again, in waits of 1s, 2s, 4s …",
 		bounds: "net.ipv4.tcp_syn_retries",
 		field:  at(counts(1, 127), func(o *Options) **Number { return &o.SynCount }),
 	},

@@ -83,7 +83,7 @@ func TestTransportCounts(t *testing.T) {
 		}
 		// With HTTP/1.1 a response in one piece costs nothing, and one in two
 		// pieces may cost one acknowledgement, if the second is late. With HTTP/2
-		// nobody tells when a response has come to its end: each piece may cost one.
+		// the end of a response is not known: each piece may cost one.
 		most := 0
 		switch {
 		case strings.Contains(m.protocol, "2"):

@@ -97,7 +97,7 @@ func TestTCPInfoInExpressions(t *testing.T) {
 	}
 }
 
-// TestTCPInfoCounts: one getsockopt a request, and none where nobody asks.
+// TestTCPInfoCounts: one getsockopt a request, and none if no placeholder is used.
 func TestTCPInfoCounts(t *testing.T) {
 	const requests = 200
 	var l lab.Sites

@@ -83,7 +83,7 @@ func sizeLimit(sysctl string, factor Size) func(*testing.T) string {
 	}
 }
 
-// rawBuffer is SO_RCVBUF, of which the kernel gives back twice its limit, by numbers.
+// rawBuffer is SO_RCVBUF by numbers. The kernel returns twice its limit.
 func rawBuffer(factor int64) func(*testing.T) string {
 	return func(t *testing.T) string {
 		limit := kernelLimit(t, "net.core.rmem_max")

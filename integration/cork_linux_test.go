@@ -131,7 +131,7 @@ func TestCork(t *testing.T) {
 		protocols.SetUnencryptedHTTP2(true)
 		client := &http.Client{Transport: &http.Transport{Protocols: &protocols}}
 		defer client.CloseIdleConnections()
-		soon(t, "an upload", corkTimer/2, func() {
+		soon(t, "an upload", 2*corkTimer, func() {
 			resp, err := client.Post("http://"+addr+"/upload", "text/plain", bytes.NewReader(make([]byte, 8<<20)))
 			require.NoError(t, err)
 			defer resp.Body.Close()

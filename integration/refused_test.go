@@ -35,7 +35,7 @@ func TestBadConfigurationIsRefused(t *testing.T) {
 		{name: "two wrappers", caddyfile: c.with("sockopt\nsockopt"), want: "sockopt is listed twice among the listener wrappers"},
 
 		{name: "option of another phase for a backend", caddyfile: proxy("socket {\nbacklog 9\n}"), want: "backlog cannot be set here, but on listening sockets"},
-		{name: "the kernel's refusal for a backend", caddyfile: proxy("socket {\nraw 6 23 256\n}"), want: "raw 6 23 256: this kernel refuses level 6 option 23: setsockopt: invalid argument"},
+		{name: "the kernel's refusal for a backend", caddyfile: proxy("socket {\nraw 9999 1 1\n}"), want: "raw 9999 1 1: this kernel refuses level 9999 option 1: setsockopt: protocol not available"},
 		{name: "option outside of socket", caddyfile: proxy("nodelay on"), want: "nodelay is a socket option: write it into a block, socket { nodelay … }"},
 		{name: "HTTP/3 to a backend", caddyfile: proxy("tls\nversions 3\nsocket {\nnodelay on\n}"), want: "socket: HTTP/3 runs over UDP"},
 

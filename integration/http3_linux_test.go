@@ -127,6 +127,7 @@ func TestHTTP3Reload(t *testing.T) {
 			[]string{"send_buffer 9MiB", "dscp cs1", "mark 0x2b"},
 			with(func(u *udpState) { u.send, u.tos, u.class, u.mark = 18<<20, 32, 32, 43 }),
 		},
+		{[]string{"interface lo"}, untouched},
 		{[]string{"priority 3"}, with(func(u *udpState) { u.priority = 3 })},
 		{[]string{"metrics"}, untouched},
 		{[]string{"recv_buffer 7MiB", "ttl 7"}, with(func(u *udpState) { u.ttl = 7 })},
@@ -143,6 +144,9 @@ func TestHTTP3Reload(t *testing.T) {
 		require.Equal(t, string(lab.Stars), s.fetch(t))
 		require.Equal(t, step.want, s.state(t), "%d: %v", i, step.options)
 		require.Equal(t, socket, udpSockets(t, lab.PortOf(s.addr)))
+		device, err := unix.GetsockoptString(socket[0], unix.SOL_SOCKET, unix.SO_BINDTODEVICE)
+		require.NoError(t, err)
+		require.Equal(t, slices.Contains(step.options, "interface lo"), device == "lo", device)
 		uses := datagramUses(t, c)
 		if step.options == nil {
 			require.Empty(t, uses)

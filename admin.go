@@ -28,11 +28,17 @@ func (AdminAPI) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
+// Provision tells that a configuration is being loaded, also one without socket options.
+func (AdminAPI) Provision(ctx caddy.Context) error {
+	listenersMultipath.follow(ctx, false)
+	return nil
+}
+
 // Routes returns the routes of the endpoints.
 func (AdminAPI) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		{Pattern: statusPath, Handler: show(statusPath, func() any {
-			return status{activeListeners.now(), activeTransports.now(), activeRoutes.now()}
+			return status{activeListeners.now(), packetSockets.now(), activeTransports.now(), activeRoutes.now()}
 		})},
 		{Pattern: optionsPath, Handler: show(optionsPath, func() any { return options.ThisSystem() })},
 	}
@@ -40,9 +46,10 @@ func (AdminAPI) Routes() []caddy.AdminRoute {
 
 // status is the answer of GET /sockopt/.
 type status struct {
-	Listeners  []activeUse `json:"listeners"`
-	Transports []activeUse `json:"transports"`
-	Routes     []activeUse `json:"routes"`
+	Listeners  []activeUse    `json:"listeners"`
+	Packets    []packetStatus `json:"packets"`
+	Transports []activeUse    `json:"transports"`
+	Routes     []activeUse    `json:"routes"`
 }
 
 // show answers GET and HEAD of one path.

@@ -21,6 +21,11 @@ func (w *ListenerWrapper) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return parseOptions(d, w.Lines(options.Listen|options.Accept))
 }
 
+// UnmarshalCaddyfile sets the wrapper up from its options, each at most once.
+func (w *PacketConnWrapper) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	return parseOptions(d, w.Lines(options.Packet))
+}
+
 // parseOptions reads the options after a name.
 func parseOptions(d *caddyfile.Dispenser, lines []options.Line) error {
 	d.Next() // consume the name

@@ -71,9 +71,11 @@ func writeOptions(w io.Writer, s options.System) error {
 		here := "yes"
 		if !o.Supported {
 			here = "needs " + o.Needs
+		} else if o.NeedsMPTCP != "" {
+			here = "MPTCP: " + o.NeedsMPTCP
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n",
-			o.Name, o.Kernel, strings.Join(o.Phases, " "), here, o.Default, bounds(o))
+			o.Name, o.Kernel, phasesOf(o), here, o.Default, bounds(o))
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -84,6 +86,15 @@ func writeOptions(w io.Writer, s options.System) error {
 		}
 	}
 	return nil
+}
+
+// phasesOf lists when an option is set.
+func phasesOf(s options.Support) string {
+	phases := strings.Join(s.Phases, " ")
+	if s.BeforeSYN {
+		return strings.Replace(phases, "dial", "dial(SYN)", 1)
+	}
+	return phases
 }
 
 // bounds says what limits the values of an option.

@@ -35,7 +35,8 @@ import (
 //
 // cork holds segments back from the header of the response on. A flush sends what is
 // there. Over HTTP/2, where it would hold back the frames of other requests, it is not
-// set, which is counted.
+// set, which is counted. Nor is it for a request with a body and Connection: close, whose
+// response could be lost when the connection is closed before the whole body has come.
 //
 // A connection that is upgraded, for example to WebSocket, keeps the options of its
 // route to its end, without cork.
@@ -121,6 +122,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	defer conn.end(hold, shared)
 	switch {
 	case h.cork == nil:
+	case r.Close && r.ContentLength != 0:
+		// net/http closes the connection without reading the rest of the body, and
+		// the kernel then drops what is corked (tcp_close in net/ipv4/tcp.c).
 	case shared:
 		h.observer.Refused(conn.tcp, socket.Cork, errHTTP2)
 	default:

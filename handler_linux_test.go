@@ -2,6 +2,7 @@ package sockopt
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
 	"github.com/caddy-sockopt/caddy-sockopt/options"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
@@ -108,10 +110,19 @@ func TestObservingAllocatesLittle(t *testing.T) {
 		conn.restoreAll()
 	})
 	info := testing.AllocsPerRun(1000, func() {
-		asked := askedInfo{tcp: conn.tcp}
-		_, _ = asked.placeholder(infoPrefix + "rtt")
+		asked := askedInfo{prefix: "http.tcp_info.", tcp: conn.tcp}
+		_, _ = asked.placeholder("http.tcp_info.rtt")
 	})
 	t.Logf("%v allocations for two options, %v for a placeholder", changing, info)
 	require.LessOrEqual(t, changing, 6.0)
 	require.LessOrEqual(t, info, 7.0)
+}
+
+// TestRouteOptionThatCannotBeRead: an option that cannot be read cannot be restored.
+func TestRouteOptionThatCannotBeRead(t *testing.T) {
+	if !socket.HasCapability("CAP_NET_ADMIN") {
+		lab.Missing(t, "only with CAP_NET_ADMIN there is an option that can be set and not be read")
+	}
+	const sendBufferForce = `"raw": [{"level": 1, "option": 32, "value": 65536}]`
+	require.ErrorContains(t, validate(t, fmt.Sprintf(asHandler, sendBufferForce)), "cannot be read, and so not be restored")
 }

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
 	"github.com/caddy-sockopt/caddy-sockopt/options"
@@ -60,6 +61,9 @@ func (w *ListenerWrapper) UnmarshalJSON(b []byte) error {
 func (w *ListenerWrapper) Provision(ctx caddy.Context) (err error) {
 	w.log = ctx.Logger()
 	w.server = serverOf(ctx)
+	if err := w.followMultipath(ctx); err != nil {
+		return err
+	}
 	w.resolved, err = w.Resolve(options.Listen|options.Accept, w.log)
 	if err != nil {
 		return err
@@ -73,6 +77,21 @@ func (w *ListenerWrapper) Provision(ctx caddy.Context) (err error) {
 	}
 	w.inherit()
 	return stats.Register(ctx.GetMetricsRegistry())
+}
+
+// followMultipath makes Go listen as the servers say, before anything is tried on a
+// listener of Go's.
+func (w *ListenerWrapper) followMultipath(ctx caddy.Context) (err error) {
+	off := w.Multipath != nil && !*w.Multipath
+	for _, module := range ctx.Modules() {
+		if app, ok := module.(*caddyhttp.App); ok {
+			if off, err = saysMultipathOff(app); err != nil {
+				return err
+			}
+		}
+	}
+	listenersMultipath.follow(ctx, off)
+	return nil
 }
 
 // inherit finds out which options connections inherit. Without that each is set.
@@ -110,6 +129,10 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 	}
 	counters := activeListeners.add(w, w.server, ln.Addr().String(), &inEffect)
 	wrapped.observer = stats.NewObserver(counters, w.log, w.resolved.Metrics)
+	wrapped.closing = func() {}
+	if tcp, ok := socket.TCPListener(inner); ok {
+		wrapped.closing = counters.Listens(tcp)
+	}
 	w.prepare(wrapped)
 	if !place.IsValid() {
 		return wrapped
@@ -154,7 +177,7 @@ func (w *ListenerWrapper) prepare(l *listener) {
 		w.log.Error("setting options on the listening socket",
 			zap.Stringer("address", l.Addr()), zap.Error(err))
 	}
-	queued, queueErr := socket.Queued(tcp)
+	queued, _, queueErr := socket.AcceptQueue(tcp)
 	if err != nil || queueErr != nil {
 		return
 	}
@@ -174,9 +197,16 @@ type listener struct {
 	net.Listener
 	resolved *options.Resolved
 	observer *stats.Observer
+	closing  func() // before the socket is closed
 
 	rest  []socket.Setting // those of the accept phase that connections do not inherit
 	early atomic.Int64     // connections to come that may be older than the socket's options
+}
+
+// Close closes the listening socket.
+func (l *listener) Close() error {
+	l.closing()
+	return l.Listener.Close()
 }
 
 // Accept waits for the next connection. Its errors are those of the inner listener.

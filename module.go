@@ -6,7 +6,10 @@
 //
 //	module.go      registers every module
 //	listener.go    the listener wrapper, caddy.listeners.sockopt
+//	packetconn.go  the packet conn wrapper for HTTP/3, caddy.packetconns.sockopt
+//	packets.go     the UDP sockets of HTTP/3, which outlive configurations
 //	transport.go   the transport to backends, http.reverse_proxy.transport.sockopt
+//	dialer.go      how it dials, with options before the SYN
 //	handler.go     options for the requests of a route, http.handlers.sockopt
 //	tcpinfo.go     placeholders for what the kernel measures, http.handlers.tcp_info
 //	echo.go        the test payload, http.handlers.echo_payload
@@ -40,6 +43,7 @@ import (
 
 func init() {
 	caddy.RegisterModule(ListenerWrapper{})
+	caddy.RegisterModule(PacketConnWrapper{})
 	caddy.RegisterModule(new(Transport))
 	caddy.RegisterModule(Handler{})
 	caddy.RegisterModule(TCPInfo{})
@@ -63,6 +67,12 @@ var (
 	_ caddy.CleanerUpper    = (*ListenerWrapper)(nil)
 	_ caddy.ListenerWrapper = (*ListenerWrapper)(nil)
 	_ caddyfile.Unmarshaler = (*ListenerWrapper)(nil)
+
+	_ caddy.Module            = PacketConnWrapper{}
+	_ caddy.Provisioner       = (*PacketConnWrapper)(nil)
+	_ caddy.CleanerUpper      = (*PacketConnWrapper)(nil)
+	_ caddy.PacketConnWrapper = (*PacketConnWrapper)(nil)
+	_ caddyfile.Unmarshaler   = (*PacketConnWrapper)(nil)
 
 	_ caddy.Module                                     = (*Transport)(nil)
 	_ caddy.Provisioner                                = (*Transport)(nil)

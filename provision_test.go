@@ -54,7 +54,6 @@ func TestProvisionRefuses(t *testing.T) {
 		{"of a listener", asHandler, `"keepalive": true`, handler, "keepalive cannot be set here, but on accepted connections "},
 		{"acknowledgements", asHandler, `"quickack": "on"`, handler, "quickack cannot be set here"},
 		{"metrics", asHandler, `"metrics": true`, handler, "metrics cannot be set here"},
-		{"cannot be restored", asHandler, `"raw": [{"level": 1, "option": 32, "value": 65536}]`, handler, "cannot be read, and so not be restored"},
 		{"bad value", asHandler, `"priority": -1`, handler, "priority: -1 is not from 0"},
 
 		{"unknown option", asTransport, `"socket": {"no_delay": true}`, transport, `unknown option "no_delay" (did you mean nodelay?)`},

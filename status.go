@@ -21,6 +21,8 @@ type activeUse struct {
 	Options  []options.Effect  `json:"options"`
 	Counters stats.CountersNow `json:"counters"`
 
+	AcceptQueue *stats.AcceptQueue `json:"accept_queue,omitempty"` // of a listener
+
 	owner    any // the module
 	server   *caddyhttp.Server
 	counters *stats.Counters
@@ -103,6 +105,7 @@ func (a *activeUses) now() []activeUse {
 	a.mu.Unlock()
 	for i := range now {
 		now[i].Counters = now[i].counters.Now()
+		now[i].AcceptQueue = now[i].counters.AcceptQueue()
 	}
 	slices.SortStableFunc(now, func(a, b activeUse) int {
 		return cmp.Or(cmp.Compare(a.Server, b.Server), cmp.Compare(a.Address, b.Address))

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 
+	"go.uber.org/zap"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -42,7 +44,13 @@ import (
 // The kernel is asked once for a request, when the first of them is used, and not
 // at all where none is; congestion takes a getsockopt(2) of its own. A field that
 // this kernel does not return, or has not measured yet, is empty. So are all of
-// them over HTTP/3 and Unix sockets.
+// them over HTTP/3 and Unix sockets. The first use of a name that is not among them is
+// logged as a warning.
+//
+// The sockopt transport makes the same placeholders of the connection to the backend that
+// carried the request last, without this handler:
+// `{http.reverse_proxy.upstream.tcp_info.rtt}` and so on. They are empty once that
+// connection is closed.
 type TCPInfo struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -62,7 +70,7 @@ func (TCPInfo) Provision(ctx caddy.Context) error {
 // ServeHTTP has the next handler serve the request with the placeholders.
 func (TCPInfo) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		asked := new(askedInfo)
+		asked := &askedInfo{prefix: "http.tcp_info."}
 		if conn, ok := servedBy(r); ok {
 			asked.tcp = conn.tcp
 		}
@@ -73,7 +81,8 @@ func (TCPInfo) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 
 // askedInfo is what the kernel says of a request's connection, once it is asked.
 type askedInfo struct {
-	tcp *net.TCPConn // nil where there is none
+	prefix string       // what its placeholders begin with
+	tcp    *net.TCPConn // nil where there is none
 
 	info       sync.Once
 	figures    *socket.TCPInfo
@@ -81,13 +90,10 @@ type askedInfo struct {
 	congestion string
 }
 
-// infoPrefix is what the placeholders begin with.
-const infoPrefix = "http.tcp_info."
-
 // placeholder is a caddy.ReplacerFunc. Its numbers are numbers, so that an
 // expression can compare them.
 func (a *askedInfo) placeholder(key string) (any, bool) {
-	name, ok := strings.CutPrefix(key, infoPrefix)
+	name, ok := strings.CutPrefix(key, a.prefix)
 	if !ok {
 		return nil, false
 	}
@@ -99,7 +105,19 @@ func (a *askedInfo) placeholder(key string) (any, bool) {
 			return a.figure(f), true
 		}
 	}
+	warnOfPlaceholder(key)
 	return nil, false
+}
+
+// misspelt are the placeholders that were warned of, by key.
+var misspelt sync.Map
+
+// warnOfPlaceholder warns once of a placeholder that does not exist: Caddy leaves it
+// empty, or as it was written, without a word.
+func warnOfPlaceholder(key string) {
+	if _, warned := misspelt.LoadOrStore(key, true); !warned {
+		caddy.Log().Named("http.handlers.tcp_info").Warn("unknown placeholder; the names are in the documentation of tcp_info", zap.String("placeholder", "{"+key+"}"))
+	}
 }
 
 func (a *askedInfo) algorithm() string {

@@ -5,13 +5,18 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
 	"reflect"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -28,7 +33,9 @@ import (
 //
 // It takes all options of the http transport. Unix sockets are left untouched.
 // With HTTP/3, which runs over UDP, a socket option is an error. Options are set
-// once a connection is open, after its handshake.
+// before the SYN, save those that have no effect there, such as nodelay: they are set
+// when the handshake is over. With local_address the kernel chooses the local port when
+// it knows the destination (IP_BIND_ADDRESS_NO_PORT).
 //
 // An option that the kernel refuses on one connection is counted and logged at a
 // bounded rate; the connection goes on without it.
@@ -40,6 +47,9 @@ type Transport struct {
 
 	resolved options.Resolved
 	observer *stats.Observer
+	dialer   *dialer
+	afterSYN []socket.Setting // to be set on an open connection
+	log      *zap.Logger
 }
 
 // CaddyModule returns the Caddy module information.
@@ -61,14 +71,20 @@ func (t *Transport) Provision(ctx caddy.Context) (err error) {
 		}
 		return nil
 	}
-	log := ctx.Logger()
-	t.resolved, err = t.Socket.Resolve(options.Dial, log)
+	t.log = ctx.Logger()
+	t.resolved, err = t.Socket.Resolve(options.Dial, t.log)
 	if err != nil {
 		return err
 	}
+	var beforeSYN []socket.Setting
+	beforeSYN, t.afterSYN = t.resolved.SplitDial()
 	counters := activeTransports.add(t, serverOf(ctx), backendsOf(ctx), &t.resolved)
-	t.observer = stats.NewObserver(counters, log, t.resolved.Metrics)
-	t.Transport.DialContext = t.dial(t.Transport.DialContext)
+	t.observer = stats.NewObserver(counters, t.log, t.resolved.Metrics)
+	if t.dialer, err = newDialer(&t.HTTPTransport, beforeSYN, t.observer); err != nil {
+		return err
+	}
+	t.dialer.SetMultipathTCP(t.resolved.Multipath)
+	t.Transport.DialContext = t.dial
 	if t.Transport.DialTLSContext != nil {
 		t.Transport.DialTLSContext = t.dialTLS
 	}
@@ -82,18 +98,21 @@ func (t *Transport) Cleanup() error {
 	return t.HTTPTransport.Cleanup()
 }
 
-// dial returns a dial function whose connections have the options.
-func (t *Transport) dial(inner dialFunc) dialFunc {
-	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := inner(ctx, network, address)
-		if err != nil {
+// dial opens a connection to a backend, with its options set and its PROXY header sent.
+func (t *Transport) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := t.dialer.dial(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	conn = t.attach(conn)
+	if t.ProxyProtocol != "" {
+		if err := sendProxyHeader(ctx, conn, t.ProxyProtocol, t.log); err != nil {
+			_ = conn.Close()
 			return nil, err
 		}
-		return t.attach(conn), nil
 	}
+	return conn, nil
 }
-
-type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
 
 // backendsOf returns the addresses of the backends of the reverse_proxy whose
 // transport is provisioned, as far as the configuration names them.
@@ -112,24 +131,17 @@ func backendsOf(ctx caddy.Context) string {
 	return strings.Join(addresses, ", ")
 }
 
-// attach puts the options on a connection.
+// attach puts the options on an open connection.
 func (t *Transport) attach(conn net.Conn) net.Conn {
-	if _, ok := conn.(*net.UnixConn); ok {
+	if _, ok := conn.(*net.TCPConn); !ok { // a Unix socket
 		return conn
 	}
 	t.observer.Connected()
-	inner := conn
-	if tcp, ok := socket.TCPConn(conn); ok {
-		inner = tcp // the http transport's own wrapper only has the timeouts
+	conn = attach(conn, t.afterSYN, &t.resolved, t.observer)
+	if tcp, ok := conn.(tcpConn); ok && (t.ReadTimeout > 0 || t.WriteTimeout > 0) {
+		return &timeoutConn{tcp, time.Duration(t.ReadTimeout), time.Duration(t.WriteTimeout)}
 	}
-	acking, ok := attach(inner, t.resolved.Settings[options.Dial], &t.resolved, t.observer).(*socket.Conn)
-	if !ok {
-		return conn
-	}
-	if t.ReadTimeout > 0 || t.WriteTimeout > 0 {
-		return &timeoutConn{acking, time.Duration(t.ReadTimeout), time.Duration(t.WriteTimeout)}
-	}
-	return acking
+	return conn
 }
 
 // dialTLS replaces the http transport's own, which wraps the connection before
@@ -149,7 +161,8 @@ func (t *Transport) dialTLS(ctx context.Context, network, address string) (net.C
 	}
 	if t.Transport.TLSHandshakeTimeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, t.Transport.TLSHandshakeTimeout)
+		ctx, cancel = context.WithTimeoutCause(ctx, t.Transport.TLSHandshakeTimeout,
+			fmt.Errorf("TLS handshake takes longer than %s", t.Transport.TLSHandshakeTimeout))
 		defer cancel()
 	}
 	tlsConn := tls.Client(conn, config)
@@ -160,37 +173,85 @@ func (t *Transport) dialTLS(ctx context.Context, network, address string) (net.C
 	return tlsConn, nil
 }
 
-// h1OnlyVar is the variable with which Caddy's reverse_proxy asks for a
-// connection that speaks no HTTP/2 (tlsH1OnlyVarKey there).
-const h1OnlyVar = "reverse_proxy.tls_h1_only"
-
-// RoundTrip sends a request like the http transport. When a response has been
-// read to its end, its connection is told: then nobody waits for an
-// acknowledgement, and the next request will carry it.
+// RoundTrip sends a request like the http transport, and makes placeholders of what the
+// kernel measures of its connection. When a response has been read to its end, its
+// connection is told: then nobody waits for an acknowledgement, and the next request
+// will carry it.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	trip := new(roundTrip)
+	trip.makePlaceholders(req.Context())
+	trip.trace.GotConn = trip.gotConn
 	if t.resolved.Ack.Mode == socket.AckAuto {
-		var acking *socket.Conn
-		req = req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
-			GotConn: func(info httptrace.GotConnInfo) { acking, _ = socket.AckingConn(info.Conn) },
-			PutIdleConn: func(error) {
-				if acking != nil {
-					acking.Settle()
-				}
-			},
-		}))
+		trip.trace.PutIdleConn = trip.putIdleConn
+	} else if trip.info == nil { // nobody asks
+		return t.HTTPTransport.RoundTrip(req)
 	}
-	return t.HTTPTransport.RoundTrip(req)
+	return t.HTTPTransport.RoundTrip(req.WithContext(httptrace.WithClientTrace(req.Context(), &trip.trace)))
+}
+
+// roundTrip is a request on its way.
+type roundTrip struct {
+	trace  httptrace.ClientTrace
+	acking *socket.Conn // what it got, if that acknowledges
+
+	// info is for the placeholders: own, or that of the same request when it was sent
+	// first. It is nil outside of Caddy.
+	info *askedInfo
+	own  askedInfo
+}
+
+func (r *roundTrip) gotConn(got httptrace.GotConnInfo) {
+	r.acking, _ = socket.AckingConn(got.Conn)
+	if r.info != nil {
+		tcp, _ := socket.TCPConn(got.Conn)
+		*r.info = askedInfo{prefix: r.info.prefix, tcp: tcp}
+	}
+}
+
+func (r *roundTrip) putIdleConn(error) {
+	if r.acking != nil {
+		r.acking.Settle()
+	}
+}
+
+// makePlaceholders makes the placeholders of a request, unless they were made when it was sent
+// before.
+func (r *roundTrip) makePlaceholders(ctx context.Context) {
+	const name = "sockopt.upstream_tcp_info"
+	if info, ok := caddyhttp.GetVar(ctx, name).(*askedInfo); ok {
+		r.info = info
+		*info = askedInfo{prefix: info.prefix}
+		return
+	}
+	repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return
+	}
+	r.info = &r.own
+	r.own.prefix = "http.reverse_proxy.upstream.tcp_info."
+	caddyhttp.SetVar(ctx, name, r.info)
+	repl.Map(r.info.placeholder)
 }
 
 // timeoutConn bounds every read and write, as the http transport's own
 // connections do where read_timeout or write_timeout is set.
 type timeoutConn struct {
-	*socket.Conn
+	tcpConn
 	read, write time.Duration
 }
 
+// tcpConn is a *net.TCPConn, or a *socket.Conn, which is one as well.
+type tcpConn interface {
+	net.Conn
+	io.ReaderFrom
+	io.WriterTo
+	syscall.Conn
+	CloseRead() error
+	CloseWrite() error
+}
+
 // NetConn returns the connection without the bounds.
-func (c *timeoutConn) NetConn() net.Conn { return c.Conn }
+func (c *timeoutConn) NetConn() net.Conn { return c.tcpConn }
 
 // Read reads within the read timeout. Like the http transport it goes on where
 // the deadline cannot be set.
@@ -198,7 +259,7 @@ func (c *timeoutConn) Read(p []byte) (int, error) {
 	if c.read > 0 {
 		_ = c.SetReadDeadline(time.Now().Add(c.read))
 	}
-	return c.Conn.Read(p)
+	return c.tcpConn.Read(p)
 }
 
 // Write writes within the write timeout.
@@ -206,5 +267,5 @@ func (c *timeoutConn) Write(p []byte) (int, error) {
 	if c.write > 0 {
 		_ = c.SetWriteDeadline(time.Now().Add(c.write))
 	}
-	return c.Conn.Write(p)
+	return c.tcpConn.Write(p)
 }

@@ -81,13 +81,14 @@ func TestTransportCounts(t *testing.T) {
 		if m.transport != "sockopt" {
 			continue
 		}
-		// With HTTP/1.1 a response in one piece costs nothing, and one in two
-		// pieces may cost one acknowledgement, if the second is late. With HTTP/2
-		// the end of a response is not known: each piece may cost one.
+		// With HTTP/1.1 a response in one piece costs nothing, and one in two pieces may
+		// cost one acknowledgement, if the second is late. With HTTP/2 the connection
+		// learns that nobody waits: it wastes four, and 24 where a busy machine looks like
+		// a stall.
 		most := 0
 		switch {
 		case strings.Contains(m.protocol, "2"):
-			most = 2 * requests
+			most = 4 + 24
 		case m.payload > 1000:
 			most = requests
 		}

@@ -52,9 +52,11 @@ func TestCountsOfWellBehavedClients(t *testing.T) {
 			require.LessOrEqual(t, float64(auto.received), handler.slack*float64(stock.received))
 			for p, n := range counted {
 				require.GreaterOrEqual(t, n[lab.On].setsockopt, handler.requests, p)
-				// In TLS and HTTP/2 a read can park before the reply leaves: one
-				// acknowledgement a request, and some for the handshake.
-				more := 1.1 * float64(handler.requests)
+				// In TLS and HTTP/2 a read can park before the reply leaves: a connection
+				// wastes four acknowledgements before it has learned that nobody waits, and
+				// shortens the kernel's timer. A busy machine looks like a stall, which costs 24.
+				connections := handler.requests / 100
+				more := float64(10*connections + 24)
 				require.LessOrEqual(t, float64(n[lab.Auto].setsockopt), float64(n[lab.Stock].setsockopt)+more, p)
 				require.LessOrEqual(t, float64(n[lab.Auto].received), handler.slack*float64(n[lab.Stock].received)+more, p)
 			}

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/quic-go/quic-go/http3"
 	"github.com/stretchr/testify/require"
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
@@ -31,6 +33,7 @@ var exampleOptions = map[string][]inEffect{
 	},
 	"busy-edge.Caddyfile": {
 		{":8443", "user_timeout", "30s", "30s"},
+		{":8443", "multipath", "off", "off"},
 		{":8443", "backlog", "16384", ""}, // net.core.somaxconn
 		{":8443", "defer_accept", "5s", "7s"},
 		{":8443", "fastopen", "1024", ""}, // net.core.somaxconn
@@ -82,6 +85,21 @@ func TestExamplesAreInEffect(t *testing.T) {
 	}
 }
 
+// TestHTTP3Example fetches over HTTP/3.
+func TestHTTP3Example(t *testing.T) {
+	requireRoot(t)
+	here, at := moved(t, example(t, "http3.Caddyfile"))
+	inprocess.Load(t, here)
+	c := lab.Attached(t, "localhost"+at[":2019"])
+	transport := &http3.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // the test's own
+	defer transport.Close()
+	requirePayload(t, &http.Client{Transport: transport, Timeout: lab.Patience}, "https://localhost"+at[":8443"])
+	uses := datagramUses(t, c)
+	require.Len(t, uses, 1)
+	require.Equal(t, []string{"recv_buffer 16MiB", "send_buffer 8MiB", "dscp af21"}, uses[0].effects())
+	require.True(t, uses[0].Metrics)
+}
+
 // require compares what is wanted with what the admin API shows, and that with
 // what the kernel says.
 func (want inEffect) require(t *testing.T, shown options.Effect, ln *net.TCPListener, conn *net.TCPConn) {
@@ -95,6 +113,9 @@ func (want inEffect) require(t *testing.T, shown options.Effect, ln *net.TCPList
 	}
 	if want.effective != "" {
 		require.Equal(t, want.effective, shown.Effective)
+	}
+	if want.option == "multipath" {
+		return // a setting of Go, which no socket has
 	}
 	read := shown.Effective
 	if shown.GetSockOpt != nil {

@@ -30,12 +30,14 @@ var examples = map[string]map[string]int64{
 	"by-network.Caddyfile":     {":8443/": 10_000, ":8443/downloads/file": 100 << 20},
 	"dscp.Caddyfile":           {":8443/": 10_000, ":8443/downloads/file": 1_000_000},
 	"edge.Caddyfile":           {":8443/health": 7},
+	"http3.Caddyfile":          {":8443/": 10_000},
 	"low-latency.Caddyfile":    {":8443/": 200},
 	"metrics.Caddyfile":        {":8443/": 10_000},
 	"mobile-clients.Caddyfile": {":8443/": 10_000},
 	"per-route.Caddyfile":      {":8443/": 10_000, ":8443/report": 100_000},
 	"php.Caddyfile":            {}, // nothing without PHP
 	"tcp-info.Caddyfile":       {":8443/": 10_000},
+	"upstream-rtt.Caddyfile":   {}, // nothing without its backend
 }
 
 func TestExamples(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -71,7 +72,9 @@ var ordeals = []ordeal{
 // nothing is left of the others.
 func TestFaults(t *testing.T) {
 	for _, o := range ordeals {
-		t.Run(o.name, func(t *testing.T) { o.test(t, false) })
+		if lab.Long(0, 1) > 0 || o.far {
+			t.Run(o.name, func(t *testing.T) { o.test(t, false) })
+		}
 		t.Run(o.name+" while configurations are loaded", func(t *testing.T) { o.test(t, true) })
 	}
 }
@@ -155,7 +158,7 @@ type exposed struct {
 
 func expose(t *testing.T, o ordeal, wrap ...string) *exposed {
 	t.Helper()
-	e := &exposed{ordeal: o, addr: lab.Address(t), backend: serveStars(t), sendLimit: options.Size(lab.SysctlNumber(t, "net.core.wmem_max"))}
+	e := &exposed{ordeal: o, addr: lab.Address(t), backend: forgetful(t), sendLimit: options.Size(lab.SysctlNumber(t, "net.core.wmem_max"))}
 	if o.far {
 		e.cable = newFar(t)
 	}
@@ -171,6 +174,20 @@ func expose(t *testing.T, o ordeal, wrap ...string) *exposed {
 	}
 	e.before.heap = e.Heap()
 	return e
+}
+
+// forgetful is a backend that closes idle connections after a second. Caddy's transports
+// close them sooner, but for those that net/http loses: of connections that were idle for
+// too long, Transport.queueForIdleConn takes one out of its list and leaves it to a
+// goroutine, which closes it only if no CloseIdleConnections of a reload came in between
+// (Go 1.26.8).
+func forgetful(t testing.TB) (addr string) {
+	t.Helper()
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(lab.Stars) }))
+	server.Config.IdleTimeout = time.Second
+	server.Start()
+	t.Cleanup(server.Close)
+	return server.Listener.Addr().String()
 }
 
 // payloads of the site, in bytes.
@@ -235,7 +252,7 @@ func (e *exposed) warmUp(t *testing.T) {
 	var connected sync.WaitGroup
 	connected.Add(atOnce)
 	require.NoError(t, together(atOnce, func(int) error { return short[0].run(e.addr, &connected) }))
-	for range 100 {
+	for range lab.Long(30, 100) {
 		for _, path := range []string{"/", "/routed", "/proxied"} {
 			client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: lab.Patience}
 			require.NoError(t, lab.Get(t.Context(), &client, "http://"+e.addr+path))

@@ -131,11 +131,11 @@ func TestStallsAreCounted(t *testing.T) {
 			if test.pieces {
 				send = client.SendInPieces
 			}
-			warmUp := 1 // over TLS the first request waits for the end of the handshake
+			first := 1 // over TLS the first request waits for the end of the handshake
 			if test.pieces {
-				warmUp = 20 // the kernel acknowledges a connection's first segments at once
+				first = warmUp
 			}
-			for range warmUp {
+			for range first {
 				client.Ask(t, send)
 			}
 			labels := listenerLabel(t, server.Addr)

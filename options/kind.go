@@ -90,6 +90,35 @@ var (
 		show:   func(v socket.Value) string { return v.Text },
 	}
 
+	interfaces = kind[string]{
+		want:  "the name of a network interface",
+		parse: func(text string) (string, error) { return text, nil },
+		text:  func(name string) string { return name },
+		check: func(name string) error {
+			// IFNAMSIZ in the kernel's include/uapi/linux/if.h is 16, with the byte that
+			// ends a name.
+			if name == "" || len(name) > 15 || strings.Trim(name, nameLetters+".@+") != "" {
+				return fmt.Errorf("%q is not the name of a network interface", name)
+			}
+			return nil
+		},
+		kernel: func(name string) socket.Value { return socket.Value{Text: name} },
+		show:   func(v socket.Value) string { return v.Text },
+	}
+
+	portRanges = kind[PortRange]{
+		want:  wantPortRange,
+		parse: ParsePortRange,
+		text:  PortRange.String,
+		check: PortRange.check,
+		// The first port in the lower half, the last in the upper (ip(7)), as the int
+		// that getsockopt returns.
+		kernel: func(r PortRange) socket.Value {
+			return socket.Value{Number: int64(int32(uint32(r.Last)<<16 | uint32(r.First)))} //nolint:gosec // the same bits
+		},
+		show: func(v socket.Value) string { return portRangeIn(v).String() },
+	}
+
 	codePoints = kind[DSCP]{
 		want:  wantDSCP,
 		parse: ParseDSCP,
@@ -105,6 +134,10 @@ var (
 
 	marks = numbers(0, math.MaxUint32, func(n Number) string { return fmt.Sprintf("%#x", int64(n)) })
 )
+
+func portRangeIn(v socket.Value) PortRange {
+	return PortRange{First: uint16(v.Number), Last: uint16(v.Number >> 16)} //nolint:gosec // one half each
+}
 
 // What a switch and a flag look like in JSON.
 const (

@@ -30,12 +30,31 @@ func changedLater(o socket.Option, instead string) func(socket.Value, []socket.S
 	}
 }
 
+// localPorts is the sysctl with the range of local ports.
+const localPorts = "net.ipv4.ip_local_port_range"
+
+// beyondLocalPorts says that the kernel ignores an end of a range of ports: one that is
+// outside its own range (inet_sk_get_local_port_range in net/ipv4/inet_connection_sock.c).
+func beyondLocalPorts(v socket.Value, _ []socket.Setting) string {
+	var first, last uint16
+	if _, err := fmt.Sscan(socket.Sysctl(localPorts), &first, &last); err != nil {
+		return ""
+	}
+	if r := portRangeIn(v); first <= r.First && r.Last <= last {
+		return ""
+	}
+	return fmt.Sprintf("the kernel ignores what is outside of %s, which is %d-%d", localPorts, first, last)
+}
+
 // loopbackSegment is the largest segment over loopback, in bytes. A receive buffer must
 // hold two of them, and the kernel doubles its size.
 const loopbackSegment = 65_483
 
 // smallBuffer says that a receive buffer holds less than two segments over loopback.
-func smallBuffer(requested socket.Value) string {
+func smallBuffer(requested socket.Value, phases Phase) string {
+	if phases&Packet != 0 {
+		return raisedByQUIC(requested, phases)
+	}
 	if requested.Number >= loopbackSegment {
 		return ""
 	}
@@ -51,10 +70,26 @@ func unitMeant(requested socket.Value) string {
 	return fmt.Sprintf("; did you mean %dKiB?", requested.Number)
 }
 
+// raisedByQUIC says that quic-go raises a buffer of a UDP socket.
+func raisedByQUIC(requested socket.Value, phases Phase) string {
+	if phases&Packet == 0 || requested == socket.AsQUIC(requested) {
+		return ""
+	}
+	return "quic-go raises less than 3.5MiB to 7MiB, as far as the sysctl or CAP_NET_ADMIN permits"
+}
+
 // lossyLinger says what SO_LINGER does to a response, or to the process.
-func lossyLinger(requested socket.Value) string {
+func lossyLinger(requested socket.Value, _ Phase) string {
 	if requested.Number == 0 {
 		return "closing a connection drops what the client has not received yet, also the end of a response"
 	}
 	return "each connection that is closed with unsent bytes waits in a thread of the process, and Go ends a process with 10,000 threads"
+}
+
+// ofTheProcess says that a listener of one server cannot be without MPTCP alone.
+func ofTheProcess(requested socket.Value, phases Phase) string {
+	if phases&Listen == 0 || requested.Number != 0 {
+		return ""
+	}
+	return "it is a setting of Go and holds for all listeners that this process opens from now on"
 }

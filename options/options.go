@@ -34,8 +34,8 @@ type Options struct {
 	// The most unsent bytes that the socket holds before it stops being writable.
 	// More of a response waits in the program, where it can still be reordered; a
 	// small value costs more wake-ups. Kernel: TCP_NOTSENT_LOWAT. Default:
-	// net.ipv4.tcp_notsent_lowat, which does not reach accepted connections
-	// where Go listens with MPTCP: those have no limit.
+	// net.ipv4.tcp_notsent_lowat, which does not reach accepted connections where Go
+	// listens with MPTCP: those have no limit on Linux 6.12 and later.
 	NotSentLowat *Size `json:"notsent_lowat,omitempty"`
 
 	// Send full segments only, from the header of a response to its end. A response
@@ -52,13 +52,15 @@ type Options struct {
 
 	// Receive buffer in bytes, or as a string such as "256KiB". Kernel:
 	// SO_RCVBUF, which doubles the value for its own bookkeeping, clamps it at
-	// net.core.rmem_max, and no longer tunes this buffer by itself. Default:
+	// net.core.rmem_max, and no longer tunes this buffer by itself. With
+	// CAP_NET_ADMIN it is SO_RCVBUFFORCE, which does not clamp. Default:
 	// the kernel's autotuning (net.ipv4.tcp_rmem).
 	RecvBuffer *Size `json:"recv_buffer,omitempty"`
 
 	// Send buffer in bytes, or as a string such as "1MiB". Kernel: SO_SNDBUF,
 	// which doubles the value for its own bookkeeping, clamps it at
-	// net.core.wmem_max, and no longer tunes this buffer by itself. Default:
+	// net.core.wmem_max, and no longer tunes this buffer by itself. With
+	// CAP_NET_ADMIN it is SO_SNDBUFFORCE, which does not clamp. Default:
 	// the kernel's autotuning (net.ipv4.tcp_wmem).
 	SendBuffer *Size `json:"send_buffer,omitempty"`
 
@@ -82,9 +84,9 @@ type Options struct {
 
 	// The largest segment that is offered and sent. Kernel: TCP_MAXSEG, 88 to
 	// 32767; the kernel subtracts the TCP options. It is set on the listening
-	// socket, because the handshake fixes it. A small value costs more packets for
-	// the same bytes, and does not help where the path's MTU is larger. Default: the
-	// interface's MTU decides.
+	// socket, or before the SYN to a backend, because the handshake fixes it. A small
+	// value costs more packets for the same bytes, and does not help where the path's
+	// MTU is larger. Default: the interface's MTU decides.
 	MaxSegment *Size `json:"max_segment,omitempty"`
 
 	// Retransmit at constant intervals on connections with little in flight,
@@ -159,6 +161,32 @@ type Options struct {
 	// Default: net.ipv4.ip_default_ttl.
 	TTL *Number `json:"ttl,omitempty"`
 
+	// The network interface that connections use. Kernel: SO_BINDTODEVICE. A listening
+	// socket has only the clients that come in through it, save those that were queued
+	// before it was set; a UDP socket has only the datagrams that do. A connection to a
+	// backend is dialed through it or, where the interface is gone, not at all. Default:
+	// what routing decides.
+	Interface *string `json:"interface,omitempty"`
+
+	// The local ports of connections to backends, such as "40000-49999". Kernel:
+	// IP_LOCAL_PORT_RANGE. The kernel keeps to net.ipv4.ip_local_port_range as well.
+	// Default: that range. Linux 6.3.
+	LocalPortRange *PortRange `json:"local_port_range,omitempty"`
+
+	// How long the SYN of a connection to a backend is sent again, as a number of waits
+	// of 1s, 2s, 4s and so on: 1 ends the dial after 3s, 2 after 7s. dial_timeout, 3s,
+	// ends it as well. Kernel: TCP_SYNCNT, 1 to 127. Default: net.ipv4.tcp_syn_retries, 6.
+	SynCount *Number `json:"syn_count,omitempty"`
+
+	// Multipath TCP. Kernel: IPPROTO_MPTCP. MPTCP connections refuse quickack and some
+	// other options. To backends true speaks it, where they do. In a listener wrapper
+	// false makes Caddy listen without it, which holds for all listeners that the process
+	// opens from this load on; servers that disagree are an error. It sets
+	// multipathtcp=0 in GODEBUG, until a configuration is loaded that does not say false.
+	// Default: false to backends; a listening socket has what GODEBUG says, and MPTCP
+	// without that.
+	Multipath *bool `json:"multipath,omitempty"`
+
 	// How many connections may wait for Accept. Kernel: listen(2), called
 	// again; clamped at net.core.somaxconn. Default: net.core.somaxconn.
 	Backlog *Number `json:"backlog,omitempty"`
@@ -212,7 +240,7 @@ var rows = []row{
 	{
 		name: "notsent_lowat", option: socket.NotSentLowat, phases: Accept | Dial | Route, since: "3.12",
 		doc:     "most unsent bytes before the socket stops being writable",
-		without: "unlimited, dialed the sysctl",
+		without: "the sysctl, behind MPTCP unlimited",
 		bounds:  "net.ipv4.tcp_notsent_lowat",
 		field:   at(sizes(1, math.MaxInt32), func(o *Options) **Size { return &o.NotSentLowat }),
 	},
@@ -222,25 +250,26 @@ var rows = []row{
 		field: at(onOff, func(o *Options) **bool { return &o.Cork }),
 	},
 	{
-		name: "busy_poll", option: socket.BusyPoll, phases: Accept | Dial, since: "3.11",
+		name: "busy_poll", option: socket.BusyPoll, phases: Accept | Dial | Packet, since: "3.11",
 		doc:    "poll the network device while reading, instead of sleeping",
-		bounds: "net.core.busy_read", capabilities: netAdmin,
+		bounds: "net.core.busy_read", capabilities: netAdmin, privileged: math.MaxInt32,
 		field: at(durations(time.Microsecond, 0, math.MaxInt32*time.Microsecond), func(o *Options) **Duration { return &o.BusyPoll }),
 	},
 	{
-		name: "recv_buffer", option: socket.RecvBuffer, phases: Listen | Accept | Dial, since: "2.0",
+		name: "recv_buffer", option: socket.RecvBuffer, phases: Listen | Accept | Dial | Packet, since: "2.0",
 		doc:     "receive buffer; a fixed size switches the kernel's autotuning off",
 		without: "tuned by the kernel",
-		bounds:  "net.core.rmem_max", clampedBy: "net.core.rmem_max",
+		bounds:  "net.core.rmem_max", clampedBy: "net.core.rmem_max", capabilities: netAdmin,
 		caution: smallBuffer,
 		field:   at(sizes(1, maxBuffer), func(o *Options) **Size { return &o.RecvBuffer }),
 	},
 	{
-		name: "send_buffer", option: socket.SendBuffer, phases: Listen | Accept | Dial | Route, since: "2.0",
+		name: "send_buffer", option: socket.SendBuffer, phases: Listen | Accept | Dial | Route | Packet, since: "2.0",
 		doc:     "send buffer; a fixed size switches the kernel's autotuning off",
 		without: "tuned by the kernel",
-		bounds:  "net.core.wmem_max", clampedBy: "net.core.wmem_max",
-		field: at(sizes(1, maxBuffer), func(o *Options) **Size { return &o.SendBuffer }),
+		bounds:  "net.core.wmem_max", clampedBy: "net.core.wmem_max", capabilities: netAdmin,
+		caution: raisedByQUIC,
+		field:   at(sizes(1, maxBuffer), func(o *Options) **Size { return &o.SendBuffer }),
 	},
 	{
 		name: "congestion", option: socket.Congestion, phases: Listen | Accept | Dial | Route, since: "2.6.13",
@@ -263,7 +292,7 @@ var rows = []row{
 		field:    at(sizes(1, math.MaxInt32), func(o *Options) **Size { return &o.WindowClamp }),
 	},
 	{
-		name: "max_segment", option: socket.MaxSegment, phases: Listen, since: "2.0",
+		name: "max_segment", option: socket.MaxSegment, phases: Listen | Dial, since: "2.0", sinceMPTCP: "6.17",
 		doc:     "largest segment that is offered and sent",
 		without: "from the MTU",
 		takes:   "88 to 32767 bytes",
@@ -332,27 +361,55 @@ var rows = []row{
 	},
 	{
 		// Before priority, which the kernel derives from it.
-		name: "dscp", option: socket.TrafficClass, phases: Accept | Dial | Route, since: "2.0",
+		name: "dscp", option: socket.TrafficClass, phases: Accept | Dial | Route | Packet, since: "2.0",
 		doc:   "differentiated services code point of what is sent",
 		field: at(codePoints, func(o *Options) **DSCP { return &o.DSCP }),
 	},
 	{
-		name: "priority", option: socket.Priority, phases: Accept | Dial | Route, since: "2.0",
+		name: "priority", option: socket.Priority, phases: Accept | Dial | Route | Packet, since: "2.0",
 		doc:          "queueing priority; more than 6 needs CAP_NET_ADMIN or CAP_NET_RAW",
-		capabilities: netRaw,
-		field:        at(counts(0, math.MaxInt32), func(o *Options) **Number { return &o.Priority }),
+		capabilities: netRaw, privileged: 7,
+		field: at(counts(0, math.MaxInt32), func(o *Options) **Number { return &o.Priority }),
 	},
 	{
-		name: "mark", option: socket.Mark, phases: Accept | Dial | Route, since: "2.6.25",
+		name: "mark", option: socket.Mark, phases: Accept | Dial | Route | Packet, since: "2.6.25",
 		doc:          "firewall and routing mark",
-		capabilities: netRaw,
-		field:        at(marks, func(o *Options) **Number { return &o.Mark }),
+		capabilities: netRaw, privileged: 1,
+		field: at(marks, func(o *Options) **Number { return &o.Mark }),
 	},
 	{
-		name: "ttl", option: socket.TTL, phases: Accept | Dial, since: "2.0",
+		name: "ttl", option: socket.TTL, phases: Accept | Dial | Packet, since: "2.0",
 		doc:    "time to live, or hop limit",
 		bounds: "net.ipv4.ip_default_ttl",
 		field:  at(counts(1, 255), func(o *Options) **Number { return &o.TTL }),
+	},
+	{
+		name: "interface", option: socket.Interface, phases: Listen | Dial | Packet, since: "2.0",
+		doc:     "network interface that connections come in through, or are dialed through",
+		without: "any",
+		field:   at(interfaces, func(o *Options) **string { return &o.Interface }),
+	},
+	{
+		name: "local_port_range", option: socket.LocalPortRange, phases: Dial, since: "6.3",
+		doc:      "local ports of connections to backends",
+		without:  localPorts,
+		bounds:   localPorts,
+		noEffect: beyondLocalPorts,
+		field:    at(portRanges, func(o *Options) **PortRange { return &o.LocalPortRange }),
+	},
+	{
+		name: "syn_count", option: socket.SynCount, phases: Dial, since: "2.4",
+		doc:    "how long the SYN to a backend is sent again, in waits of 1s, 2s, 4s …",
+		bounds: "net.ipv4.tcp_syn_retries",
+		field:  at(counts(1, 127), func(o *Options) **Number { return &o.SynCount }),
+	},
+	{
+		name: "multipath", option: socket.Multipath, phases: Listen | Dial, since: "5.6",
+		doc:     "Multipath TCP, to backends that speak it; off for all listeners of the process",
+		without: "dialed off",
+		bounds:  "net.mptcp.enabled",
+		caution: ofTheProcess,
+		field:   at(onOff, func(o *Options) **bool { return &o.Multipath }),
 	},
 	{
 		name: "backlog", option: socket.Backlog, phases: Listen, since: "2.0",
@@ -362,33 +419,33 @@ var rows = []row{
 		field: at(counts(1, math.MaxInt32), func(o *Options) **Number { return &o.Backlog }),
 	},
 	{
-		name: "defer_accept", option: socket.DeferAccept, phases: Listen, since: "2.4",
+		name: "defer_accept", option: socket.DeferAccept, phases: Listen, since: "2.4", sinceMPTCP: "5.19",
 		doc:       "how long Accept waits for a client's first bytes",
 		without:   "off",
 		clampedBy: "the kernel",
 		field:     at(durations(time.Second, 0, math.MaxInt32*time.Second), func(o *Options) **Duration { return &o.DeferAccept }),
 	},
 	{
-		name: "fastopen", option: socket.FastOpen, phases: Listen, since: "3.7",
+		name: "fastopen", option: socket.FastOpen, phases: Listen, since: "3.7", sinceMPTCP: "6.2",
 		doc:    "TCP Fast Open: connections with data in the SYN that may wait",
 		bounds: "net.ipv4.tcp_fastopen", clampedBy: "net.core.somaxconn",
 		noEffect: withoutServerFastOpen,
 		field:    at(counts(0, math.MaxInt32), func(o *Options) **Number { return &o.FastOpen }),
 	},
 	{
-		name: "raw", option: socket.Option{Name: "any"}, phases: Listen | Accept | Dial | Route, since: "2.0",
+		name: "raw", option: socket.Option{Name: "any"}, phases: Listen | Accept | Dial | Route | Packet, since: "2.0",
 		doc:       "any other option, by numbers; may repeat",
 		clampedBy: "the kernel",
 		field:     rawField{},
 	},
 	{
-		name: "metrics", phases: Accept | Dial,
+		name: "metrics", phases: Accept | Dial | Packet,
 		doc:     "add TCP_INFO to Caddy's metrics when the connection closes",
 		without: "off",
 		field:   at(flag, func(o *Options) **bool { return &o.Metrics }),
 	},
 	{
-		name: "on_unsupported", phases: Listen | Accept | Dial | Route,
+		name: "on_unsupported", phases: Listen | Accept | Dial | Route | Packet,
 		doc:     "what this system refuses: fail the load, or warn and leave the option out",
 		without: "fail",
 		field:   at(reactions, func(o *Options) **Unsupported { return &o.OnUnsupported }),

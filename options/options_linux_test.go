@@ -2,6 +2,7 @@ package options
 
 import (
 	"fmt"
+	"net"
 	"strings"
 	"syscall"
 	"testing"
@@ -24,9 +25,15 @@ func TestRowsReachTheKernel(t *testing.T) {
 		require.True(t, r.repeats() || r.option.Supported(), "add %s with its number to socket/numbers_linux.go", r.option.Name)
 		for _, p := range r.phases.each() {
 			t.Run(r.name+"/"+strings.Join(p.names(), ""), func(t *testing.T) {
+				if r.option.Is(socket.Multipath) || r.option.Is(socket.MaxSegment) && p == Dial {
+					t.Skip("an open connection does not show it")
+				}
 				requireKernel(t, r)
 				ln, accepted, dialed := sockets(t)
-				c := map[Phase]syscall.Conn{Listen: ln, Accept: accepted, Dial: dialed, Route: accepted}[p]
+				c := map[Phase]syscall.Conn{Listen: ln, Accept: accepted, Dial: dialed, Route: accepted, Packet: udpSocket(t)}[p]
+				if p == Packet && r.repeats() {
+					t.Skip("the sample is an option of TCP")
+				}
 				resolved, err := o.Resolve(p, zap.NewNop())
 				if p == Listen && r.repeats() && err != nil && socket.SpeaksMPTCP(ln) {
 					t.Skip("the sample is an option that MPTCP refuses")
@@ -56,6 +63,51 @@ func TestRowsReachTheKernel(t *testing.T) {
 	}
 }
 
+// udpSocket returns a socket as Caddy opens it for HTTP/3.
+func udpSocket(t testing.TB) *net.UDPConn {
+	t.Helper()
+	c, err := net.ListenUDP("udp", nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// TestPacket: what a UDP socket refuses is refused at load, and what quic-go raises is
+// said.
+func TestPacket(t *testing.T) {
+	raw := fmt.Sprintf("raw %d %d 1", unix.SOL_SOCKET, unix.SO_RXQ_OVFL)
+	resolved, logged, err := resolve(t, Packet, "recv_buffer 3584KiB", "send_buffer 3584KiB", "dscp af21", raw)
+	require.NoError(t, err)
+	require.Empty(t, logged)
+	require.Empty(t, resolved.Ack.Mode)
+	c := udpSocket(t)
+	refused, err := socket.Set(c, resolved.Settings[Packet])
+	require.NoError(t, err)
+	require.Empty(t, refused)
+	require.Equal(t, resolved.Effects, resolved.Live(Packet, c))
+	require.NoError(t, c.SetReadBuffer(1<<20))
+	live := resolved.Live(Packet, c)
+	require.Equal(t, "1MiB", live[0].Effective)
+	require.EqualValues(t, 2<<20, *live[0].GetSockOpt)
+	require.Equal(t, resolved.Effects[1:], live[1:])
+
+	const raised = "quic-go raises less than 3.5MiB to 7MiB, as far as the sysctl or CAP_NET_ADMIN permits"
+	for _, name := range []string{"recv_buffer", "send_buffer"} {
+		resolved, logged, err := resolve(t, Packet, name+" 3583KiB")
+		require.NoError(t, err)
+		require.Equal(t, raised, resolved.Effects[0].Caution)
+		require.Equal(t, []entry{{zap.WarnLevel, name + ": " + raised, name, "3583KiB", "3583KiB", ""}}, logged)
+	}
+	requireRefused(t, "raw 6 18 1: this kernel refuses level 6 option 18: setsockopt: protocol not available", Packet, "raw 6 18 1")
+	resolved, logged, err = resolve(t, Packet, "metrics", "raw 6 18 1", "ttl 7", "on_unsupported warn")
+	require.NoError(t, err)
+	require.Len(t, logged, 1)
+	require.True(t, resolved.Metrics)
+	require.NotEmpty(t, resolved.Effects[1].LeftOut)
+	require.Equal(t, resolved.Effects[1], resolved.Live(Packet, c)[1])
+	require.Equal(t, "64", resolved.Live(Packet, c)[0].Effective)
+}
+
 // TestDefaultsAreTrue compares the defaults that are shown with what a connection has
 // that Go accepted.
 func TestDefaultsAreTrue(t *testing.T) {
@@ -79,7 +131,7 @@ func TestDefaultsAreTrue(t *testing.T) {
 				require.Zero(t, value.Number, "a sysctl decides")
 				return
 			case "notsent_lowat":
-				require.EqualValues(t, -1, value.Number, "what an MPTCP listener sets")
+				require.Contains(t, []int64{0, -1}, value.Number, "no limit, or what an MPTCP listener sets")
 				return
 			case "recv_buffer", "send_buffer", "window_clamp":
 				return // grow with the connection
@@ -102,9 +154,38 @@ func TestSupportOfThisKernel(t *testing.T) {
 		if !s.Supported {
 			require.Equal(t, "Linux "+r.since, s.Needs)
 		}
+		if r.sinceMPTCP == "" || socket.KernelHas(r.sinceMPTCP) {
+			require.Empty(t, s.NeedsMPTCP, r.name)
+		}
 		for name := range s.Sysctl {
 			require.Contains(t, []string{r.bounds, r.permits}, name)
 		}
+	}
+}
+
+// TestListenersTakeEachOption sets each option of the listen phase on a listening socket
+// of TCP and on one of MPTCP. It fails where the kernel is new enough, and yet refuses it.
+func TestListenersTakeEachOption(t *testing.T) {
+	for _, r := range rows {
+		if r.phases&Listen == 0 || r.repeats() || r.option.Name == "" {
+			continue
+		}
+		t.Run(r.name, func(t *testing.T) {
+			requireKernel(t, r)
+			_, o := expect(t, r)
+			setting := r.uses(o, r.option)[0].setting
+			if !r.option.Is(socket.Multipath) {
+				require.NoError(t, socket.TryPlain(true, setting))
+			}
+			if !new(net.ListenConfig).MultipathTCP() {
+				t.Skip("this process listens without MPTCP")
+			}
+			_, err := socket.Try(true, setting)
+			if r.sinceMPTCP != "" && !socket.KernelHas(r.sinceMPTCP) {
+				t.Skipf("listening MPTCP sockets need Linux %s; this one: %v", r.sinceMPTCP, err)
+			}
+			require.NoError(t, err)
+		})
 	}
 }
 
@@ -116,7 +197,7 @@ func read(t testing.TB, c syscall.Conn, want expected) (text string) {
 	require.NoError(t, raw.Control(func(descriptor uintptr) {
 		fd := int(descriptor)
 		switch want.kernel {
-		case "TCP_CONGESTION":
+		case "TCP_CONGESTION", "SO_BINDTODEVICE":
 			text, err = unix.GetsockoptString(fd, want.level, want.number)
 			return
 		case "SO_LINGER":

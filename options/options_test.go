@@ -17,7 +17,7 @@ import (
 type expected struct {
 	kernel        string // the kernel's name
 	level, number int    // both arguments of setsockopt(2); none for a row without a socket option
-	phases        string // the initials of listen, accept, dial and route
+	phases        string // the initials of listen, accept, dial, route and packet
 
 	// sample is a value that differs from what a socket has without the option, effective
 	// what getsockopt(2) reads then, and json the sample in JSON, first as it is printed.
@@ -63,17 +63,17 @@ var expectations = map[string]expected{
 		sample: "on", effective: "1", json: []string{`true`},
 	},
 	"busy_poll": {
-		kernel: "SO_BUSY_POLL", level: levelSocket, number: 46, phases: "AD",
+		kernel: "SO_BUSY_POLL", level: levelSocket, number: 46, phases: "ADP",
 		sample: "50us", effective: "50", json: []string{`"50us"`, `"50µs"`},
 		refused: []string{"35m47.483648s"}, within: "0s to 35m47.483647s",
 	},
 	"recv_buffer": {
-		kernel: "SO_RCVBUF", level: levelSocket, number: 8, phases: "LAD",
+		kernel: "SO_RCVBUF", level: levelSocket, number: 8, phases: "LADP",
 		sample: "96KiB", effective: "196608", json: []string{`98304`, `"96KiB"`},
 		refused: []string{"0", "2GiB", "7EiB"}, within: "1 to 1073741823 bytes",
 	},
 	"send_buffer": {
-		kernel: "SO_SNDBUF", level: levelSocket, number: 7, phases: "LADR",
+		kernel: "SO_SNDBUF", level: levelSocket, number: 7, phases: "LADRP",
 		sample: "192KiB", effective: "393216", json: []string{`196608`, `"192KiB"`},
 		refused: []string{"0", "2GiB"}, within: "1 to 1073741823 bytes",
 	},
@@ -92,7 +92,7 @@ var expectations = map[string]expected{
 		refused: []string{"0", "2GiB"}, within: "1 to 2147483647 bytes",
 	},
 	"max_segment": {
-		kernel: "TCP_MAXSEG", level: levelTCP, number: 2, phases: "L",
+		kernel: "TCP_MAXSEG", level: levelTCP, number: 2, phases: "LD",
 		sample: "1200", effective: "1200", json: []string{`1200`, `"1200"`, `"1.2kB"`},
 		refused: []string{"0", "87", "32KiB"}, within: "88 to 32767 bytes",
 	},
@@ -145,23 +145,40 @@ var expectations = map[string]expected{
 		refused: []string{"0s", "999ms", "2m0.001s"}, within: "1s to 2m",
 	},
 	"dscp": {
-		kernel: "IP_TOS, IPV6_TCLASS", level: levelIP, number: 1, phases: "ADR",
+		kernel: "IP_TOS, IPV6_TCLASS", level: levelIP, number: 1, phases: "ADRP",
 		sample: "ef", effective: "184", json: []string{`"ef"`, `46`, `"46"`},
 	},
 	"priority": {
-		kernel: "SO_PRIORITY", level: levelSocket, number: 12, phases: "ADR",
+		kernel: "SO_PRIORITY", level: levelSocket, number: 12, phases: "ADRP",
 		sample: "3", effective: "3", json: []string{`3`, `"3"`},
 		refused: []string{"-1", "2147483648"}, within: "0 to 2147483647",
 	},
 	"mark": {
-		kernel: "SO_MARK", level: levelSocket, number: 36, phases: "ADR",
+		kernel: "SO_MARK", level: levelSocket, number: 36, phases: "ADRP",
 		sample: "0x2a", effective: "42", json: []string{`42`, `"0x2a"`, `"42"`},
 		refused: []string{"-1", "0x100000000"}, within: "0x0 to 0xffffffff",
 	},
 	"ttl": {
-		kernel: "IP_TTL, IPV6_UNICAST_HOPS", level: levelIP, number: 2, phases: "AD",
+		kernel: "IP_TTL, IPV6_UNICAST_HOPS", level: levelIP, number: 2, phases: "ADP",
 		sample: "42", effective: "42", json: []string{`42`, `"42"`},
 		refused: []string{"0", "-1", "256"}, within: "1 to 255",
+	},
+	"interface": {
+		kernel: "SO_BINDTODEVICE", level: levelSocket, number: 25, phases: "LDP",
+		sample: "lo", effective: "lo", json: []string{`"lo"`},
+	},
+	"local_port_range": {
+		kernel: "IP_LOCAL_PORT_RANGE", level: levelIP, number: 51, phases: "D",
+		sample: "40000-40019", effective: "-1672242112", json: []string{`"40000-40019"`},
+	},
+	"syn_count": {
+		kernel: "TCP_SYNCNT", level: levelTCP, number: 7, phases: "D",
+		sample: "2", effective: "2", json: []string{`2`, `"2"`},
+		refused: []string{"0", "128"}, within: "1 to 127",
+	},
+	"multipath": {
+		kernel: "IPPROTO_MPTCP", phases: "LD",
+		sample: "on", effective: "1", json: []string{`true`},
 	},
 	"backlog": {
 		kernel: "listen(2)", level: levelTCP, number: 11, phases: "L",
@@ -179,18 +196,18 @@ var expectations = map[string]expected{
 		refused: []string{"-1", "2147483648"}, within: "0 to 2147483647",
 	},
 	"raw": {
-		kernel: "any", level: levelTCP, number: 18, phases: "LADR",
+		kernel: "any", level: levelTCP, number: 18, phases: "LADRP",
 		sample: "6 18 30000", effective: "30000", json: []string{
 			`[{"level":6,"option":18,"value":30000}]`,
 			`[{"level":"6","option":"0x12","value":"30000"}]`,
 		},
 	},
 	"metrics": {
-		phases: "AD",
+		phases: "ADP",
 		sample: "", json: []string{`true`},
 	},
 	"on_unsupported": {
-		phases: "LADR",
+		phases: "LADRP",
 		sample: "warn", json: []string{`"warn"`},
 	},
 }

@@ -19,6 +19,7 @@ var places = []struct {
 	{"listener", Listen | Accept},
 	{"transport", Dial},
 	{"route", Route},
+	{"packet", Packet},
 }
 
 // everywhere runs a test for each option in each place where it may stand.
@@ -35,15 +36,17 @@ func everywhere(t *testing.T, test func(t *testing.T, phases Phase, r row)) {
 
 // notValues are words that are no value of an option, by what the option wants.
 var notValues = map[string][]string{
-	onOff.want:     {"", "true", "1", "ON", "yes", "on,off", "\xff"},
-	ackModes.want:  {"", "AUTO", "1", "true", "\xff"},
-	reactions.want: {"", "Fail", "ignore", "\xff"},
-	wantSize:       append(notSizes, "10s", "\xff", "64K\xffB"),
-	wantDuration:   {"", "30", "-1s", "1x", "64KiB", "s", "1,5s", "∞", "1e3s", "3000000h", "200000d", "9999999999h", "0x1s", "1s\xff"},
-	wantNumber:     {"", "x", "1.5", "+1", "0x", "0x-1", "0X2A", "0b1", "0o7", "1_000", "2a", "1k", "1s", "9223372036854775808", "0xffffffffffffffff", "\xff"},
-	wantDSCP:       {"", "EF", "af44", "cs8", "be", "64", "-1", "1.5", "0x2e", "9223372036854775808", "\xff"},
-	names.want:     {"", "sixteen_letters_", "two words", "über", "bbr\xff", "bbr\x00", `"`, "{", "#"},
-	wantRaw:        nil, // three words: notRaw
+	onOff.want:      {"", "true", "1", "ON", "yes", "on,off", "\xff"},
+	ackModes.want:   {"", "AUTO", "1", "true", "\xff"},
+	reactions.want:  {"", "Fail", "ignore", "\xff"},
+	wantSize:        append(notSizes, "10s", "\xff", "64K\xffB"),
+	wantDuration:    {"", "30", "-1s", "1x", "64KiB", "s", "1,5s", "∞", "1e3s", "3000000h", "200000d", "9999999999h", "0x1s", "1s\xff"},
+	wantNumber:      {"", "x", "1.5", "+1", "0x", "0x-1", "0X2A", "0b1", "0o7", "1_000", "2a", "1k", "1s", "9223372036854775808", "0xffffffffffffffff", "\xff"},
+	wantDSCP:        {"", "EF", "af44", "cs8", "be", "64", "-1", "1.5", "0x2e", "9223372036854775808", "\xff"},
+	names.want:      {"", "sixteen_letters_", "two words", "über", "bbr\xff", "bbr\x00", `"`, "{", "#"},
+	interfaces.want: {"", "sixteen-letters-", "two words", "a/b", "a:1", "eth\xff", `"`, "{", "#"},
+	wantPortRange:   {"", "40000", "0-1", "2-1", "1-65536", "-1", "1-", "a-b", "1-2-3", "1 - 2", "1:2", "0x1-2", "+1-2", "\xff"},
+	wantRaw:         nil, // three words: notRaw
 }
 
 // notRaw are lines of the Caddyfile that are no raw option, and why.
@@ -107,16 +110,18 @@ func TestEveryOptionRefuses(t *testing.T) {
 
 // notJSON are values that an option cannot have in JSON, by what it wants.
 var notJSON = map[string][]string{
-	onOff.want:     {`"ON"`, `"true"`, `1`, `[true]`, `{}`, "\"on\xff\""},
-	flag.want:      {`"on"`, `""`, `1`, `[true]`, `{}`, "\"on\xff\""},
-	ackModes.want:  {`true`, `1`, `["on"]`, `{}`, `"AUTO"`, `"on\ufffd"`, "\"on\xff\""},
-	reactions.want: {`true`, `0`, `["warn"]`, `{}`, `"WARN"`, "\"warn\xff\""},
-	wantSize:       {`true`, `[1]`, `{}`, `1.5`, `1e3`, `-1`, `9223372036854775808`, `"-1"`, `""`, `"1XB"`, "\"1\xffMB\""},
-	wantDuration:   {`true`, `[1]`, `{}`, `1.5`, `1e9`, `-1`, `9223372036854775808`, `"-1s"`, `""`, `"30"`, "\"1\xffs\""},
-	wantNumber:     {`true`, `[1]`, `{}`, `1.5`, `1e3`, `9223372036854775808`, `"1.5"`, `""`, `"0x"`, "\"1\xff\""},
-	wantDSCP:       {`true`, `[1]`, `{}`, `1.5`, `1e1`, `-1`, `64`, `"64"`, `"EF"`, `""`, "\"ef\xff\""},
-	names.want:     {`true`, `1`, `["bbr"]`, `{}`, `""`, `"two words"`, "\"bbr\xff\""},
-	wantRaw:        nil, // notRawJSON
+	onOff.want:      {`"ON"`, `"true"`, `1`, `[true]`, `{}`, "\"on\xff\""},
+	flag.want:       {`"on"`, `""`, `1`, `[true]`, `{}`, "\"on\xff\""},
+	ackModes.want:   {`true`, `1`, `["on"]`, `{}`, `"AUTO"`, `"on\ufffd"`, "\"on\xff\""},
+	reactions.want:  {`true`, `0`, `["warn"]`, `{}`, `"WARN"`, "\"warn\xff\""},
+	wantSize:        {`true`, `[1]`, `{}`, `1.5`, `1e3`, `-1`, `9223372036854775808`, `"-1"`, `""`, `"1XB"`, "\"1\xffMB\""},
+	wantDuration:    {`true`, `[1]`, `{}`, `1.5`, `1e9`, `-1`, `9223372036854775808`, `"-1s"`, `""`, `"30"`, "\"1\xffs\""},
+	wantNumber:      {`true`, `[1]`, `{}`, `1.5`, `1e3`, `9223372036854775808`, `"1.5"`, `""`, `"0x"`, "\"1\xff\""},
+	wantDSCP:        {`true`, `[1]`, `{}`, `1.5`, `1e1`, `-1`, `64`, `"64"`, `"EF"`, `""`, "\"ef\xff\""},
+	names.want:      {`true`, `1`, `["bbr"]`, `{}`, `""`, `"two words"`, "\"bbr\xff\""},
+	interfaces.want: {`true`, `1`, `["lo"]`, `{}`, `""`, `"a/b"`, "\"lo\xff\""},
+	wantPortRange:   {`true`, `40000`, `[1, 2]`, `{}`, `""`, `"2-1"`, "\"1-2\xff\""},
+	wantRaw:         nil, // notRawJSON
 }
 
 // notRawJSON are values that the list of raw options cannot have, and why.

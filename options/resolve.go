@@ -18,6 +18,9 @@ type Resolved struct {
 	// Settings of each phase.
 	Settings map[Phase][]socket.Setting
 
+	// Multipath says that MPTCP is dialed.
+	Multipath bool
+
 	// Overrides are the settings of the route phase.
 	Overrides []socket.Override
 
@@ -57,6 +60,9 @@ type Effect struct {
 	// Phases are those in which a raw option is set: the others refuse it.
 	Phases []string `json:"phases,omitempty"`
 
+	// BeforeSYN says that connections to backends have it from their first packet on.
+	BeforeSYN bool `json:"before_syn,omitempty"`
+
 	// LeftOut is why the option is not set, where on_unsupported is warn.
 	LeftOut string `json:"left_out,omitempty"`
 }
@@ -78,8 +84,9 @@ func (o *Options) Resolve(phases Phase, log *zap.Logger) (Resolved, error) {
 		s.Ack.Mode = socket.AckAuto
 	}
 	if s.Metrics = o.Metrics != nil && *o.Metrics; s.Metrics && !socket.QuickAck.Supported() {
-		return s, fmt.Errorf("metrics reads TCP_INFO, which is not available on %s; leave it out", runtime.GOOS)
+		return s, fmt.Errorf("metrics reads what the kernel counts, which is not available on %s; leave it out", runtime.GOOS)
 	}
+	s.Multipath = o.dialsMultipath()
 	for _, r := range rows {
 		if !r.isSet(o) || r.option.Name == "" {
 			continue
@@ -94,9 +101,29 @@ func (o *Options) Resolve(phases Phase, log *zap.Logger) (Resolved, error) {
 	return s, nil
 }
 
+// SplitDial returns the settings of Dial for sockets that are not yet connected, and
+// those for open connections, and marks the first in Effects.
+func (s *Resolved) SplitDial() (before, after []socket.Setting) {
+	if len(s.Settings[Dial]) == 0 {
+		return nil, nil
+	}
+	before, after = socket.BeforeSYN(s.Multipath, s.Settings[Dial])
+	for _, setting := range before {
+		name := rowOf(setting.Option).name
+		for i := range s.Effects {
+			if e := &s.Effects[i]; e.Option == name && e.LeftOut == "" {
+				e.BeforeSYN = true
+			}
+		}
+	}
+	return before, after
+}
+
+func (o *Options) dialsMultipath() bool { return o.Multipath != nil && *o.Multipath }
+
 // add tries one value and adds it.
 func (s *Resolved) add(r row, u use, o *Options, phases Phase, log *zap.Logger) error {
-	taken, effective, err := r.try(u, phases)
+	taken, effective, err := r.try(u, phases, s.Multipath)
 	if err != nil {
 		if o.OnUnsupported == nil || *o.OnUnsupported != Warn {
 			return fmt.Errorf("%w; leave the option out, or set on_unsupported warn", err)
@@ -113,13 +140,16 @@ func (s *Resolved) add(r row, u use, o *Options, phases Phase, log *zap.Logger) 
 	}
 	s.Ack.KeepDelayedAckMax = s.Ack.KeepDelayedAckMax || r.option.Is(socket.DelayedAckMax)
 	e := r.effect(u, effective)
+	if r.caution != nil && e.Caution == "" {
+		e.Caution = r.caution(u.setting.Value, phases)
+	}
 	if r.noEffect != nil {
 		e.NoEffect = r.noEffect(effective, s.Settings[taken.each()[0]])
 	}
 	if r.repeats() {
 		e.Phases = taken.names()
 	}
-	e.log(log)
+	e.log(log, r.capability())
 	s.Effects = append(s.Effects, e)
 	for _, p := range taken.each() {
 		s.Settings[p] = append(s.Settings[p], u.setting)
@@ -163,20 +193,27 @@ func (r row) barred(phases Phase) string {
 // try sets the value on a scratch socket for each phase. It returns the phases
 // that take it and the effective value. All phases of an option must take its value.
 // A raw option may belong to any of them: one phase that takes it is enough.
-func (r row) try(u use, phases Phase) (taken Phase, effective socket.Value, err error) {
+func (r row) try(u use, phases Phase, multipath bool) (taken Phase, effective socket.Value, err error) {
 	if !u.setting.Option.Supported() {
 		return 0, effective, r.refusal(u, errors.ErrUnsupported)
 	}
 	for _, p := range (phases & r.phases).each() {
-		read, tryErr := socket.Try(p == Listen, u.setting)
+		var read socket.Value
+		var tryErr error
+		switch p {
+		case Dial:
+			read, tryErr = socket.TryDial(multipath, u.setting)
+		case Packet:
+			read, tryErr = socket.TryPacket(u.setting)
+		default:
+			read, tryErr = socket.Try(p == Listen, u.setting)
+		}
 		if tryErr == nil {
 			taken, effective = taken|p, read
 			continue
 		}
-		if p == Listen && isMissing(tryErr) {
-			if _, plainErr := socket.Try(false, u.setting); plainErr == nil {
-				tryErr = errors.Join(errOnlyMPTCP, tryErr)
-			}
+		if isMissing(tryErr) && socket.TryPlain(p == Listen, u.setting) == nil && (p == Listen || p == Dial && multipath) {
+			tryErr = errors.Join(onlyMPTCP[p], tryErr)
 		}
 		err = tryErr
 	}
@@ -184,7 +221,7 @@ func (r row) try(u use, phases Phase) (taken Phase, effective socket.Value, err 
 		return 0, effective, r.refusal(u, err)
 	}
 	// A raw option may stop the flow of data.
-	if r.repeats() && taken&^Listen != 0 {
+	if r.repeats() && taken&(Accept|Dial|Route) != 0 {
 		if err := socket.Exchange([]socket.Setting{u.setting}); err != nil {
 			return 0, effective, fmt.Errorf("%s %s: %w", r.name, u.text, err)
 		}
@@ -193,10 +230,12 @@ func (r row) try(u use, phases Phase) (taken Phase, effective socket.Value, err 
 }
 
 // exchange warns about options that together stop the flow of data. cork is not among
-// them: it ends with the response.
+// them: it ends with the response. Nor is interface: loopback is another.
 func (s *Resolved) exchange(log *zap.Logger) {
 	for _, p := range (Accept | Dial | Route).each() {
-		settings := slices.DeleteFunc(slices.Clone(s.Settings[p]), func(s socket.Setting) bool { return s.Option.Is(socket.Cork) })
+		settings := slices.DeleteFunc(slices.Clone(s.Settings[p]), func(s socket.Setting) bool {
+			return s.Option.Is(socket.Cork) || s.Option.Is(socket.Interface)
+		})
 		if len(settings) == 0 {
 			continue
 		}
@@ -218,25 +257,44 @@ func (r row) refusal(u use, err error) error {
 		return fmt.Errorf("%s %s: %s is not available on %s", r.name, u.text, option, runtime.GOOS)
 	case errors.Is(err, syscall.ENOENT) && r.bounds != "":
 		return fmt.Errorf("%s %q: this kernel offers %s", r.name, u.text,
-			strings.Join(strings.Fields(socket.Sysctl(r.bounds)), ", "))
+			strings.ReplaceAll(socket.Sysctl(r.bounds), " ", ", "))
 	case errors.Is(err, syscall.EPERM) && r.capabilities != nil:
 		if r.permits != "" {
-			return fmt.Errorf("%s %s: needs %s, unless %s lists it: %s", r.name, u.text, r.capability().Name, r.permits, socket.Sysctl(r.permits))
+			return fmt.Errorf("%s %s: needs %s, unless %s lists it: %s", r.name, u.text, r.capabilityNames(), r.permits, socket.Sysctl(r.permits))
 		}
-		return fmt.Errorf("%s %s: needs %s", r.name, u.text, r.capability().Name)
+		return fmt.Errorf("%s %s: needs %s", r.name, u.text, r.capabilityNames())
 	case errors.Is(err, syscall.EINVAL) && r.takes != "":
 		return fmt.Errorf("%s %s: the kernel takes %s", r.name, u.text, r.takes)
-	case errors.Is(err, errOnlyMPTCP):
-		return fmt.Errorf("%s %s: on this kernel listening sockets that speak MPTCP refuse %s; start Caddy with GODEBUG=multipathtcp=0",
-			r.name, u.text, option)
+	case errors.Is(err, syscall.ENODEV):
+		return fmt.Errorf("%s %s: this system has no such interface", r.name, u.text)
+	case r.option.Is(socket.Multipath) && u.setting.Value.Number == 0:
+		return fmt.Errorf("%s %s: listening sockets speak MPTCP here; start Caddy with GODEBUG=multipathtcp=0", r.name, u.text)
+	case r.option.Is(socket.Multipath):
+		return fmt.Errorf("%s %s: this system does not speak MPTCP; %s has to be 1", r.name, u.text, r.bounds)
+	case errors.Is(err, onlyMPTCP[Dial]):
+		return fmt.Errorf("%s %s: MPTCP connections to backends refuse %s; leave multipath out", r.name, u.text, option)
+	case errors.Is(err, onlyMPTCP[Listen]):
+		return fmt.Errorf("%s %s: on this kernel listening sockets that speak MPTCP refuse %s: %s, or start Caddy with GODEBUG=multipathtcp=0",
+			r.name, u.text, option, r.needsMPTCP())
 	case isMissing(err) && r.since != "" && !socket.KernelHas(r.since):
 		return fmt.Errorf("%s %s: needs Linux %s, this is %s", r.name, u.text, r.since, socket.KernelRelease())
 	}
 	return fmt.Errorf("%s %s: this kernel refuses %s: %w", r.name, u.text, option, err)
 }
 
-// errOnlyMPTCP marks what the kernel refuses on MPTCP sockets, and on no others.
-var errOnlyMPTCP = errors.New("MPTCP sockets refuse it")
+// needsMPTCP is what it takes where listening MPTCP sockets refuse the option.
+func (r row) needsMPTCP() string {
+	if r.sinceMPTCP == "" || socket.KernelHas(r.sinceMPTCP) {
+		return "needs multipath off"
+	}
+	return "needs Linux " + r.sinceMPTCP + ", or multipath off"
+}
+
+// onlyMPTCP marks, by phase, what the kernel refuses on MPTCP sockets, and on no others.
+var onlyMPTCP = map[Phase]error{
+	Listen: errors.New("listening MPTCP sockets refuse it"),
+	Dial:   errors.New("dialed MPTCP sockets refuse it"),
+}
 
 // isMissing reports whether the kernel has no such option.
 func isMissing(err error) bool {
@@ -256,17 +314,40 @@ func (r row) effect(u use, effective socket.Value) Effect {
 	if effective.Number < requested.Number {
 		e.ClampedBy = r.clampedBy
 	}
-	switch {
-	case r.want() == wantSize && effective.Number > requested.Number:
+	if r.want() == wantSize && effective.Number > requested.Number {
 		e.Caution = fmt.Sprintf("the kernel takes no less than %s%s", e.Effective, unitMeant(requested))
-	case r.caution != nil:
-		e.Caution = r.caution(requested)
 	}
 	return e
 }
 
-// log warns about a value that was clamped, and informs about one that was rounded.
-func (e Effect) log(log *zap.Logger) {
+// Live returns the effects of settings of one phase, with what the socket of c has now.
+func (s *Resolved) Live(p Phase, c syscall.Conn) []Effect {
+	live := slices.Clone(s.Effects)
+	settings := s.Settings[p]
+	for i, e := range live {
+		if e.LeftOut != "" {
+			continue
+		}
+		setting := settings[0]
+		settings = settings[1:]
+		value, err := socket.Get(c, setting.Option)
+		if err != nil {
+			continue
+		}
+		r := rowOf(setting.Option)
+		u := use{text: e.Requested, setting: setting}
+		if r.repeats() {
+			u.prefix = e.Requested[:strings.LastIndex(e.Requested, " ")+1]
+		}
+		now := r.effect(u, value)
+		live[i].Effective, live[i].GetSockOpt, live[i].ClampedBy = now.Effective, now.GetSockOpt, now.ClampedBy
+	}
+	return live
+}
+
+// log warns about a value that was clamped, where only a capability helps if there is
+// one, and informs about one that was rounded.
+func (e Effect) log(log *zap.Logger, unclamps *Capability) {
 	fields := []zap.Field{
 		zap.String("option", e.Option),
 		zap.String("requested", e.Requested),
@@ -281,6 +362,8 @@ func (e Effect) log(log *zap.Logger) {
 	}
 	switch {
 	case e.Caution != "":
+	case e.ClampedBy != "" && unclamps != nil:
+		log.Warn(e.Option+" is clamped by "+e.ClampedBy+": raise that, or give Caddy "+unclamps.Name+"; nothing else helps", fields...)
 	case e.ClampedBy != "":
 		log.Warn(e.Option+" is clamped by "+e.ClampedBy, fields...)
 	case e.Effective != e.Requested:

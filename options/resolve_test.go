@@ -145,7 +145,7 @@ func texts(settings []socket.Setting) (all []string) {
 func TestMetrics(t *testing.T) {
 	resolved, _, err := resolve(t, Accept, "metrics")
 	if !socket.QuickAck.Supported() {
-		require.EqualError(t, err, "metrics reads TCP_INFO, which is not available on "+runtime.GOOS+"; leave it out")
+		require.EqualError(t, err, "metrics reads what the kernel counts, which is not available on "+runtime.GOOS+"; leave it out")
 		return
 	}
 	require.NoError(t, err)

@@ -15,6 +15,10 @@ type row struct {
 	since  string // first version of Linux that has it
 	doc    string // one line
 
+	// sinceMPTCP is the first version whose listening MPTCP sockets have the option,
+	// where that is another one.
+	sinceMPTCP string
+
 	// without is what connections have without the option, where that is not what
 	// getsockopt reads from a new socket: Go or Caddy sets it, or the kernel's value
 	// is a code. Where it is the same as bounds, it is that sysctl's value.
@@ -33,13 +37,15 @@ type row struct {
 	// every value has an effect.
 	noEffect func(v socket.Value, before []socket.Setting) string
 
-	// caution says what is likely to go wrong with a value, and is empty where
-	// nothing is. Nil where no value needs it.
-	caution func(requested socket.Value) string
+	// caution says what is likely to go wrong with a value in these phases, and is
+	// empty where nothing is. Nil where no value needs it.
+	caution func(requested socket.Value, phases Phase) string
 
-	// Some values need one of the capabilities. permits is the sysctl that lists the
+	// Some values need one of the capabilities. privileged is such a value, where one is
+	// known: a kernel may take it from everybody. permits is the sysctl that lists the
 	// values that need none.
 	capabilities []capabilityNeed
+	privileged   int64
 	permits      string
 
 	field
@@ -63,6 +69,7 @@ const (
 	Accept                   // on each accepted connection
 	Dial                     // on each dialed connection
 	Route                    // on the connection of a request, while it is served
+	Packet                   // on a UDP socket of HTTP/3
 )
 
 // phases describe each phase, in their order.
@@ -77,6 +84,7 @@ var phases = []struct {
 	{Accept, "accept", "A", "on accepted connections", listenerLines},
 	{Dial, "dial", "D", "on connections to backends", "reverse_proxy … { transport sockopt { socket { %s } } }"},
 	{Route, "route", "R", "for the requests of a route", "sockopt { %s } in the site or route"},
+	{Packet, "packet", "P", "on the UDP sockets of HTTP/3", "servers { packet_conn_wrappers { sockopt { %s } } } in the global options"},
 }
 
 const listenerLines = "servers { listener_wrappers { sockopt { %s } } } in the global options"

@@ -3,6 +3,7 @@ package options
 import (
 	"cmp"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
@@ -16,10 +17,17 @@ type Support struct {
 	Phases []string `json:"phases"`
 	Since  string   `json:"since_linux,omitempty"`
 
+	// BeforeSYN says that connections to backends have it from their first packet on.
+	BeforeSYN bool `json:"before_syn,omitempty"`
+
 	// Supported says whether the running kernel has the option. If it has not, Needs
 	// says which system has.
 	Supported bool   `json:"supported"`
 	Needs     string `json:"needs,omitempty"`
+
+	// NeedsMPTCP is what has it where the process listens with MPTCP, which refuses it
+	// on this kernel.
+	NeedsMPTCP string `json:"needs_mptcp,omitempty"`
 
 	// Default is what connections have without the option.
 	Default string `json:"default,omitempty"`
@@ -50,8 +58,17 @@ type System struct {
 // ThisSystem asks the kernel for the support and the default of every option.
 func ThisSystem() System {
 	s := System{OS: runtime.GOOS, Kernel: socket.KernelRelease()}
+	var dialed []socket.Setting
 	for _, r := range rows {
 		s.Options = append(s.Options, r.support())
+		if value, err := socket.Default(false, r.option); err == nil && r.phases&Dial != 0 {
+			dialed = append(dialed, socket.Setting{Option: r.option, Value: r.option.AsSet(value)})
+		}
+	}
+	before, _ := socket.BeforeSYN(false, dialed)
+	for _, setting := range before {
+		i := slices.IndexFunc(rows, func(r row) bool { return r.option.Is(setting.Option) })
+		s.Options[i].BeforeSYN = true
 	}
 	return s
 }
@@ -83,6 +100,10 @@ func (r row) support() Support {
 		if runtime.GOOS == "linux" && r.since != "" {
 			s.Needs += " " + r.since
 		}
+	} else if r.phases&Listen != 0 && !r.repeats() {
+		if _, err := socket.Default(true, r.option); isMissing(err) {
+			s.NeedsMPTCP = r.needsMPTCP()
+		}
 	}
 	if r.bounds != "" && runtime.GOOS == "linux" {
 		s.Sysctl = map[string]string{r.bounds: socket.Sysctl(r.bounds)}
@@ -93,19 +114,25 @@ func (r row) support() Support {
 	return s
 }
 
-// capability is the privilege that some values need: one of several, or none.
+// capability is the privilege that some values need on this kernel: one of several, or none.
 func (r row) capability() *Capability {
-	if r.capabilities == nil {
+	if r.capabilities == nil || r.privileged != 0 && !socket.NeedsCapability(socket.Setting{Option: r.option, Value: socket.Value{Number: r.privileged}}) {
 		return nil
 	}
-	var c Capability
+	c := Capability{Name: r.capabilityNames()}
+	for _, need := range r.capabilities {
+		c.Held = c.Held || socket.HasCapability(need.name) && socket.KernelHas(cmp.Or(need.since, "0"))
+	}
+	return &c
+}
+
+// capabilityNames names the capabilities of which one is needed.
+func (r row) capabilityNames() string {
 	var names []string
 	for _, need := range r.capabilities {
 		names = append(names, need.name)
-		c.Held = c.Held || socket.HasCapability(need.name) && socket.KernelHas(cmp.Or(need.since, "0"))
 	}
-	c.Name = strings.Join(names, " or ")
-	return &c
+	return strings.Join(names, " or ")
 }
 
 // here returns the default of the option on this system, and whether the system has
@@ -121,6 +148,9 @@ func (r row) here() (byDefault string, supported bool) {
 		return "", false
 	}
 	value, err := socket.Default(r.phases == Listen, r.option)
+	if isMissing(err) {
+		value, err = socket.Default(false, r.option)
+	}
 	switch {
 	case isMissing(err):
 		return "", false

@@ -1,9 +1,11 @@
 package socket
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -44,13 +46,14 @@ func versionNumbers(version string) (numbers [3]int) {
 }
 
 // Sysctl returns the value of a kernel parameter such as net.core.rmem_max, or
-// nothing where this system has no parameter of that name.
+// nothing where this system has no parameter of that name. Of several values each is
+// behind one space.
 func Sysctl(name string) string {
 	value, err := os.ReadFile(filepath.Join("/proc/sys", strings.ReplaceAll(name, ".", "/")))
 	if err != nil {
 		return ""
 	}
-	return strings.TrimSpace(string(value))
+	return strings.Join(strings.Fields(string(value)), " ")
 }
 
 // capabilities are the capabilities that options need.
@@ -62,6 +65,30 @@ func HasCapability(name string) bool {
 	var data [2]unix.CapUserData
 	err := unix.Capget(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &data[0])
 	return known && err == nil && data[0].Effective>>bit&1 != 0
+}
+
+// NeedsCapability reports whether this kernel refuses a setting on a connection to a
+// process without capabilities. It takes them from one thread for a moment.
+func NeedsCapability(s Setting) bool {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var had [2]unix.CapUserData
+	if unix.Capget(&header, &had[0]) != nil {
+		return true
+	}
+	without := had
+	for i := range without {
+		without[i].Effective = 0
+	}
+	if unix.Capset(&header, &without[0]) != nil {
+		return true
+	}
+	_, err := Try(false, s)
+	if unix.Capset(&header, &had[0]) != nil {
+		runtime.LockOSThread() // it lacks them now: the thread ends with its goroutine
+	}
+	return errors.Is(err, unix.EPERM)
 }
 
 // errnoName returns the kernel's name of an error number. POSIX has a second one

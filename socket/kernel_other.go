@@ -16,4 +16,7 @@ func Sysctl(string) string { return "" }
 // HasCapability reports false: capabilities are Linux's.
 func HasCapability(string) bool { return false }
 
+// NeedsCapability reports false: capabilities are Linux's.
+func NeedsCapability(Setting) bool { return false }
+
 func errnoName(syscall.Errno) string { return "" }

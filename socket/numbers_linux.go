@@ -6,11 +6,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Numbers of Linux 6.15, from its include/uapi/linux/tcp.h.
+// Numbers of Linux 6.15, from its include/uapi/linux/tcp.h, and of 6.3, from in.h.
 const (
 	tcpRTOMaxMS    = 44
 	tcpRTOMinUS    = 45
 	tcpDelackMaxUS = 46
+
+	ipLocalPortRange = 51
 )
 
 // The options by their numbers on Linux. An option without a line in another
@@ -22,8 +24,8 @@ var (
 	NotSentLowat      = Option{"TCP_NOTSENT_LOWAT", number{level: unix.IPPROTO_TCP, name: unix.TCP_NOTSENT_LOWAT}}
 	Cork              = Option{"TCP_CORK", number{level: unix.IPPROTO_TCP, name: unix.TCP_CORK}}
 	BusyPoll          = Option{"SO_BUSY_POLL", number{level: unix.SOL_SOCKET, name: unix.SO_BUSY_POLL}}
-	RecvBuffer        = Option{"SO_RCVBUF", number{level: unix.SOL_SOCKET, name: unix.SO_RCVBUF, lock: recvLock}}
-	SendBuffer        = Option{"SO_SNDBUF", number{level: unix.SOL_SOCKET, name: unix.SO_SNDBUF, lock: sendLock}}
+	RecvBuffer        = Option{"SO_RCVBUF", number{level: unix.SOL_SOCKET, name: unix.SO_RCVBUF, force: unix.SO_RCVBUFFORCE, lock: recvLock}}
+	SendBuffer        = Option{"SO_SNDBUF", number{level: unix.SOL_SOCKET, name: unix.SO_SNDBUF, force: unix.SO_SNDBUFFORCE, lock: sendLock}}
 	Congestion        = Option{"TCP_CONGESTION", number{level: unix.IPPROTO_TCP, name: unix.TCP_CONGESTION, form: text}}
 	PacingRate        = Option{"SO_MAX_PACING_RATE", number{level: unix.SOL_SOCKET, name: unix.SO_MAX_PACING_RATE, form: long}}
 	WindowClamp       = Option{"TCP_WINDOW_CLAMP", number{level: unix.IPPROTO_TCP, name: unix.TCP_WINDOW_CLAMP}}
@@ -42,6 +44,11 @@ var (
 	TTL               = Option{"IP_TTL, IPV6_UNICAST_HOPS", number{level: unix.IPPROTO_IP, name: unix.IP_TTL, ipv6: unix.IPV6_UNICAST_HOPS}}
 	Priority          = Option{"SO_PRIORITY", number{level: unix.SOL_SOCKET, name: unix.SO_PRIORITY}}
 	Mark              = Option{"SO_MARK", number{level: unix.SOL_SOCKET, name: unix.SO_MARK}}
+	Interface         = Option{"SO_BINDTODEVICE", number{level: unix.SOL_SOCKET, name: unix.SO_BINDTODEVICE, form: text}}
+	LocalPortRange    = Option{"IP_LOCAL_PORT_RANGE", number{level: unix.IPPROTO_IP, name: ipLocalPortRange}}
+	BindAddressNoPort = Option{"IP_BIND_ADDRESS_NO_PORT", number{level: unix.IPPROTO_IP, name: unix.IP_BIND_ADDRESS_NO_PORT}}
+	SynCount          = Option{"TCP_SYNCNT", number{level: unix.IPPROTO_TCP, name: unix.TCP_SYNCNT}}
+	Multipath         = Option{"IPPROTO_MPTCP", number{form: multipath}}
 	Backlog           = Option{"listen(2)", number{form: backlog}}
 	DeferAccept       = Option{"TCP_DEFER_ACCEPT", number{level: unix.IPPROTO_TCP, name: unix.TCP_DEFER_ACCEPT}}
 	FastOpen          = Option{"TCP_FASTOPEN", number{level: unix.IPPROTO_TCP, name: unix.TCP_FASTOPEN}}

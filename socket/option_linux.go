@@ -1,6 +1,7 @@
 package socket
 
 import (
+	"cmp"
 	"errors"
 	"net"
 	"net/netip"
@@ -24,6 +25,10 @@ type number struct {
 	// one that speaks MPTCP.
 	ipv6 int
 
+	// force is the option that sets a buffer above the sysctl that limits it, for which
+	// a process needs CAP_NET_ADMIN (socket(7)).
+	force int
+
 	// lock is the bit of SO_BUF_LOCK that says that a buffer's size was set. Such an
 	// option reads as double the value that was set.
 	lock int
@@ -33,11 +38,12 @@ type number struct {
 type form uint8
 
 const (
-	integer form = iota // int
-	long                // unsigned long
-	text                // a name
-	linger              // struct linger
-	backlog             // the argument of listen(2)
+	integer   form = iota // int
+	long                  // unsigned long
+	text                  // a name
+	linger                // struct linger
+	backlog               // the argument of listen(2)
+	multipath             // whether the protocol, which socket(2) decides, is MPTCP
 )
 
 // AsSet returns the value that setsockopt(2) takes for one that getsockopt(2) reads:
@@ -58,9 +64,14 @@ func set(c syscall.Conn, settings []Setting) ([]Refusal, error) {
 	if err != nil {
 		return nil, err
 	}
+	return SetRaw(raw, settings)
+}
+
+// SetRaw is Set for a socket before it is connected, as net.Dialer.Control has it.
+func SetRaw(raw syscall.RawConn, settings []Setting) ([]Refusal, error) {
 	t := trips.Get().(*trip) //nolint:forcetypeassert // there is nothing else in it
 	t.settings = settings
-	err = controlRaw(raw, t.step)
+	err := controlRaw(raw, t.step)
 	refused := t.refused
 	t.settings, t.refused = nil, nil
 	trips.Put(t)
@@ -112,12 +123,21 @@ func (o Option) set(fd int, v Value) error {
 		return os.NewSyscallError("setsockopt", unix.SetsockoptLinger(fd, o.level, o.name, &l))
 	case backlog:
 		return os.NewSyscallError("listen", unix.Listen(fd, int(v.Number)))
+	case multipath:
+		if now, err := o.get(fd); err != nil || now != v {
+			return os.NewSyscallError("socket", cmp.Or(err, error(unix.EPROTONOSUPPORT)))
+		}
+		return nil
 	}
 	return errors.ErrUnsupported
 }
 
 func (o Option) setInt(fd, value int) error {
-	err := setsockoptInt(fd, o.level, o.name, value)
+	name := o.name
+	if o.force != 0 && maySetForced() {
+		name = o.force
+	}
+	err := setsockoptInt(fd, o.level, name, value)
 	if err != nil || o.ipv6 == 0 {
 		return err
 	}
@@ -132,6 +152,18 @@ func (o Option) setInt(fd, value int) error {
 	}
 	return err
 }
+
+// maySetForced reports whether this process may set buffers above the sysctls. It
+// tries, because a capability of a user namespace does not permit it.
+var maySetForced = sync.OnceValue(func() bool {
+	fd, err := open(false)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	const least = 4096
+	return setsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, least) == nil
+})
 
 // setsockoptInt is setsockopt(2) without a notice to Go's scheduler: the call does
 // not wait, and the notice would be a third of its time.
@@ -182,6 +214,12 @@ func (o Option) get(fd int) (v Value, err error) {
 		info, err = unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
 		if err == nil {
 			v.Number = int64(info.Sacked)
+		}
+	case multipath:
+		var protocol int
+		protocol, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL)
+		if protocol == unix.IPPROTO_MPTCP {
+			v.Number = 1
 		}
 	}
 	return v, os.NewSyscallError("getsockopt", err)

@@ -9,9 +9,11 @@ import (
 )
 
 // number is, on systems other than Linux, the method of net.TCPConn that sets
-// the option. Listening sockets have no such methods.
+// the option, and that of net.UDPConn where it has one. Listening sockets have no such
+// methods.
 type number struct {
-	method func(*net.TCPConn, int) error
+	method   func(*net.TCPConn, int) error
+	datagram func(*net.UDPConn, int) error
 }
 
 // Supported reports whether this system has the option.
@@ -22,14 +24,13 @@ func (o Option) AsSet(read Value) Value { return read }
 
 // A listening socket is left as it is; the connections that it accepts are not.
 func set(c syscall.Conn, settings []Setting) (refused []Refusal, err error) {
-	tcp, ok := c.(*net.TCPConn)
-	if !ok {
-		return nil, nil
-	}
 	for _, s := range settings {
-		err := errors.ErrUnsupported
-		if s.Option.Supported() {
-			err = s.Option.method(tcp, int(s.Value.Number))
+		var err error
+		switch c := c.(type) {
+		case *net.TCPConn:
+			err = call(s.Option.method, c, s.Value)
+		case *net.UDPConn:
+			err = call(s.Option.datagram, c, s.Value)
 		}
 		if err != nil {
 			refused = append(refused, Refusal{s, err})
@@ -37,5 +38,15 @@ func set(c syscall.Conn, settings []Setting) (refused []Refusal, err error) {
 	}
 	return refused, nil
 }
+
+func call[C any](method func(C, int) error, c C, v Value) error {
+	if method == nil {
+		return errors.ErrUnsupported
+	}
+	return method(c, int(v.Number))
+}
+
+// SetRaw does nothing: elsewhere options are set on connections.
+func SetRaw(syscall.RawConn, []Setting) ([]Refusal, error) { return nil, nil }
 
 func get(syscall.Conn, Option) (Value, error) { return Value{}, errors.ErrUnsupported }

@@ -25,14 +25,41 @@ func Try(listening bool, s Setting) (effective Value, err error) {
 		return Value{}, err
 	}
 	defer closeAll()
+	return s.tryOn(fd)
+}
+
+// tryOn sets s and reads it.
+func (s Setting) tryOn(fd int) (effective Value, err error) {
 	if err := s.Option.set(fd, s.Value); err != nil {
 		return Value{}, err
 	}
+	return s.read(fd)
+}
+
+// read returns the effective value, or where it cannot be read, the one that was set.
+func (s Setting) read(fd int) (effective Value, err error) {
 	effective, err = s.Option.get(fd)
 	if errors.Is(err, unix.ENOPROTOOPT) {
 		return s.Value, nil
 	}
 	return effective, err
+}
+
+// TryPlain sets s on a scratch socket of TCP, whether Go listens with MPTCP or not.
+//
+// Errors: as Try.
+func TryPlain(listening bool, s Setting) error {
+	fd, err := openAs([]int{unix.IPPROTO_TCP})
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if listening {
+		if err := listenOnLoopback(fd); err != nil {
+			return err
+		}
+	}
+	return s.Option.set(fd, s.Value)
 }
 
 // tried is the socket on which Try tries.
@@ -166,10 +193,20 @@ func scratch(listening bool) (fd int, err error) {
 
 // open opens a socket as Go would.
 func open(listening bool) (fd int, err error) {
+	return openFor(listening && new(net.ListenConfig).MultipathTCP())
+}
+
+// openFor opens a socket as Go would, with MPTCP where the system has it.
+func openFor(multipath bool) (fd int, err error) {
 	protocols := []int{unix.IPPROTO_TCP}
-	if listening && new(net.ListenConfig).MultipathTCP() {
+	if multipath {
 		protocols = []int{unix.IPPROTO_MPTCP, unix.IPPROTO_TCP}
 	}
+	return openAs(protocols)
+}
+
+// openAs opens a socket of the first protocol that the system has.
+func openAs(protocols []int) (fd int, err error) {
 	for _, protocol := range protocols {
 		for _, family := range []int{unix.AF_INET6, unix.AF_INET} {
 			fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, protocol)

@@ -2,6 +2,7 @@ package socket
 
 import (
 	"errors"
+	"net"
 	"os"
 	"syscall"
 	"testing"
@@ -40,6 +41,9 @@ func TestTry(t *testing.T) {
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
+			if tc.listening && new(net.ListenConfig).MultipathTCP() {
+				needMPTCP(t, tc.setting.Option)
+			}
 			before := descriptors(t)
 			effective, err := Try(tc.listening, tc.setting)
 			require.ErrorIs(t, err, tc.err)

@@ -8,6 +8,9 @@ import "errors"
 // connections only.
 func Try(_ bool, s Setting) (effective Value, err error) { return s.Value, nil }
 
+// TryPlain does what Try does.
+func TryPlain(bool, Setting) error { return nil }
+
 // Later always fails with errors.ErrUnsupported.
 func Later([]Setting, Option) (Value, error) { return Value{}, errors.ErrUnsupported }
 

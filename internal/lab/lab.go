@@ -26,6 +26,7 @@
 //	strace.go       system calls of a Caddy
 //	namespace.go    a network namespace behind a pair of links
 //	socket.go       options and TCP_INFO as the kernel has them
+//	sysctl.go       the kernel's settings
 //	quantile.go     medians
 //	ten.go          two lists of ten options
 package lab

@@ -3,9 +3,6 @@ package lab
 import (
 	"fmt"
 	"net"
-	"os"
-	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 
@@ -54,28 +51,6 @@ func control(t testing.TB, c syscall.Conn, f func(fd int)) {
 	raw, err := c.SyscallConn()
 	require.NoError(t, err)
 	require.NoError(t, raw.Control(func(fd uintptr) { f(int(fd)) }))
-}
-
-// Sysctl reads a setting of the kernel, such as net.core.somaxconn. It is empty where
-// there is none, and out of sight in some network namespaces.
-func Sysctl(name string) string {
-	text, err := os.ReadFile("/proc/sys/" + strings.ReplaceAll(name, ".", "/"))
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(text))
-}
-
-// SysctlNumber reads a setting of the kernel that is a number.
-func SysctlNumber(t testing.TB, name string) int64 {
-	t.Helper()
-	text := Sysctl(name)
-	if text == "" {
-		Missing(t, name+" is out of sight in this network namespace")
-	}
-	value, err := strconv.ParseInt(text, 10, 64)
-	require.NoError(t, err)
-	return value
 }
 
 // Segments returns how many TCP segments connections of a test have received and sent.

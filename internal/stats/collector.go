@@ -38,6 +38,17 @@ var (
 	errorsDesc      = desc("option_errors_total", "Options that a connection refused.", "option", "errno")
 )
 
+// What the kernel says of listening sockets.
+var (
+	queueDesc        = listeningDesc("accept_queue_connections", "Connections that wait for Accept now.")
+	queueLimitDesc   = listeningDesc("accept_queue_limit", "How many connections may wait for Accept.")
+	queueDroppedDesc = listeningDesc("dropped_connections_total", "Connections that the kernel dropped at listening sockets, mostly because too many waited for Accept.")
+)
+
+func listeningDesc(name, help string) *prometheus.Desc {
+	return prometheus.NewDesc(metricPrefix+name, help, []string{"server", "address"}, nil)
+}
+
 // metricPrefix is what the names of all metrics begin with.
 const metricPrefix = "caddy_sockopt_"
 
@@ -64,6 +75,9 @@ func (countersCollector) Describe(ch chan<- *prometheus.Desc) {
 		ch <- t.Desc
 	}
 	ch <- errorsDesc
+	ch <- queueDesc
+	ch <- queueLimitDesc
+	ch <- queueDroppedDesc
 }
 
 // Collect implements prometheus.Collector. Origins that differ only in their number
@@ -74,11 +88,15 @@ func (countersCollector) Collect(ch chan<- prometheus.Metric) {
 		Origin
 	}
 	sums, errs := make(map[Origin][]uint64), make(map[errorLabels]uint64)
+	queues := make(map[Origin]*AcceptQueue)
 	registry.Lock()
 	dropUnused()
 	for o, c := range registry.of {
 		now := c.Now()
 		c.scraped = true
+		if q := c.AcceptQueue(); q != nil {
+			queues[o] = q
+		}
 		o.Nth = 0
 		for _, refused := range now.Refused {
 			errs[errorLabels{refused.Option, refused.Errno, o}] += refused.Count
@@ -103,6 +121,12 @@ func (countersCollector) Collect(ch chan<- prometheus.Metric) {
 		for i, t := range totals {
 			counter(t.Desc, sum[i], o.labels())
 		}
+	}
+	for o, q := range queues {
+		labels := []string{o.Server, o.Address}
+		ch <- prometheus.MustNewConstMetric(queueDesc, prometheus.GaugeValue, float64(q.Connections), labels...)
+		ch <- prometheus.MustNewConstMetric(queueLimitDesc, prometheus.GaugeValue, float64(q.Limit), labels...)
+		counter(queueDroppedDesc, q.Dropped, labels)
 	}
 	for e, count := range errs {
 		counter(errorsDesc, count, append([]string{e.option, e.errno}, e.labels()...))

@@ -24,6 +24,8 @@ type Counters struct {
 	unreachable  atomic.Uint64
 	stalled      atomic.Uint64
 
+	listening listening
+
 	mu      sync.Mutex
 	refused map[refusalKey]uint64
 

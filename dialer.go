@@ -1,0 +1,180 @@
+package sockopt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/pires/go-proxyproto"
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-sockopt/caddy-sockopt/socket"
+)
+
+// The variables of a request with which reverse_proxy tells its transport what to dial.
+// Their names are not exported there (hosts.go).
+const (
+	proxyVar         = "reverse_proxy.proxy"               // there is a forward proxy
+	proxyProtocolVar = "reverse_proxy.proxy_protocol_info" // for the PROXY header
+	h1OnlyVar        = "reverse_proxy.tls_h1_only"         // no HTTP/2, which a request cannot use
+)
+
+// dialer dials as the http transport does, whose own dialer is out of reach
+// (HTTPTransport.NewTransport), and sets options before the SYN.
+type dialer struct {
+	net.Dialer
+	beforeSYN []socket.Setting
+	observer  socket.RefusalObserver
+}
+
+// newDialer returns the dialer of a provisioned http transport.
+func newDialer(t *reverseproxy.HTTPTransport, beforeSYN []socket.Setting, observer socket.RefusalObserver) (*dialer, error) {
+	probes := time.Duration(t.KeepAlive.ProbeInterval)
+	d := &dialer{
+		Dialer: net.Dialer{
+			Timeout:         time.Duration(t.DialTimeout),
+			FallbackDelay:   time.Duration(t.FallbackDelay),
+			KeepAlive:       probes,
+			KeepAliveConfig: net.KeepAliveConfig{Enable: probes > 0, Interval: probes},
+		},
+		beforeSYN: beforeSYN,
+		observer:  observer,
+	}
+	var err error
+	if t.LocalAddress != "" {
+		if d.LocalAddr, err = localAddr(t.LocalAddress); err != nil {
+			return nil, err
+		}
+	}
+	if _, ok := d.LocalAddr.(*net.TCPAddr); ok && socket.BindAddressNoPort.Supported() {
+		// The kernel chooses the port when it knows the destination, so that connections
+		// to several can have the same port.
+		chosenLater := socket.Setting{Option: socket.BindAddressNoPort, Value: socket.Value{Number: 1}}
+		d.beforeSYN = append([]socket.Setting{chosenLater}, d.beforeSYN...)
+	}
+	if t.Resolver != nil && len(t.Resolver.Addresses) > 0 {
+		d.Resolver, err = newResolver(t.Resolver.Addresses, net.Dialer{Timeout: d.Timeout, FallbackDelay: d.FallbackDelay})
+	}
+	return d, err
+}
+
+func localAddr(text string) (net.Addr, error) {
+	address, err := caddy.ParseNetworkAddressWithDefaults(text, "tcp", 0)
+	if err != nil {
+		return nil, err
+	}
+	if address.IsUnixNetwork() {
+		return net.ResolveUnixAddr(address.Network, address.JoinHostPort(0))
+	}
+	return net.ResolveTCPAddr(address.Network, address.JoinHostPort(0))
+}
+
+// newResolver returns a resolver that asks one of the DNS servers, any.
+func newResolver(servers []string, d net.Dialer) (*net.Resolver, error) {
+	addresses := make([]caddy.NetworkAddress, len(servers))
+	for i, server := range servers {
+		var err error
+		if addresses[i], err = caddy.ParseNetworkAddressWithDefaults(server, "udp", 53); err != nil {
+			return nil, err
+		}
+	}
+	return &net.Resolver{
+		PreferGo: true,
+		Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			address := addresses[rand.IntN(len(addresses))] //nolint:gosec // any will do
+			return d.DialContext(ctx, address.Network, address.JoinHostPort(0))
+		},
+	}, nil
+}
+
+// dial opens a connection. address is the upstream's, save where the context has
+// another one: that of a Unix socket, and of an upstream whose URL also has the client.
+// Behind a forward proxy address is the proxy's. Errors are reverseproxy.DialErrors.
+func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if info, ok := reverseproxy.GetDialInfo(ctx); ok &&
+		(caddyhttp.GetVar(ctx, proxyVar) == nil || strings.HasPrefix(info.Network, "unix")) {
+		network, address = info.Network, info.Address
+	}
+	var attempt attempt
+	once := d.Dialer
+	once.ControlContext = func(_ context.Context, network, _ string, c syscall.RawConn) error {
+		if !strings.HasPrefix(network, "tcp") {
+			return nil
+		}
+		return attempt.set(c, d.beforeSYN)
+	}
+	conn, err := once.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, reverseproxy.NewDialError(err)
+	}
+	for _, r := range attempt.all() {
+		d.observer.Refused(conn, r.Option, r.Err)
+	}
+	return conn, nil
+}
+
+// attempt is what sockets refused before they were connected. There may be one for each
+// address of a backend.
+type attempt struct {
+	mu      sync.Mutex
+	refused []socket.Refusal
+}
+
+// set sets options on a socket. Without its interface a connection would go another
+// way than it must, so that one is not opened; without the others it is.
+func (a *attempt) set(c syscall.RawConn, settings []socket.Setting) error {
+	refused, err := socket.SetRaw(c, settings)
+	for _, r := range refused {
+		if r.Option.Is(socket.Interface) {
+			err = fmt.Errorf("interface %s: %w", r.Value.Text, r.Err)
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.refused = append(a.refused, refused...)
+	return err
+}
+
+func (a *attempt) all() []socket.Refusal {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.refused
+}
+
+// sendProxyHeader sends the PROXY header of a request, which tells the backend its
+// client, as the http transport does: with a destination that is all zeros.
+func sendProxyHeader(ctx context.Context, conn net.Conn, version string, log *zap.Logger) error {
+	info, ok := caddyhttp.GetVar(ctx, proxyProtocolVar).(reverseproxy.ProxyProtocolInfo)
+	if !ok {
+		return errors.New("failed to get proxy protocol info from context")
+	}
+	versions := map[string]byte{"v1": 1, "v2": 2}
+	if versions[version] == 0 {
+		return errors.New("unexpected proxy protocol version")
+	}
+	client := info.AddrPort.Addr()
+	destination := &net.TCPAddr{IP: net.IPv4zero}
+	switch {
+	case client.Is6():
+		destination.IP = net.IPv6zero
+	case !client.Is4():
+		return errors.New("unexpected remote addr type in proxy protocol info")
+	}
+	source := &net.TCPAddr{IP: client.AsSlice(), Port: int(info.AddrPort.Port()), Zone: client.Zone()}
+	header := proxyproto.HeaderProxyFromAddrs(versions[version], source, destination)
+	log.Debug("sending proxy protocol header "+version, zap.Any("header", header))
+	if _, err := header.WriteTo(conn); err != nil {
+		return reverseproxy.NewDialError(err)
+	}
+	return nil
+}

@@ -1,0 +1,187 @@
+package sockopt
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"reflect"
+	"sync/atomic"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
+	"github.com/caddy-sockopt/caddy-sockopt/options"
+	"github.com/caddy-sockopt/caddy-sockopt/socket"
+)
+
+// PacketConnWrapper sets socket options on the UDP sockets of HTTP/3.
+//
+// A UDP socket survives a reload. The next configuration sets its options on the socket
+// that exists, and what it no longer has returns to what it was before. A wrapper that a
+// reload adds has an effect after a restart, which is logged: Caddy wraps a socket when
+// it opens it. Unix sockets are left untouched. A server takes one sockopt.
+//
+// It is listed before the wrappers of other plugins: behind one it cannot reach the
+// socket, which is logged.
+type PacketConnWrapper struct {
+	options.Options
+
+	resolved options.Resolved
+	log      *zap.Logger
+	server   httpServer
+	places   []quicPlace
+}
+
+// CaddyModule returns the Caddy module information.
+func (PacketConnWrapper) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "caddy.packetconns.sockopt",
+		New: func() caddy.Module { return new(PacketConnWrapper) },
+	}
+}
+
+// UnmarshalJSON reads the options of a UDP socket.
+func (w *PacketConnWrapper) UnmarshalJSON(b []byte) error { return w.Unmarshal(b, options.Packet) }
+
+// Provision tries the options on this kernel.
+func (w *PacketConnWrapper) Provision(ctx caddy.Context) (err error) {
+	w.log = ctx.Logger()
+	w.server = serverOf(ctx)
+	if w.server.wrapsPackets() > 1 {
+		return errors.New("sockopt is listed twice among the packet conn wrappers of server " + w.server.name() + "; put all options into one of them")
+	}
+	if w.resolved, err = w.Resolve(options.Packet, w.log); err != nil {
+		return err
+	}
+	w.places = w.server.quicPlaces()
+	events, err := ctx.App("events")
+	if err != nil {
+		return err
+	}
+	// Sockets that exist are changed when the load has succeeded, and changed back before
+	// the connections of an old configuration have ended.
+	for name, do := range map[string]func(*PacketConnWrapper){"started": packetSockets.use, "stopping": packetSockets.release} {
+		if err := events.(*caddyevents.App).On(name, eventHandler(func() { do(w) })); err != nil { //nolint:forcetypeassert // that is its module
+			return err
+		}
+	}
+	return stats.RegisterDatagrams(ctx.GetMetricsRegistry(), packetSockets.dropped)
+}
+
+type eventHandler func()
+
+// Handle implements caddyevents.Handler.
+func (h eventHandler) Handle(context.Context, caddy.Event) error {
+	h()
+	return nil
+}
+
+// WrapPacketConn sets the options on the UDP socket in conn. It returns what quic-go
+// needs to send several packets in one system call, with ECN: the methods of a
+// *net.UDPConn.
+func (w *PacketConnWrapper) WrapPacketConn(conn net.PacketConn) net.PacketConn {
+	conn = withoutCaddy(conn)
+	udp, ok := conn.(*net.UDPConn)
+	if !ok {
+		if !caddy.IsUnixNetwork(conn.LocalAddr().Network()) {
+			w.log.Error("cannot reach the UDP socket behind another packet conn wrapper; list sockopt first",
+				zap.Stringer("address", conn.LocalAddr()), zap.Stringer("wrapper", reflect.TypeOf(conn)))
+		}
+		return conn
+	}
+	return packetSockets.open(w, udp)
+}
+
+// Cleanup gives up what an event did not: that of a configuration that did not start.
+func (w *PacketConnWrapper) Cleanup() error {
+	packetSockets.release(w)
+	return nil
+}
+
+// withoutCaddy returns what Caddy's own wrapping has inside. Caddy removes it by itself
+// where there is no packet conn wrapper (ListenQUIC).
+func withoutCaddy(conn net.PacketConn) net.PacketConn {
+	for {
+		wrapper, ok := conn.(interface{ Unwrap() net.PacketConn })
+		if !ok || !isCaddys(conn) {
+			return conn
+		}
+		conn = wrapper.Unwrap()
+	}
+}
+
+func isCaddys(value any) bool {
+	t := reflect.TypeOf(value)
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return t.PkgPath() == "github.com/caddyserver/caddy/v2"
+}
+
+// packetConn is a UDP socket that puts a code point into what it sends.
+type packetConn struct {
+	*net.UDPConn
+	class atomic.Uint32 // the traffic class, without ECN
+}
+
+// WriteMsgUDP sends a packet. quic-go adds a control message with the ECN bits, which
+// for the kernel are the whole traffic class: the code point has to be in it, too.
+func (c *packetConn) WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error) {
+	if class := c.class.Load(); class != 0 {
+		socket.AddTrafficClass(oob, byte(class))
+	}
+	return c.UDPConn.WriteMsgUDP(b, oob, addr)
+}
+
+// wrapsPackets returns how many of the server's packet conn wrappers are sockopt.
+func (s httpServer) wrapsPackets() (n int) {
+	if s.Server == nil {
+		return 0
+	}
+	for _, raw := range s.PacketConnWrappersRaw {
+		var w struct {
+			Wrapper string `json:"wrapper"`
+		}
+		if json.Unmarshal(raw, &w) == nil && w.Wrapper == wrapperName {
+			n++
+		}
+	}
+	return n
+}
+
+// quicPlace is an address at which Caddy serves HTTP/3, as caddy.ListenerUsage knows it.
+type quicPlace struct {
+	network, address string
+	before           bool // whether an earlier configuration has a socket there
+}
+
+func (p quicPlace) inUse() bool { return caddy.ListenerUsage(p.network, p.address) > 0 }
+
+// quicPlaces returns the addresses of the server at which it may serve HTTP/3.
+func (s httpServer) quicPlaces() (places []quicPlace) {
+	if s.Server == nil {
+		return nil
+	}
+	for _, listen := range s.Listen {
+		parsed, err := caddy.ParseNetworkAddressWithDefaults(listen, "tcp", caddyhttp.DefaultHTTPSPort)
+		if err != nil {
+			continue
+		}
+		// networkTypesHTTP3 in modules/caddyhttp/server.go, ListenQUIC in listeners.go
+		network := map[string]string{"tcp": "udp", "tcp4": "udp4", "tcp6": "udp6"}[parsed.Network]
+		if network == "" {
+			network = parsed.Network
+		}
+		for _, one := range parsed.Expand() {
+			place := quicPlace{network: "quic" + network, address: one.JoinHostPort(0)}
+			place.before = place.inUse()
+			places = append(places, place)
+		}
+	}
+	return places
+}

@@ -1,0 +1,102 @@
+package socket
+
+import (
+	"encoding/binary"
+	"os"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// leastQUICBuffer is the smallest buffer that quic-go leaves alone: getsockopt(2) reads
+// double of it.
+const leastQUICBuffer = quicBuffer / 2
+
+// TryPacket sets s on a scratch UDP socket and returns the effective value, or where it
+// cannot be read, the one that was set.
+//
+// Errors: what the kernel answered to setting it, as an *os.SyscallError.
+func TryPacket(s Setting) (effective Value, err error) {
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		fd, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	}
+	if err != nil {
+		return Value{}, os.NewSyscallError("socket", err)
+	}
+	defer unix.Close(fd)
+	return s.tryOn(fd)
+}
+
+// Dropped returns what the kernel has dropped because a socket was full, since the socket
+// exists: datagrams of a UDP socket, or connections of a listening one. After 2³² the
+// number begins again.
+//
+// Errors: net.ErrClosed, or an *os.SyscallError.
+func Dropped(c syscall.Conn) (count uint32, err error) {
+	const drops = 8 // SK_MEMINFO_DROPS in include/uapi/linux/sock_diag.h
+	var figures [memInfoLength]uint32
+	ctlErr := control(c, func(fd int) {
+		if protocol, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL); protocol == unix.IPPROTO_MPTCP {
+			figures, err = listenerMemInfo(fd)
+			return
+		}
+		size := uint32(unsafe.Sizeof(figures))
+		_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
+			uintptr(unsafe.Pointer(&figures)), uintptr(unsafe.Pointer(&size)), 0) //nolint:gosec // as unix.GetsockoptInt does
+		if errno != 0 {
+			err = os.NewSyscallError("getsockopt", errno)
+		}
+	})
+	if ctlErr != nil {
+		return 0, ctlErr
+	}
+	return figures[drops], err
+}
+
+// Cookie returns the number of a socket (SO_COOKIE), which its duplicates have, too.
+//
+// Errors: net.ErrClosed, or an *os.SyscallError.
+func Cookie(c syscall.Conn) (cookie uint64, err error) {
+	ctlErr := control(c, func(fd int) { cookie, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE) })
+	if ctlErr != nil {
+		return 0, ctlErr
+	}
+	return cookie, os.NewSyscallError("getsockopt", err)
+}
+
+// AcceptQueue returns how many connections wait for Accept at the listening socket of c,
+// and how many may.
+//
+// Errors: net.ErrClosed, or an *os.SyscallError.
+func AcceptQueue(c syscall.Conn) (connections, limit int, err error) {
+	var info *unix.TCPInfo
+	ctlErr := control(c, func(fd int) { info, err = unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO) })
+	if ctlErr != nil {
+		return 0, 0, ctlErr
+	}
+	if err != nil {
+		return 0, 0, os.NewSyscallError("getsockopt", err)
+	}
+	// tcp_get_info in the kernel's net/ipv4/tcp.c
+	return int(info.Unacked), int(info.Sacked), nil
+}
+
+// AddTrafficClass adds the bits of a traffic class to each control message in oob that
+// sets one (ip(7), ipv6(7)), because the kernel takes the whole byte from there.
+func AddTrafficClass(oob []byte, class byte) {
+	for len(oob) >= unix.SizeofCmsghdr {
+		header, data, rest, err := unix.ParseOneSocketControlMessage(oob)
+		if err != nil {
+			return
+		}
+		switch {
+		case header.Level == unix.IPPROTO_IP && header.Type == unix.IP_TOS && len(data) > 0:
+			data[0] |= class
+		case header.Level == unix.IPPROTO_IPV6 && header.Type == unix.IPV6_TCLASS && len(data) >= 4:
+			binary.NativeEndian.PutUint32(data, binary.NativeEndian.Uint32(data)|uint32(class))
+		}
+		oob = rest
+	}
+}

@@ -1,0 +1,33 @@
+//go:build !linux
+
+package socket
+
+import (
+	"errors"
+	"syscall"
+)
+
+const leastQUICBuffer = quicBuffer
+
+// TryPacket returns the value as it is, or errors.ErrUnsupported where a UDP socket does
+// not have the option.
+func TryPacket(s Setting) (effective Value, err error) {
+	if s.Option.datagram == nil {
+		return Value{}, errors.ErrUnsupported
+	}
+	return s.Value, nil
+}
+
+// Dropped always fails with errors.ErrUnsupported.
+func Dropped(syscall.Conn) (uint32, error) { return 0, errors.ErrUnsupported }
+
+// Cookie always fails with errors.ErrUnsupported.
+func Cookie(syscall.Conn) (uint64, error) { return 0, errors.ErrUnsupported }
+
+// AcceptQueue always fails with errors.ErrUnsupported.
+func AcceptQueue(syscall.Conn) (connections, limit int, err error) {
+	return 0, 0, errors.ErrUnsupported
+}
+
+// AddTrafficClass does nothing: elsewhere there is no such option.
+func AddTrafficClass([]byte, byte) {}

@@ -515,3 +515,23 @@ func TestAcceptQueue(t *testing.T) {
 	require.Eventually(t, func() bool { return metric("accept_queue_limit") == 9 }, lab.Patience, 10*time.Millisecond)
 	require.GreaterOrEqual(t, metric("dropped_connections_total"), dropped)
 }
+
+// TestHTTP3WithoutCapability: above the sysctl a process needs CAP_NET_ADMIN. Without it
+// the log says so, and the site goes on with what the kernel gives.
+func TestHTTP3WithoutCapability(t *testing.T) {
+	requireRoot(t)
+	limit := lab.SysctlNumber(t, "net.core.rmem_max")
+	if limit > 1<<28 {
+		t.Skip("no buffer is larger than net.core.rmem_max")
+	}
+	s := newH3Site(t)
+	c := lab.Spawn(t, h3Wrapper(fmt.Sprintf("recv_buffer %d", 2*limit)), s.site("echo_payload"),
+		lab.Require(t, "setpriv"), "--bounding-set=-net_admin")
+	require.Equal(t, string(lab.Stars), s.fetch(t))
+	u := datagramUses(t, c)[0]
+	require.Equal(t, 2*limit, u.RecvBuffer)
+	require.Equal(t, "net.core.rmem_max", u.Options[0].ClampedBy)
+	warnings := c.Warnings()
+	require.Len(t, warnings, 1)
+	require.Equal(t, "recv_buffer is clamped by net.core.rmem_max: raise that, or give Caddy CAP_NET_ADMIN; nothing else helps", warnings[0].Message)
+}

@@ -16,7 +16,7 @@ import (
 //		<option> <value>
 //	}
 //
-// Errors name the file, the line, the option, and what would have been right.
+// Errors give the file, the line, the option, and what would have been right.
 func (w *ListenerWrapper) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return parseOptions(d, w.Lines(options.Listen|options.Accept))
 }
@@ -103,8 +103,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return parseOptions(d, h.Lines(options.Route))
 }
 
-// parseTCPInfo sets the handler up from its directive, which is one word and
-// perhaps a matcher.
+// parseTCPInfo sets the handler up from its directive, which has no
+// argument but a matcher.
 func parseTCPInfo(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	info := new(TCPInfo)
 	return info, info.UnmarshalCaddyfile(h.Dispenser)

@@ -84,7 +84,7 @@ func proxySite(transport string) string {
 	return ":80 {\nreverse_proxy 127.0.0.1:9101 {\ntransport " + transport + "\n}\n}\n"
 }
 
-// block is a block of lines, each of which begins at the left.
+// block is a block of lines that begin at the left.
 func block(lines ...string) string {
 	return " {\n" + strings.Join(lines, "\n") + "\n}"
 }

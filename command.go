@@ -20,8 +20,8 @@ import (
 var command = caddycmd.Command{
 	Name:  "sockopt",
 	Short: "Socket options: what this kernel supports, and whether a server stalls",
-	Long: `Says what this system makes of socket options. A running Caddy shows what it
-does with them at GET /sockopt/ of its admin API.`,
+	Long: `Shows which socket options this system supports, and probes servers for stalls.
+A running Caddy shows the options in effect at GET /sockopt/ of its admin API.`,
 	CobraFunc: func(cmd *cobra.Command) {
 		cmd.Use = "sockopt"
 		cmd.Args = cobra.NoArgs
@@ -50,7 +50,7 @@ It asks the kernel itself and needs no running Caddy.`,
 	return cmd
 }
 
-// writeJSON writes JSON that people can read, too.
+// writeJSON writes indented JSON.
 func writeJSON(w io.Writer, value any) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "\t")
@@ -61,7 +61,7 @@ func writeJSON(w io.Writer, value any) error {
 func writeOptions(w io.Writer, s options.System) error {
 	fmt.Fprintln(w, strings.TrimSpace(s.OS+" "+s.Kernel))
 	if s.OS != "linux" {
-		fmt.Fprintf(w, "Here you can name %s. The other options need Linux.\n", s.Supported())
+		fmt.Fprintf(w, "This system supports only %s. The other options need Linux.\n", s.Supported())
 	}
 	fmt.Fprintln(w)
 	var table strings.Builder

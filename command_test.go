@@ -49,7 +49,7 @@ rto_max   TCP_RTO_MAX_MS  accept       needs Linux 6.15
 				linger,
 			}},
 			`darwin
-Here you can name nodelay or linger. The other options need Linux.
+This system supports only nodelay or linger. The other options need Linux.
 
 OPTION    KERNEL        PHASES       HERE         DEFAULT  BOUNDS
 nodelay   TCP_NODELAY   accept dial  yes          on

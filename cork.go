@@ -55,7 +55,7 @@ func (c *corkedWriter) cork() {
 	}
 }
 
-// end says that the handlers have returned.
+// end is called when the handlers have returned.
 func (c *corkedWriter) end() {
 	if c.corked {
 		c.conn.end(c.hold, false)

@@ -17,9 +17,9 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/options"
 )
 
-// EchoPayload answers every request with a fixed payload: 10,000 "*" unless told
-// otherwise, which is what the server of the original experiment returned. It
-// reads the request's body to its end and drops it.
+// EchoPayload is a test tool. It answers every request with a fixed payload, by default
+// the 10,000 "*" that the server of the original experiment returned. It reads the
+// request's body to its end and drops it.
 type EchoPayload struct {
 	// Bytes in the payload, or a string such as "1MiB". Default: 10000.
 	Size *options.Size `json:"size,omitempty"`
@@ -126,14 +126,14 @@ func (e *EchoPayload) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyh
 		return err
 	}
 
-	// Other handlers edit these in place, so that no two responses share them.
+	// Other handlers edit headers in place, so each response has its own.
 	w.Header().Set("Content-Length", e.length)
 	w.Header().Set("Content-Type", e.contentType)
 	w.WriteHeader(http.StatusOK)
 
 	if err := e.send(w, r.Method == http.MethodHead); err != nil {
-		// The client left: what it was promised in Content-Length is not
-		// complete, so net/http closes the connection.
+		// The client left. The body is shorter than Content-Length, so net/http
+		// closes the connection.
 		if c := e.log.Check(zap.DebugLevel, "payload not sent to its end"); c != nil {
 			c.Write(zap.String("remote", r.RemoteAddr), zap.Error(err))
 		}

@@ -21,16 +21,16 @@ import (
 // served, and restores them when the response has been handed to the kernel. What
 // the kernel still holds in its send buffer leaves with the restored values.
 //
-// An HTTP/2 connection is shared by the requests that run at the same time: of
-// two that set an option the later one counts while both run, then the other. The
+// Requests that run at the same time share an HTTP/2 connection. If two of them set
+// an option, it has the value of the later one while both run, then the other's. The
 // value from before comes back after the last. While other requests run, the values of
 // one may outlast its handlers by 100 ms, since the end of its response is sent after
 // they return.
 //
-// It costs a setsockopt(2) for each option before and one after the request, none
-// where the value is there already, and once for a connection a getsockopt(2)
-// for each option. A buffer takes two more afterwards, so that the kernel tunes
-// it again; before Linux 5.14 it does not. The kernel goes on pacing a
+// It costs a setsockopt(2) for each option before and one after the request, unless
+// the connection has the value already, and once for each connection a getsockopt(2) for
+// each option. A buffer takes two more afterwards, so that the kernel tunes it again;
+// kernels before 5.14 do not. The kernel goes on pacing a
 // connection by its own estimate once pacing_rate was set.
 //
 // cork holds segments back from the header of the response on. A flush sends what is

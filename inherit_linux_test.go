@@ -23,8 +23,8 @@ func names(settings []socket.Setting) (names []string) {
 	return names
 }
 
-// inheriting are options of which Go gives connections one, the listening socket two, and
-// nobody the rest.
+// inheriting are options. Connections have one from Go, two from the listening socket,
+// and do not inherit the rest.
 func inheriting() options.Options {
 	return options.Options{
 		NoDelay: new(true), RecvBuffer: new(options.Size(100 << 10)), SendBuffer: new(options.Size(100 << 10)),
@@ -39,7 +39,7 @@ func TestEveryConnectionHasTheOptions(t *testing.T) {
 	server := &caddyhttp.Server{Listen: []string{":80"}}
 	w, logs := provisioned(t, inheriting(), server)
 	if w.server.sharesListeners() {
-		t.Skip("net.ipv4.tcp_migrate_req has the kernel move connections between listening sockets")
+		t.Skip("net.ipv4.tcp_migrate_req makes the kernel move connections between listening sockets")
 	}
 	require.Equal(t, []string{"nodelay", "recv_buffer", "send_buffer"}, names(w.inherited))
 	config := w.server.listenConfig()

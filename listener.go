@@ -152,7 +152,7 @@ func (w *ListenerWrapper) Cleanup() error {
 // offered follows from the listening socket's.
 func (w *ListenerWrapper) prepare(l *listener) {
 	settings := slices.Clone(w.resolved.Settings[options.Listen])
-	named := len(settings)
+	configured := len(settings)
 	shared := w.server.sharesListeners()
 	if !shared {
 		settings = append(settings, w.inherited...)
@@ -162,7 +162,7 @@ func (w *ListenerWrapper) prepare(l *listener) {
 	}
 	tcp, ok := socket.TCPListener(l.Listener)
 	if !ok {
-		if named > 0 {
+		if configured > 0 {
 			w.log.Error("cannot reach the listening socket; its options are not set",
 				zap.Stringer("address", l.Addr()))
 		}

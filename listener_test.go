@@ -58,7 +58,7 @@ func to(o socket.Option, number int64) socket.Setting {
 	return socket.Setting{Option: o, Value: socket.Value{Number: number}}
 }
 
-// scriptedListener accepts what it is told.
+// scriptedListener accepts given connections.
 type scriptedListener struct {
 	net.Listener
 	conns chan net.Conn
@@ -99,7 +99,7 @@ func tcpPair(t testing.TB) (accepted, dialed *net.TCPConn) {
 	return server.(*net.TCPConn), client.(*net.TCPConn)
 }
 
-// Connections that hold their inner one where nobody can reach it.
+// Connections whose inner one is out of reach.
 type (
 	hidingConn    struct{ inner net.Conn }
 	embeddingConn struct{ net.Conn }
@@ -240,8 +240,8 @@ func (h hidden) Accept() (net.Conn, error) { return h.ln.Accept() }
 func (h hidden) Close() error              { return h.ln.Close() }
 func (h hidden) Addr() net.Addr            { return h.ln.Addr() }
 
-// TestUnreachableListener: of a plugin's listener neither the socket can be set, nor do
-// its connections acknowledge.
+// TestUnreachableListener: the socket of a plugin's listener cannot be set, and its
+// connections do not acknowledge.
 func TestUnreachableListener(t *testing.T) {
 	w, logs := provisioned(t, options.Options{}, nil)
 	w.resolved.Settings[options.Listen] = []socket.Setting{bogus}

@@ -9,12 +9,16 @@
 //	packetconn.go  the packet conn wrapper for HTTP/3, caddy.packetconns.sockopt
 //	packets.go     the UDP sockets of HTTP/3, which outlive configurations
 //	transport.go   the transport to backends, http.reverse_proxy.transport.sockopt
+//	dialer.go      how it dials, with options before the SYN
 //	handler.go     options for the requests of a route, http.handlers.sockopt
 //	tcpinfo.go     placeholders for what the kernel measures, http.handlers.tcp_info
 //	echo.go        the test payload, http.handlers.echo_payload
 //	caddyfile.go   the parsers of the directives
 //	connection.go  puts options on one connection, accepted or dialed
-//	server.go      all that we ask of Caddy's HTTP server
+//	server.go      what we need of Caddy's HTTP server
+//	placement.go   beneath which listener wrappers ours can go
+//	served.go      options that hold for a request
+//	cork.go        TCP_CORK for a response
 //	status.go      what is in effect now
 //	admin.go       the admin endpoint, admin.api.sockopt
 //	command.go     the command "caddy sockopt"
@@ -46,8 +50,8 @@ func init() {
 	caddy.RegisterModule(EchoPayload{})
 	caddy.RegisterModule(AdminAPI{})
 	caddycmd.RegisterCommand(command)
-	// In this order before all others: the placeholders are there for the matcher
-	// of sockopt, whose options hold for what the others send.
+	// Both go before all other handlers, tcp_info first: the matcher of sockopt can use
+	// the placeholders, and the options of sockopt apply to what other handlers send.
 	httpcaddyfile.RegisterHandlerDirective("tcp_info", parseTCPInfo)
 	httpcaddyfile.RegisterDirectiveOrder("tcp_info", httpcaddyfile.Before, "tracing")
 	httpcaddyfile.RegisterHandlerDirective("sockopt", parseHandler)

@@ -27,8 +27,11 @@ func innermost(ln net.Listener) (inner net.Listener, place reflect.Value) {
 			return ln, place
 		}
 		field := v.Elem().FieldByName("Listener")
+		if !field.CanSet() { // or there is no such field any more
+			return ln, place
+		}
 		next, ok := reflect.TypeAssert[net.Listener](field)
-		if !ok || !field.CanSet() {
+		if !ok {
 			return ln, place
 		}
 		ln, place = next, field

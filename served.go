@@ -17,7 +17,7 @@ type served struct {
 	overrides *socket.Overrides // nil until a request has options
 	ended     []*socket.Hold    // of requests whose handlers have returned
 	corked    bool              // what is written may stay in the kernel
-	restore   *time.Timer
+	restore   *time.Timer       // nil until a request on a shared connection has ended
 }
 
 // restoreAfter bounds how long the options of a request outlast its handlers on a
@@ -34,21 +34,24 @@ func (s *served) hold(h *socket.Hold) error {
 			return err
 		}
 		s.overrides = overrides
-		s.restore = time.AfterFunc(restoreAfter, s.restoreEnded)
 	}
 	s.releaseEnded()
 	s.overrides.Hold(h)
 	return nil
 }
 
-// end says that the handlers of a request have returned. What is left of its response
-// is sent afterwards, so its options stay until the connection is idle or has the next
-// request. A shared connection may have neither for long.
+// end is called when the handlers of a request have returned. net/http sends the rest of
+// the response afterwards, so the options stay until the connection is idle or has the
+// next request. On a shared connection neither may come for long, so a timer ends them.
 func (s *served) end(h *socket.Hold, shared bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ended = append(s.ended, h)
-	if shared {
+	switch {
+	case !shared:
+	case s.restore == nil:
+		s.restore = time.AfterFunc(restoreAfter, s.restoreEnded)
+	default:
 		s.restore.Reset(restoreAfter)
 	}
 }
@@ -95,7 +98,9 @@ func (s *served) restoreAll() {
 	if s.overrides == nil {
 		return
 	}
-	s.restore.Stop()
+	if s.restore != nil {
+		s.restore.Stop()
+	}
 	s.releaseEnded()
 	s.overrides.ReleaseAll()
 	if s.corked && s.acking != nil {

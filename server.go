@@ -17,8 +17,8 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-// httpServer is what we ask of Caddy's HTTP server. Its methods work on a nil server,
-// which stands for any other app with listeners.
+// httpServer is Caddy's HTTP server with what we need of it. The methods work on a nil
+// server, which stands for any other app with listeners.
 type httpServer struct{ *caddyhttp.Server }
 
 // serverOf returns the HTTP server whose module is provisioned.
@@ -46,10 +46,9 @@ func (s httpServer) listenConfig() net.ListenConfig {
 	}}
 }
 
-// adoptKeepAlive makes Go set on each connection, which it does anyway, the keepalive
-// values of settings. A server whose keepalive_interval is negative has Go's defaults
-// instead. onListener says that the listening sockets are set to them, too: connections
-// inherit idle time and count there, so Go is told to leave these alone.
+// adoptKeepAlive gives Go, which sets keepalive on each connection anyway, the values of
+// settings. A server whose keepalive_interval is negative keeps Go's defaults. onListener says that the listening sockets are set to them, too: connections
+// then inherit idle time and count, and Go must not set these.
 func (s httpServer) adoptKeepAlive(settings []socket.Setting, onListener bool) {
 	if s.Server == nil || s.KeepAliveInterval < 0 {
 		return
@@ -106,7 +105,7 @@ func (s httpServer) wrapsPackets() (n int) {
 	return n
 }
 
-// lists returns how many of the server's listener wrappers have a name.
+// lists returns how often a listener wrapper is listed.
 func (s httpServer) lists(name string) (n int) {
 	for _, other := range s.wrappers() {
 		if other == name {
@@ -158,8 +157,8 @@ func (s httpServer) showConnections() {
 	})
 }
 
-// restoring are the connections that restore their options when they are idle, by
-// net.Conn, for as long as net/http has them.
+// restoring has the connections that restore their options when they are idle, as
+// *served by net.Conn, until net/http closes them or hands them over.
 var restoring sync.Map
 
 // restoreWhenIdle makes the server restore the options of a connection that becomes
@@ -170,13 +169,13 @@ func (s httpServer) restoreWhenIdle() {
 		return
 	}
 	s.RegisterConnContext(func(ctx context.Context, conn net.Conn) context.Context {
-		if s, ok := ctx.Value(servedKey{}).(*served); ok && reflect.TypeOf(conn).Comparable() { // it is the key of a map
+		if s, ok := ctx.Value(servedKey{}).(*served); ok && reflect.ValueOf(conn).Comparable() { // it is the key of a map
 			restoring.Store(conn, s)
 		}
 		return ctx
 	})
 	s.RegisterConnState(func(conn net.Conn, state http.ConnState) {
-		if state == http.StateNew || state == http.StateActive || !reflect.TypeOf(conn).Comparable() {
+		if state == http.StateNew || state == http.StateActive || !reflect.ValueOf(conn).Comparable() {
 			return
 		}
 		if s, ok := restoring.Load(conn); ok && state == http.StateIdle {

@@ -23,8 +23,8 @@ func serverWith(wrappers ...string) httpServer {
 	return httpServer{s}
 }
 
-// TestAdoptKeepAlive: Go sets keepalive on each connection. It is told the values of the
-// wrapper, or to leave alone what connections inherit.
+// TestAdoptKeepAlive: Go sets keepalive on each connection, so it gets the values of
+// the wrapper and leaves inherited ones alone.
 func TestAdoptKeepAlive(t *testing.T) {
 	const second = caddy.Duration(time.Second)
 	settings := []socket.Setting{to(socket.KeepAliveIdle, 30), to(socket.KeepAliveInterval, 7), to(socket.KeepAliveCount, 4), to(socket.TTL, 9)}

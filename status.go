@@ -28,8 +28,8 @@ type activeUse struct {
 	counters *stats.Counters
 }
 
-// activeUses are those of the running configuration and, while one replaces
-// another, of both.
+// activeUses are the uses in the running configuration or, while one replaces another,
+// in both.
 type activeUses struct {
 	direction stats.Direction
 

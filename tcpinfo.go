@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 
+	"go.uber.org/zap"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -42,7 +44,8 @@ import (
 // The kernel is asked once for a request, when the first of them is used, and not
 // at all where none is; congestion takes a getsockopt(2) of its own. A field that
 // this kernel does not return, or has not measured yet, is empty. So are all of
-// them over HTTP/3 and Unix sockets.
+// them over HTTP/3 and Unix sockets. The first use of a name that is not among them is
+// logged as a warning.
 //
 // The sockopt transport makes the same placeholders of the connection to the backend that
 // carried the request last, without this handler:
@@ -102,7 +105,19 @@ func (a *askedInfo) placeholder(key string) (any, bool) {
 			return a.figure(f), true
 		}
 	}
+	warnOfPlaceholder(key)
 	return nil, false
+}
+
+// misspelt are the placeholders that were warned of, by key.
+var misspelt sync.Map
+
+// warnOfPlaceholder warns once of a placeholder that does not exist: Caddy leaves it
+// empty, or as it was written, without a word.
+func warnOfPlaceholder(key string) {
+	if _, warned := misspelt.LoadOrStore(key, true); !warned {
+		caddy.Log().Named("http.handlers.tcp_info").Warn("unknown placeholder; the names are in the documentation of tcp_info", zap.String("placeholder", "{"+key+"}"))
+	}
 }
 
 func (a *askedInfo) algorithm() string {

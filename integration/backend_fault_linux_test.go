@@ -18,7 +18,7 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab/inprocess"
 )
 
-// TestFaultsOfBackendsLeaveNothing sends requests to backends of which most
+// TestFaultsOfBackendsLeaveNothing sends requests to backends, most of which
 // misbehave.
 func TestFaultsOfBackendsLeaveNothing(t *testing.T) {
 	requests := lab.Long(1_600, 200_000)

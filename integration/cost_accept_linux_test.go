@@ -28,9 +28,10 @@ func TestAcceptCounts(t *testing.T) {
 		// Two of the ten are the listening socket's alone.
 		{"usual ten, listening with MPTCP", "multipathtcp=2", lab.TenUsual, 8, 1},
 		{"usual ten, listening without", "multipathtcp=0", lab.TenUsual, 8, 0},
-		// Of dscp and ttl, IPv4 and IPv6 have each their own.
+		// dscp and ttl are two options each, for IPv4 and IPv6.
 		{"costly ten, listening with MPTCP", "multipathtcp=2", lab.TenCostly, 12, 7},
 		{"costly ten, listening without", "multipathtcp=0", lab.TenCostly, 12, 2},
+		{"costly ten, multipath off", "multipathtcp=2", append([]string{"multipath off"}, lab.TenCostly...), 12, 2},
 	} {
 		if lab.Long(0, 1) == 0 && i > 0 {
 			continue

@@ -26,7 +26,7 @@ func echo(t testing.TB, lines string) (addr string, c *lab.Running) {
 	return addr, inprocess.Run(t, "", "http://"+addr+" {\n"+lines+"\n}")
 }
 
-// lineClient is an HTTP/1 client that sends what it is told.
+// lineClient is an HTTP/1 client that sends given lines.
 type lineClient struct {
 	*net.TCPConn
 	t testing.TB

@@ -19,6 +19,7 @@ import (
 // TestGRPC: answers, errors and streams reach a client of grpc-go through a route with
 // options, and through a transport with options.
 func TestGRPC(t *testing.T) {
+	lab.OtherProcess(t)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	states := health.NewServer()

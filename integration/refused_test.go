@@ -42,6 +42,12 @@ func TestBadConfigurationIsRefused(t *testing.T) {
 		{name: "no option for a route", caddyfile: route(""), want: "sockopt in a site or route sets options for its requests and has none"},
 		{name: "option of another phase for a route", caddyfile: route("keepalive on"), want: "keepalive cannot be set here, but on accepted connections"},
 
+		{name: "acknowledgements for a route", caddyfile: route("quickack auto"), want: "quickack cannot be set here, but on accepted connections (servers { listener_wrappers { sockopt { quickack … } } } in the global options)"},
+		{name: "acknowledgements outside of socket", caddyfile: proxy("quickack auto"), want: "quickack is a socket option: write it into a block, socket { quickack … }"},
+		{name: "name like an option's", caddyfile: c.with("sockopt {\nrecv_buf 256KiB\n}"), want: `unknown option "recv_buf" (did you mean recv_buffer?)`},
+		{name: "the kernel's name", caddyfile: c.with("sockopt {\nSO_RCVBUF 256KiB\n}"), want: `unknown option "SO_RCVBUF" (did you mean recv_buffer?)`},
+		{name: "the kernel's name in small letters", caddyfile: proxy("socket {\ntcp_user_timeout 9s\n}"), want: `unknown option "tcp_user_timeout" (did you mean user_timeout?)`},
+
 		{name: "payload of less than nothing", caddyfile: c.config("", lab.EchoSite(c.addr)), was: `"handler":"echo_payload"`, is: `"handler":"echo_payload","size":-1`, want: "-1"},
 		{name: "unknown field of the payload", caddyfile: c.config("", lab.EchoSite(c.addr)), was: `"handler":"echo_payload"`, is: `"handler":"echo_payload","bytes":5`, want: `json: unknown field "bytes"`},
 	} {

@@ -67,7 +67,7 @@ func TestReloadsAndStopsLeaveNothing(t *testing.T) {
 		for _, text := range []string{
 			"",                        // silent
 			requestLine + "Host: 127", // in the middle of a request
-			request,                   // with a response that nobody reads
+			request,                   // with a response that is not read
 		} {
 			conns = append(conns, insist(t, addr, func(conn net.Conn) error {
 				_, err := io.WriteString(conn, text)

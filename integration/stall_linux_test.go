@@ -7,7 +7,7 @@ import (
 )
 
 // A client with Nagle's algorithm on holds the second piece of a request back
-// until the first one is acknowledged, for which stock Caddy has the kernel wait
+// until the first one is acknowledged. In stock Caddy the kernel delays that by
 // 40 ms (TCP_DELACK_MIN in the kernel's include/net/tcp.h).
 func TestNagleClient(t *testing.T) {
 	var l lab.Sites

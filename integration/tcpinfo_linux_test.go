@@ -64,6 +64,17 @@ func TestTCPInfoPlaceholders(t *testing.T) {
 	require.Equal(t, "{http.tcp_info.unknown}", resp.Header.Get("Unknown"))
 }
 
+// TestMisspeltPlaceholder: the first use of a placeholder that does not exist is warned of.
+func TestMisspeltPlaceholder(t *testing.T) {
+	addr := lab.Address(t)
+	c := lab.Spawn(t, "", fmt.Sprintf("http://%s {\ntcp_info\nheader x {http.tcp_info.rrt}\nheader y {http.tcp_info.rtt}\necho_payload\n}", addr))
+	for range 3 {
+		requirePayload(t, http.DefaultClient, "http://"+addr)
+	}
+	require.Equal(t, 1, strings.Count(c.Logged(), `"unknown placeholder; the names are in the documentation of tcp_info","placeholder":"{http.tcp_info.rrt}"`))
+	require.NotContains(t, c.Logged(), `"placeholder":"{http.tcp_info.rtt}"`)
+}
+
 // TestTCPInfoInExpressions compares numbers, over TLS as well.
 func TestTCPInfoInExpressions(t *testing.T) {
 	var l lab.Sites
@@ -86,7 +97,7 @@ func TestTCPInfoInExpressions(t *testing.T) {
 	}
 }
 
-// TestTCPInfoCounts: one getsockopt a request, and none where nobody asks.
+// TestTCPInfoCounts: one getsockopt a request, and none if no placeholder is used.
 func TestTCPInfoCounts(t *testing.T) {
 	const requests = 200
 	var l lab.Sites

@@ -18,9 +18,8 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 )
 
-// vanish has clients and a backend vanish at every point of a connection's life. Then
-// clients that were closed while nobody heard of it are plugged in again: they answer
-// with resets.
+// vanish unplugs clients and a backend at every point of a connection's life. Then it
+// plugs in clients that were closed while they were unplugged: they answer with resets.
 func vanish(e *exposed, clients int) error {
 	defer e.cable.hangUp()
 	for _, gone := range []func() error{
@@ -197,8 +196,8 @@ func (f *far) hold(conn net.Conn) {
 	f.conns = append(f.conns, conn)
 }
 
-// hangUp resets the connections of the far end. Where it is unplugged nobody hears of
-// it, now or later: a reset is sent once.
+// hangUp resets the connections of the far end. If it is unplugged, the other
+// end never receives the reset, which is sent once.
 func (f *far) hangUp() {
 	f.mu.Lock()
 	defer f.mu.Unlock()

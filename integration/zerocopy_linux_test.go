@@ -21,8 +21,8 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 )
 
-// Where stock Caddy has the kernel move a file to a connection, sendfile(2), a
-// wrapped connection does so too.
+// Stock Caddy lets the kernel move a file to a connection (sendfile(2)), and a wrapped
+// connection does so, too.
 func TestSendfile(t *testing.T) {
 	const size = 1 << 20
 	dir := t.TempDir()
@@ -65,8 +65,8 @@ func TestSendfile(t *testing.T) {
 	}
 }
 
-// Where stock Caddy has the kernel move bytes from connection to connection,
-// splice(2), a wrapped connection does so too.
+// Stock Caddy lets the kernel move bytes from connection to connection (splice(2)), and
+// a wrapped connection does so, too.
 func TestSplice(t *testing.T) {
 	backend := echoBackend(t)
 	for _, forward := range []struct {

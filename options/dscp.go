@@ -36,8 +36,8 @@ func ParseDSCP(text string) (DSCP, error) {
 
 // String returns the name of the code point, or its number where it has none.
 func (d DSCP) String() string {
-	for name, named := range dscpNames {
-		if named == d {
+	for name, other := range dscpNames {
+		if other == d {
 			return name
 		}
 	}

@@ -39,8 +39,8 @@ func TestDurationJSON(t *testing.T) {
 	}
 }
 
-// TestDurationJSONRefuses: nobody means nanoseconds with a number that is no
-// millisecond of them.
+// TestDurationJSONRefuses: a number below a millisecond in nanoseconds was meant in
+// another unit.
 func TestDurationJSONRefuses(t *testing.T) {
 	const unit = ` is nanoseconds, as every number is; write a string with a unit, such as "30s"`
 	const other = " is not a duration such as 40ms, 30s or 2h"

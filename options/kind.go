@@ -14,7 +14,7 @@ import (
 // kind is a way to write the values of an option.
 type kind[T any] struct {
 	// want says what a value looks like, for errors and tables, and is empty where
-	// the name stands alone. wantJSON says it for JSON where that differs.
+	// the option takes no value. wantJSON says it for JSON where that differs.
 	want, wantJSON string
 
 	// parse reads a value from the Caddyfile, text writes it again.
@@ -29,7 +29,8 @@ type kind[T any] struct {
 	check func(T) error
 
 	// kernel is the value for the kernel, in its unit; show is a value of the
-	// kernel as text would write it. Both are nil for what is not the kernel's.
+	// kernel as text would write it. Both are nil for an option that the kernel does
+	// not have, such as metrics.
 	kernel func(T) socket.Value
 	show   func(socket.Value) string
 }

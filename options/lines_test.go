@@ -53,10 +53,7 @@ func TestCaddyfile(t *testing.T) {
 }
 
 // listenerNames are the options of a listener.
-const listenerNames = "nodelay, quickack, delayed_ack_max, notsent_lowat, busy_poll, recv_buffer, send_buffer, congestion, " +
-	"pacing_rate, window_clamp, max_segment, thin_stream, keepalive, keepalive_idle, keepalive_interval, " +
-	"keepalive_count, user_timeout, linger, fin_timeout, rto_min, rto_max, dscp, priority, mark, ttl, " +
-	"interface, multipath, backlog, defer_accept, fastopen, raw, metrics or on_unsupported"
+var listenerNames = Names(new(Options).Lines(Listen | Accept))
 
 // badCaddyfiles are blocks that are refused, each for what stands in one of its lines.
 var badCaddyfiles = []struct {

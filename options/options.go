@@ -10,8 +10,8 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-// Options are socket options by their configuration names. An option that is not
-// named is not touched, save for quickack, whose default is the cure.
+// Options are socket options by their configuration names. An option that is left out
+// is not touched, except quickack, whose default is auto.
 type Options struct {
 	// Send small segments at once instead of waiting until earlier ones are
 	// acknowledged (Nagle's algorithm). Kernel: TCP_NODELAY. Caddy's own
@@ -66,7 +66,7 @@ type Options struct {
 	SendBuffer *Size `json:"send_buffer,omitempty"`
 
 	// The congestion control algorithm. Kernel: TCP_CONGESTION. One that
-	// net.ipv4.tcp_allowed_congestion_control does not name needs CAP_NET_ADMIN. Default:
+	// net.ipv4.tcp_allowed_congestion_control does not list needs CAP_NET_ADMIN. Default:
 	// net.ipv4.tcp_congestion_control.
 	Congestion *string `json:"congestion,omitempty"`
 
@@ -96,7 +96,7 @@ type Options struct {
 	ThinStream *bool `json:"thin_stream,omitempty"`
 
 	// Probe idle connections. Kernel: SO_KEEPALIVE. Default: true. It is so whatever
-	// the server's keepalive_interval says: of -1 Go makes its own default, and
+	// the server's keepalive_interval says: for -1 Go takes its own default, and
 	// probes after 15s. Only false here switches it off.
 	KeepAlive *bool `json:"keepalive,omitempty"`
 
@@ -219,8 +219,8 @@ type Options struct {
 	OnUnsupported *Unsupported `json:"on_unsupported,omitempty"`
 }
 
-// rows is the table of options, in the order in which they are set. All that is
-// known of an option is in its row.
+// rows is the table of options, in the order in which they are set. Everything about an
+// option follows from its row.
 var rows = []row{
 	{
 		name: "nodelay", option: socket.NoDelay, phases: Accept | Dial | Route, since: "2.0",
@@ -402,7 +402,7 @@ var rows = []row{
 	},
 	{
 		name: "syn_count", option: socket.SynCount, phases: Dial, since: "2.4",
-		doc:    "how many times the SYN to a backend is sent again",
+		doc:    "how long the SYN to a backend is sent again, in waits of 1s, 2s, 4s …",
 		bounds: "net.ipv4.tcp_syn_retries",
 		field:  at(counts(1, 127), func(o *Options) **Number { return &o.SynCount }),
 	},

@@ -238,7 +238,7 @@ func rowNamed(t testing.TB, name string) row {
 	return rows[i]
 }
 
-// block is a block of lines, each of which begins at the left.
+// block is a block of lines that begin at the left.
 func block(lines ...string) string {
 	return " {\n" + strings.Join(lines, "\n") + "\n}"
 }

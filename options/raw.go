@@ -17,7 +17,7 @@ type RawOption struct {
 	// Second number of setsockopt(2).
 	Option *Number `json:"option"`
 
-	// The value, an int: what has all bits set is -1.
+	// The value, an int: write all bits set as -1.
 	Value *Number `json:"value"`
 }
 

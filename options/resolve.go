@@ -13,7 +13,7 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-// Resolved is what options come to on this system.
+// Resolved are options as this system sets them.
 type Resolved struct {
 	// Settings of each phase.
 	Settings map[Phase][]socket.Setting
@@ -40,8 +40,8 @@ type Effect struct {
 	Option    string `json:"option"`
 	Requested string `json:"requested"`
 
-	// Effective is what the kernel made of the value, in the same unit. Of a
-	// buffer, which it doubles, it is half.
+	// Effective is what the kernel made of the value, in the same unit. For a
+	// buffer it is half of what getsockopt reads, because the kernel doubles it.
 	Effective string `json:"effective,omitempty"`
 
 	// GetSockOpt is what getsockopt(2) reads, where that is a number.
@@ -192,7 +192,7 @@ func (r row) barred(phases Phase) string {
 
 // try sets the value on a scratch socket for each phase. It returns the phases
 // that take it and the effective value. All phases of an option must take its value.
-// Which of them a raw option belongs to is not known: one of them is enough.
+// A raw option may belong to any of them: one phase that takes it is enough.
 func (r row) try(u use, phases Phase, multipath bool) (taken Phase, effective socket.Value, err error) {
 	if !u.setting.Option.Supported() {
 		return 0, effective, r.refusal(u, errors.ErrUnsupported)
@@ -220,7 +220,7 @@ func (r row) try(u use, phases Phase, multipath bool) (taken Phase, effective so
 	if err != nil && (taken == 0 || !r.repeats()) {
 		return 0, effective, r.refusal(u, err)
 	}
-	// Nothing is known of a raw option: it may stop the flow of data.
+	// A raw option may stop the flow of data.
 	if r.repeats() && taken&(Accept|Dial|Route) != 0 {
 		if err := socket.Exchange([]socket.Setting{u.setting}); err != nil {
 			return 0, effective, fmt.Errorf("%s %s: %w", r.name, u.text, err)

@@ -57,8 +57,8 @@ func resolve(t testing.TB, phases Phase, lines ...string) (Resolved, []entry, er
 	return resolved, entries, err
 }
 
-// requireRefused resolves lines, of which the first is refused: it fails, or with
-// on_unsupported warn is left out and logged.
+// requireRefused resolves lines whose first is refused: it fails the load, or is left
+// out and logged with on_unsupported warn.
 func requireRefused(t testing.TB, want string, phases Phase, lines ...string) {
 	t.Helper()
 	_, _, err := resolve(t, phases, lines...)

@@ -7,7 +7,7 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-// row is what is known of one option.
+// row describes one option.
 type row struct {
 	name   string        // in Caddyfile and JSON
 	option socket.Option // the kernel's; empty for a row without a socket option
@@ -41,9 +41,9 @@ type row struct {
 	// empty where nothing is. Nil where no value needs it.
 	caution func(requested socket.Value, phases Phase) string
 
-	// capabilities are those of which a process needs one for some values. privileged
-	// is such a value, where one is known: a kernel may take it from everybody. permits
-	// is the sysctl that lists the values for which no capability is needed.
+	// Some values need one of the capabilities. privileged is such a value, where one is
+	// known: a kernel may take it from everybody. permits is the sysctl that lists the
+	// values that need none.
 	capabilities []capabilityNeed
 	privileged   int64
 	permits      string

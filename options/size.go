@@ -28,16 +28,16 @@ func ParseSize(text string) (Size, error) {
 	return Size(n), nil
 }
 
-// misread reports whether humanize makes something of text that nobody means: 15 MB
-// of "1,5MB", and 1 byte of "1.5".
+// misread reports whether humanize reads text otherwise than it was meant: "1,5MB" as
+// 15 MB, and "1.5" as 1 byte.
 func misread(text string) bool {
 	return strings.Contains(text, ",") ||
 		strings.Contains(text, ".") && !strings.ContainsFunc(text, unicode.IsLetter)
 }
 
-// String returns the size with a unit, so that ParseSize gives the same size back. What
-// has both a binary and a decimal unit, as 256KB, which is 250KiB, has the one with
-// which its number is a power of two.
+// String returns the size with a unit, so that ParseSize gives the same size back. A size
+// that has both a binary and a decimal unit, such as 256KB, which is 250KiB, gets the
+// unit in which its number is a power of two.
 func (s Size) String() string {
 	binary, binaryUnit := s.in(1024, "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 	decimal, decimalUnit := s.in(1000, "KB", "MB", "GB", "TB", "PB", "EB")

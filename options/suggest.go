@@ -2,8 +2,8 @@ package options
 
 import "strings"
 
-// didYouMean suggests a line for a name that is none: one with a similar name, or the
-// one for the kernel option of that name.
+// didYouMean suggests a line for an unknown name: one with a similar name, or the one
+// for the kernel option of that name.
 func didYouMean(name string, lines []Line) string {
 	lower := strings.ToLower(name)
 	for _, r := range rows {

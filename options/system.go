@@ -20,8 +20,8 @@ type Support struct {
 	// BeforeSYN says that connections to backends have it from their first packet on.
 	BeforeSYN bool `json:"before_syn,omitempty"`
 
-	// Supported says whether the running kernel has the option, and Needs what
-	// has it where this kernel has not.
+	// Supported says whether the running kernel has the option. If it has not, Needs
+	// says which system has.
 	Supported bool   `json:"supported"`
 	Needs     string `json:"needs,omitempty"`
 
@@ -114,7 +114,7 @@ func (r row) support() Support {
 	return s
 }
 
-// capability is what some values need on this kernel, if so.
+// capability is the privilege that some values need on this kernel: one of several, or none.
 func (r row) capability() *Capability {
 	if r.capabilities == nil || r.privileged != 0 && !socket.NeedsCapability(socket.Setting{Option: r.option, Value: socket.Value{Number: r.privileged}}) {
 		return nil

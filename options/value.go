@@ -18,7 +18,7 @@ func (o *Options) UnmarshalJSON(b []byte) error { return o.Unmarshal(b, Dial) }
 // null and names in other letter case, and its errors name the option, the value, and
 // what would be right, instead of types of Go.
 //
-// Of a name that is there twice the last one counts: Caddy has put the JSON of a
+// If a name is there twice, the last value is taken: Caddy has decoded the JSON of a
 // module into a map by then.
 func (o *Options) Unmarshal(b []byte, phases Phase) error {
 	return eachMember(b, `options, such as {"quickack": "auto"}`, func(name string, value []byte) error {
@@ -48,9 +48,9 @@ func eachMember(b []byte, want string, set func(name string, value []byte) error
 	return nil
 }
 
-// decode reads one JSON value, which must not be null. The error of a type that reads
-// itself says what would be right; that of encoding/json names types of Go, so another
-// replaces it.
+// decode reads one JSON value, which must not be null. A valueError says what would be
+// right and is returned as it is. An error of encoding/json names Go types and is
+// replaced.
 func decode[T any](b []byte, want string) (*T, error) {
 	var value *T
 	err := json.Unmarshal(b, &value)

@@ -68,7 +68,7 @@ func (r *Report) advise(target *url.URL, insecure bool) {
 	if values.Behind || target.Port() == "" { // the port is the site's
 		values.Upstream = target.Scheme + "://BACKEND:PORT"
 	}
-	if values.Behind { // nobody knows its protocol
+	if values.Behind { // its protocol is not known
 		values.Upstream, values.Insecure = "BACKEND:PORT", false
 	}
 	var b strings.Builder

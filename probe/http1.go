@@ -84,7 +84,7 @@ func (h *http1) send(w io.Writer, pieces bool) error {
 }
 
 // askTogether has its writer in the background: a server may stop to read when
-// nobody reads its responses.
+// its responses are not read.
 func (h *http1) askTogether(requests int, answered func()) error {
 	h.limit()
 	sent := make(chan struct{})

@@ -50,7 +50,7 @@ func (v Verdict) Waits() bool { return v.has(Nagle) || v.has(Behind) }
 // request in pieces.
 func (v Verdict) WaitsInPieces() bool { return v.has(DelayedAck) }
 
-// Stalls reports whether anybody waits.
+// Stalls reports whether a client waits.
 func (v Verdict) Stalls() bool { return v.Waits() || v.WaitsInPieces() }
 
 // meaning says who waits.
@@ -195,7 +195,7 @@ func (r *Report) slow() bool {
 	return false
 }
 
-// cut reports whether the budget has left too little of an experiment that counts.
+// cut reports whether the budget has left too few requests of an experiment that the verdict needs.
 func (r *Report) cut() bool {
 	for _, e := range r.Experiments {
 		if e.Number <= 5 && len(e.Seconds) < 3 && (errors.Is(e.err, errBudget) || e.err == nil) {

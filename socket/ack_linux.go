@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// ack is what a Conn knows of the acknowledgement of what it read. The goroutine
-// that reads and those that write share it.
+// ack is the state of the acknowledgement of received bytes. The goroutine that reads
+// and those that write share it.
 type ack struct {
-	// parked is when a read parked, by now, where it matters how long: bytes are owed
-	// an acknowledgement that nobody asks for, or the one asked for is on trial. It is 0
-	// otherwise.
+	// parked is the time, by now(), at which a read parked. It is 0 where the length of
+	// the wait does not matter, that is unless bytes are owed an acknowledgement that the
+	// Conn does not ask for, or the one that it asked for is on trial.
 	parked atomic.Int64
 
 	due  atomic.Uint32
@@ -47,12 +47,12 @@ func now() int64 { return int64(time.Since(epoch)) }
 
 var epoch = time.Now().Add(-time.Second)
 
-// Settle tells that nobody waits for the acknowledgement of what was read so far,
-// because it is a whole message: what is written next will carry it. The caller
-// is the goroutine that reads, before it reads on.
+// Settle says that the peer does not wait for the acknowledgement of what was read so
+// far, because it is a whole message: the next write will carry it. The goroutine that
+// reads calls it, before it reads on.
 func (c *Conn) Settle() { c.due.Store(nothing) }
 
-// SetHeldBack tells whether what is written may stay in the kernel, as with TCP_CORK.
+// SetHeldBack says whether what is written may stay in the kernel, as with TCP_CORK.
 // A write then counts neither as carrying an acknowledgement nor as wasting one.
 // SetHeldBack(false) counts what was written meanwhile as sent.
 //
@@ -80,13 +80,13 @@ func (c *Conn) Push() error {
 	return controlRaw(c.raw, push)
 }
 
-// push needs no result: a TCP socket that is open refuses neither.
+// push ignores errors: an open TCP socket takes both values.
 func push(fd uintptr) {
 	_ = Cork.set(int(fd), Value{Number: 0})
 	_ = Cork.set(int(fd), Value{Number: 1})
 }
 
-// sends sees a write before it.
+// sends is called before a write.
 func (c *Conn) sends() {
 	if c.held.Load() == sent {
 		c.carries()
@@ -95,7 +95,7 @@ func (c *Conn) sends() {
 	c.held.CompareAndSwap(heldBack, unsent)
 }
 
-// carries sees that something leaves, and the acknowledgement of what was read with it.
+// carries is called when bytes leave, and with them the acknowledgement of what was read.
 func (c *Conn) carries() {
 	if c.due.Load() == nothing {
 		return
@@ -130,10 +130,10 @@ func (c *Conn) park(fd int) {
 	}
 }
 
-// resume tells of a stall where the read that parked has waited like one. A path's
-// round trip is no part of a timer's wait; of its estimates tcpi_min_rtt is the one
-// without the peer's own delayed acknowledgements. Neither is the time that bytes
-// have lain in the kernel, where this process was busy elsewhere.
+// resume reports a stall if the wait of the parked read looks like one. The wait is
+// counted without the round trip, for which tcpi_min_rtt is the estimate that the peer's
+// own delayed acknowledgements do not raise, and without the time for which the bytes
+// lay in the kernel while this process was busy.
 func (c *Conn) resume(fd int) {
 	parked := c.parked.Load()
 	if parked == 0 {
@@ -167,7 +167,7 @@ func (c *Conn) resume(fd int) {
 	}
 }
 
-// acknowledge has the kernel send the acknowledgement that it holds back, if any.
+// acknowledge makes the kernel send the acknowledgement that it holds back, if any.
 func (c *Conn) acknowledge(fd int) {
 	if c.refused || !c.due.CompareAndSwap(owed, asked) { // a write came first
 		return
@@ -190,7 +190,7 @@ func (c *Conn) acknowledge(fd int) {
 
 // Values of TCP_QUICKACK, as tcp_sock_set_quickack in the kernel's net/ipv4/tcp.c
 // reads them: any value but 0 sends the acknowledgement that is due, and an odd
-// one has the kernel go on without delay for a while, which is more segments.
+// one makes the kernel acknowledge without delay for a while, which is more segments.
 const (
 	ackAtOnce = 1
 	ackOnce   = 2

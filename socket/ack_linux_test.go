@@ -127,8 +127,8 @@ func TestAcknowledgements(t *testing.T) {
 }
 
 // Answers that do not go through Write: one that comes from a file counts as a
-// write, one of many buffers does not and has the next request acknowledged alone. So
-// does one that the Conn believes is held back, and is not.
+// write, one of many buffers does not, and the next request is acknowledged by itself. So
+// it is after one that the Conn takes for held back though it was sent.
 func TestAnswersOutsideWrite(t *testing.T) {
 	const payload, requests = "12345", 100
 	cases := []struct {

@@ -23,13 +23,13 @@ const (
 type AckOptions struct {
 	Mode AckMode
 
-	// KeepDelayedAckMax makes AckAuto leave TCP_DELACK_MAX_US alone: somebody else has
-	// chosen its value.
+	// KeepDelayedAckMax makes AckAuto leave TCP_DELACK_MAX_US alone: the configuration
+	// sets it.
 	KeepDelayedAckMax bool
 }
 
-// Observer is told what a Conn did beyond reading and writing. Its methods are
-// called from the goroutines that read and write, many connections at a time, and
+// Observer is called for what a Conn does beyond reading and writing. Its methods are
+// called from the goroutines that read and write, for many connections at a time, and
 // must return soon.
 type Observer interface {
 	// Acknowledged is called after each acknowledgement asked of the kernel.
@@ -41,7 +41,7 @@ type Observer interface {
 	AcknowledgeFailed(c *Conn, err error)
 
 	// Wasted is called before a write that would have carried the acknowledgement
-	// that AckAuto asked for at the last park: nobody waited for it.
+	// that AckAuto asked for at the last park: the peer did not wait for it.
 	Wasted(c *Conn)
 
 	// BecamePatient is called when AckAuto has wasted all the acknowledgements that it

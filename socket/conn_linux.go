@@ -12,8 +12,8 @@ import (
 )
 
 // Conn is a *net.TCPConn that acknowledges what it received before the peer has
-// to wait for it, or only counts how often the peer waits. All that a *net.TCPConn
-// does, it does, with the same errors; reads and writes allocate nothing.
+// to wait for it, or only counts how often the peer waits. It does all that a
+// *net.TCPConn does, with the same errors. Reads and writes allocate nothing.
 //
 // A write counts as carrying the acknowledgement of what was read before. Where that is
 // not so, AckAuto errs:
@@ -58,7 +58,7 @@ type Conn struct {
 }
 
 // NewConn returns c with acknowledgements as the options say. With AckOff it only
-// tells observer of stalls. The caller goes on with the returned Conn alone.
+// reports stalls to observer. The caller goes on with the returned Conn alone.
 //
 // Errors: those of c.SyscallConn.
 func NewConn(c *net.TCPConn, options AckOptions, observer Observer) (*Conn, error) {
@@ -113,7 +113,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 }
 
 // Close closes the connection like (*net.TCPConn).Close, once the observer has seen
-// it, whoever else closes it at the same time.
+// it, even if another goroutine closes it at the same time.
 func (c *Conn) Close() error {
 	c.closing.Do(func() { c.observer.Closing(c) })
 	return c.TCPConn.Close()
@@ -131,10 +131,10 @@ func (c *Conn) wait(op string, step func(fd uintptr) bool, buf []byte) (int, err
 	err := c.raw.Read(step)
 	if err == nil {
 		err = c.opError(op, c.err)
-	} else if raw, ok := err.(*net.OpError); ok { //nolint:errorlint // a wrapped one is nobody's here
-		// Closed or out of time. It was made for this call alone, and is made into what
-		// the *net.TCPConn returns: net/http ends a read so in every request, and
-		// another error would be an allocation.
+	} else if raw, ok := err.(*net.OpError); ok { //nolint:errorlint // it is not wrapped here
+		// Closed or out of time. The error was made for this call alone, so it can be
+		// changed into the one that *net.TCPConn returns. A new one would be an
+		// allocation in every request: net/http ends a read with a deadline in each.
 		raw.Op, raw.Source, raw.Addr = op, c.LocalAddr(), c.RemoteAddr()
 	}
 	n := c.n

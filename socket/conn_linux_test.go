@@ -372,7 +372,7 @@ func TestNothingLeaks(t *testing.T) {
 
 var _ tcp = (*Conn)(nil)
 
-// closer is an Observer that has somebody else close the connection in Closing.
+// closer is an Observer in whose Closing another goroutine closes the connection.
 type closer struct {
 	acks
 	err error // of asking the kernel about it then

@@ -7,7 +7,7 @@ import (
 	"net"
 )
 
-// Conn is Linux's alone: elsewhere there is no TCP_QUICKACK to acknowledge with.
+// Conn exists on Linux only: other systems have no TCP_QUICKACK.
 type Conn struct {
 	*net.TCPConn
 }

@@ -8,10 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ReadFrom sends what r holds, with sendfile(2) or splice(2) where
+// ReadFrom sends what r has, with sendfile(2) or splice(2) where
 // (*net.TCPConn).ReadFrom does so.
 func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
-	if isFile(r) { // it is at hand; what another reader holds may come much later
+	if isFile(r) { // its bytes are there; those of another reader may come much later
 		c.sends()
 	} else {
 		c.sending.Store(true)

@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// exchanges are how many bytes Exchange sends each way: messages that fill no segment,
-// which some options hold back, more than the first ten, which are not paced
-// (tcp_update_skb_after_send in net/ipv4/tcp_output.c), and one that fills a window.
+// exchanges are how many bytes Exchange sends each way: twelve messages that fill no segment, which
+// some options hold back, and one that fills a window. The kernel paces only after the
+// first ten (tcp_update_skb_after_send in net/ipv4/tcp_output.c).
 var exchanges = append(slices.Repeat([]int{1 << 10}, 12), 64<<10)
 
 const (
@@ -28,7 +28,7 @@ const (
 // back, over IPv4 and over IPv6 where the system has it. It finds settings that stop
 // the flow of data, or leave it to a timer.
 //
-// Errors say which it is. A setting that the kernel refuses is none.
+// Errors say which of the two. A setting that the kernel refuses is ignored.
 func Exchange(settings []Setting) error {
 	for _, over := range []struct {
 		name     string

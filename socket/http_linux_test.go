@@ -306,8 +306,8 @@ func (w waits) over(least time.Duration) (n int) {
 	return n
 }
 
-// few reports whether few requests have waited for an acknowledgement. How many have by
-// the clock is told with -long alone: on a busy machine requests wait for other things.
+// few reports whether few requests have waited for an acknowledgement. It measures
+// the waits with -long only: on a busy machine requests wait for other things.
 func (w waits) few(t *testing.T, a *acks, shortened bool) bool {
 	t.Helper()
 	const kernels, short = 30 * time.Millisecond, 5 * time.Millisecond
@@ -496,7 +496,7 @@ func TestNagleClientsDoNotWait(t *testing.T) {
 	}
 }
 
-// A backend with Nagle's algorithm on that sends responses in pieces keeps nobody waiting.
+// A backend with Nagle's algorithm on that sends responses in pieces does not make clients wait.
 func TestNagleBackendsDoNotKeepWaiting(t *testing.T) {
 	for _, p := range []protocol{plain, overTLS, h2, h2c} {
 		for _, nth := range []int{1, 3, 20} {

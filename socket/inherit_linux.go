@@ -2,6 +2,7 @@ package socket
 
 import (
 	"context"
+	"errors"
 	"net"
 	"slices"
 	"time"
@@ -10,8 +11,8 @@ import (
 )
 
 // decidedPerConnection are the options that an accepted connection may have from its
-// client, its route or a sysctl, whatever the listening socket has. What one
-// connection inherits says nothing of the next.
+// client, its route or a sysctl, whatever the listening socket has. One trial says nothing
+// about other connections.
 var decidedPerConnection = []Option{
 	TrafficClass, // net.ipv4.tcp_reflect_tos
 	Priority,     // which follows from it
@@ -33,7 +34,7 @@ func Inherited(config net.ListenConfig, settings []Setting, onListener bool) ([]
 	})
 	for i, address := range []string{"127.0.0.1:0", "[::1]:0"} {
 		still, err := inheritedAt(config, address, inherited, onListener)
-		if err != nil && i > 0 {
+		if failed, ok := errors.AsType[*net.OpError](err); ok && failed.Op == "listen" && i > 0 {
 			break // no IPv6 here
 		}
 		if err != nil {
@@ -93,7 +94,7 @@ func dialed(client net.Dialer, ln *net.TCPListener) (accepted, peer net.Conn, er
 	return accepted, peer, nil
 }
 
-// had returns the settings that change nothing on a connection.
+// had returns the settings that a connection already has.
 func had(c net.Conn, settings []Setting) (had []Setting) {
 	tcp := c.(*net.TCPConn) //nolint:forcetypeassert // the network is tcp
 	_ = control(tcp, func(fd int) {

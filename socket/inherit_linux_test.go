@@ -117,8 +117,8 @@ func TestInheritedTogether(t *testing.T) {
 	require.Equal(t, []Setting{other}, found)
 }
 
-// TestInheritedWithKeepAliveOfTheListener: where Go is told to leave idle time and count
-// alone, connections have the listening socket's.
+// TestInheritedWithKeepAliveOfTheListener: if Go leaves idle time and count alone,
+// connections have the listening socket's.
 func TestInheritedWithKeepAliveOfTheListener(t *testing.T) {
 	config := listening(false)
 	config.KeepAliveConfig = net.KeepAliveConfig{Enable: true, Idle: -1, Interval: 7 * time.Second, Count: -1}

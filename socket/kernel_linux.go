@@ -40,7 +40,7 @@ func compareVersions(a, b string) int {
 }
 
 func versionNumbers(version string) (numbers [3]int) {
-	// What does not parse stays 0.
+	// A part that does not parse stays 0.
 	_, _ = fmt.Sscanf(version, "%d.%d.%d", &numbers[0], &numbers[1], &numbers[2])
 	return numbers
 }

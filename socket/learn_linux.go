@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// learning is what AckAuto has learned about its peer. It begins eager: it
+// learning is what AckAuto has learned about the peer. It begins eager: it
 // acknowledges at each park with bytes owed. Where too many of these are wasted it
 // becomes patient and leaves them to the kernel, whose timer it shortens first, and
 // restores where replies keep coming later than the short one. Waits that look like
@@ -26,7 +26,7 @@ type learning struct {
 	rtt       uint32 // tcpi_min_rtt at the last stall, in microseconds
 	suspicion int32  // grows with waits that look like stalls, and shrinks with parks
 	trusted   uint8  // trials that were not refuted, up to mostTrusted
-	refuted   uint8  // trials in a row in which acknowledging helped nobody, up to mostRefuted
+	refuted   uint8  // trials in a row in which acknowledging did not help, up to mostRefuted
 	score     int8   // acknowledgements of a trial that helped, less those that did not
 	onTrial   bool
 	keep      bool // KeepDelayedAckMax
@@ -46,20 +46,20 @@ const (
 	// as many as before.
 	firstLeft   = 4
 	trialLeft   = 24
-	mostTrusted = 5 // 1.5 Mi wasted
+	mostTrusted = 5 // 24 Mi wasted
 
-	// A busy machine, requests that overlap, and peers that think look like a stall now
-	// and then. One of the short timer costs little, so that the first trial takes two
-	// within 32 parks. After one that refuted them it takes 16 times as many.
+	// A busy machine, requests that overlap, and peers that take time to think sometimes
+	// look like a stall. A stall of the short timer costs little, so the first trial takes
+	// two of them within 32 parks. After a trial that refuted them it takes 16 times as many.
 	stallWeight = 32
 	mostRefuted = 4
 
-	// A trial ends when this many acknowledgements more have helped nobody than have
-	// helped.
+	// A trial ends when the acknowledgements that did not help are this many more than
+	// those that did.
 	hopeless = 4
 
-	// A late reply weighs as much as lateWeight in time. Where one in 33 is late or more,
-	// the kernel's own timer is put back: each of these costs a segment.
+	// A late reply weighs as much as lateWeight replies in time. Where one in 33 or more is
+	// late, the kernel's own timer is restored: each late reply costs a segment.
 	lateWeight = 32
 	lateMost   = 4 * lateWeight
 )
@@ -72,7 +72,8 @@ func (l *learning) begin(keep bool) {
 // patient reports whether acknowledgements are left to the kernel.
 func (l *learning) patient() bool { return l.left.Load() <= 0 }
 
-// wasted sees a write that would have carried the acknowledgement that was asked for.
+// wasted is called for a write that would have carried the acknowledgement that the
+// Conn asked for.
 func (c *Conn) wasted() {
 	c.observer.Wasted(c)
 	if c.left.Add(-1) == 0 {
@@ -80,8 +81,8 @@ func (c *Conn) wasted() {
 	}
 }
 
-// inTime sees a write that carries an acknowledgement nobody asked for: the short
-// timer has sent it where the write is late.
+// inTime is called for a write that carries an acknowledgement that the Conn did not
+// ask for. If the write is late, the short timer has already sent it.
 func (c *Conn) inTime() {
 	if c.timer.Load() != timerShort {
 		return
@@ -96,8 +97,8 @@ func (c *Conn) inTime() {
 	}
 }
 
-// suspect sees a wait that looks like a stall, on a path with a round trip of rtt
-// microseconds. It reports whether the Conn takes it for one.
+// suspect is called after a wait that looks like a stall, on a path with a round trip of
+// rtt microseconds. It reports whether the Conn takes it for one.
 func (c *Conn) suspect(rtt uint32) bool {
 	if c.never || c.refused {
 		return true
@@ -117,7 +118,7 @@ func (c *Conn) suspect(rtt uint32) bool {
 	return true
 }
 
-// judge sees that bytes came some time after an acknowledgement on trial.
+// judge is called when bytes came wait after an acknowledgement on trial.
 func (c *Conn) judge(wait time.Duration) {
 	wait -= time.Duration(c.rtt) * time.Microsecond
 	switch least := c.leastStall(); {
@@ -131,7 +132,7 @@ func (c *Conn) judge(wait time.Duration) {
 	}
 }
 
-// endTrial sees that the Conn is patient.
+// endTrial is called when a Conn on trial has become patient.
 func (c *Conn) endTrial() {
 	c.onTrial = false
 	if c.score > 0 {
@@ -142,7 +143,7 @@ func (c *Conn) endTrial() {
 	c.trusted--
 }
 
-// bePatient sees a park without an acknowledgement.
+// bePatient is called at a park of a patient Conn, which does not acknowledge.
 func (c *Conn) bePatient(fd int) {
 	if c.onTrial {
 		c.endTrial()
@@ -195,7 +196,7 @@ func shortestDelay(fd int) time.Duration {
 	if known := shortest.Load(); known != 0 {
 		return time.Duration(known) * time.Microsecond
 	}
-	// The kernel rounds up to ticks, of which a second has 100 to 1000.
+	// The kernel rounds up to clock ticks: 100 to 1000 in a second.
 	for us := int64(1001); us <= 20_001; us += 1000 {
 		if DelayedAckMax.set(fd, Value{Number: us}) == nil {
 			least := delayedAckMax(fd)

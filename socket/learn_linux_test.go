@@ -40,7 +40,7 @@ func answeredAfter(d time.Duration) []step {
 	})}
 }
 
-// pieces is a request in two pieces, of which the second comes after d.
+// pieces is a request in two pieces. The second comes after d.
 func pieces(d time.Duration) []step {
 	return []step{receive(5), func(t *testing.T, w wired) {
 		done := inBackground(read(w, 4096))
@@ -78,7 +78,7 @@ func TestLearning(t *testing.T) {
 		{"four wasted", false, patient, 4, 4, 1, 0, least},
 		{"patient", false, times(40, whole), 4, 4, 1, 0, least},
 		{"bytes come next", false, times(20, pieces(0)), 20, 0, 0, 0, kernelsOwn},
-		{"somebody has chosen the timer", true, times(40, whole), 4, 4, 1, 0, kernelsOwn},
+		{"the configuration sets the timer", true, times(40, whole), 4, 4, 1, 0, kernelsOwn},
 		{"answers are late", false, restored, 4, 4, 1, 0, kernelsOwn},
 		{"one answer in 40 is late", false, slices.Concat(patient, times(5, slices.Concat(late, times(39, whole)))), 4, 4, 1, 0, least},
 		{"one short stall", false, slices.Concat(patient, stall, times(4, whole)), 4, 4, 1, 1, least},
@@ -87,7 +87,7 @@ func TestLearning(t *testing.T) {
 		{"a pause too long for the short timer", false, slices.Concat(patient, times(4, pieces(3*least)), times(4, whole)), 4, 4, 1, 0, least},
 		{"one long stall", false, slices.Concat(restored, pieces(40*time.Millisecond), times(4, whole)), 8, 8, 1, 1, kernelsOwn},
 		{"a long stall, and the short timer again", false, slices.Concat(restored, pieces(40*time.Millisecond), times(30, whole)), 28, 28, 2, 1, least},
-		{"a trial that helps nobody ends", false, slices.Concat(patient, stall, stall, times(10, pieces(least*5/4))), 8, 4, 2, 2, least},
+		{"a trial that does not help ends", false, slices.Concat(patient, stall, stall, times(10, pieces(least*5/4))), 8, 4, 2, 2, least},
 		{"after that it believes less", false, slices.Concat(patient, stall, stall, times(30, pieces(least*5/4))), 12, 4, 3, 3, least},
 		{"a trial that helps", false, slices.Concat(patient, stall, stall, pieces(0), times(24, whole), stall, times(40, whole)), 69, 68, 2, 3, least},
 	}

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SpeaksMPTCP reports whether the socket of c is one of MPTCP.
+// SpeaksMPTCP reports whether the socket of c is an MPTCP socket.
 func SpeaksMPTCP(c syscall.Conn) bool {
 	var protocol int
 	err := control(c, func(fd int) {

@@ -4,5 +4,5 @@ package socket
 
 import "syscall"
 
-// SpeaksMPTCP reports whether the socket of c is one of MPTCP: never, here.
+// SpeaksMPTCP reports false: MPTCP is used on Linux only.
 func SpeaksMPTCP(syscall.Conn) bool { return false }

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// The options that net.TCPConn has methods for, and, without a method, those that
-// are Linux's alone.
+// The options that net.TCPConn has methods for, and, without a method, those that only
+// Linux has.
 var (
 	NoDelay = Option{"TCP_NODELAY", number{method: func(c *net.TCPConn, value int) error {
 		return c.SetNoDelay(value != 0)

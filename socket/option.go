@@ -3,7 +3,7 @@ package socket
 import "syscall"
 
 // Option is one socket option of the kernel. An Option that this system lacks
-// is still a value, so that it can be named: Supported tells.
+// is still a value, so that errors can name it: Supported reports which it is.
 type Option struct {
 	// Name is the kernel's name, as in socket(7) and tcp(7).
 	Name string

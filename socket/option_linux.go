@@ -29,8 +29,8 @@ type number struct {
 	// a process needs CAP_NET_ADMIN (socket(7)).
 	force int
 
-	// lock is the bit of SO_BUF_LOCK that says that a buffer's size was set. What is
-	// read of such an option is double what was set.
+	// lock is the bit of SO_BUF_LOCK that says that a buffer's size was set. Such an
+	// option reads as double the value that was set.
 	lock int
 }
 
@@ -47,7 +47,7 @@ const (
 )
 
 // AsSet returns the value that setsockopt(2) takes for one that getsockopt(2) reads:
-// of a buffer half, because the kernel doubles it (socket(7)).
+// half for a buffer, because the kernel doubles it (socket(7)).
 func (o Option) AsSet(read Value) Value {
 	if o.lock != 0 {
 		read.Number /= 2
@@ -234,7 +234,7 @@ func control(c syscall.Conn, f func(fd int)) error {
 	return controlRaw(raw, func(fd uintptr) { f(int(fd)) })
 }
 
-// controlRaw is control for who has the raw connection.
+// controlRaw is control for callers that have the raw connection.
 func controlRaw(raw syscall.RawConn, f func(fd uintptr)) error {
 	err := raw.Control(f)
 	if opErr, ok := errors.AsType[*net.OpError](err); ok {

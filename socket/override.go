@@ -17,7 +17,7 @@ type Hold struct {
 	Observer  RefusalObserver
 }
 
-// RefusalObserver is told what one connection refused.
+// RefusalObserver is called for what one connection refuses.
 type RefusalObserver interface {
 	// Refused is called with an option that the kernel refused on c, with the
 	// errors of Get and Set.

@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Overrides changes options of one connection for as long as somebody holds them,
-// and then restores what was there before. Of several holds on an option the
-// latest counts. Once every option was held, its methods allocate nothing.
+// Overrides changes options of one connection while they are held, and then restores
+// the values from before. If an option has several holds, it has the value of the latest.
+// Once every option was held, the methods allocate nothing.
 type Overrides struct {
 	tcp  *net.TCPConn
 	raw  syscall.RawConn
@@ -38,8 +38,8 @@ const (
 // overridden is an option that was held.
 type overridden struct {
 	option Option
-	base   saved // what it is when no option is held
-	unheld saved // what it is when nobody holds it
+	base   saved // its value when no option is held
+	unheld saved // its value when it is not held, though others may be
 	now    saved
 	holds  []held // the latest is last
 
@@ -59,7 +59,7 @@ type saved struct {
 	value Value // as getsockopt(2) reads it
 
 	// fixed says that the kernel does not tune the value by itself, as it does
-	// with a buffer until somebody sets its size.
+	// with a buffer until its size is set.
 	fixed bool
 }
 
@@ -76,10 +76,11 @@ func NewOverrides(c *net.TCPConn) (*Overrides, error) {
 	return o, nil
 }
 
-// Hold sets the overrides of h. What the kernel refuses, h.Observer hears.
+// Hold sets the overrides of h. It calls h.Observer for what the kernel refuses.
 func (o *Overrides) Hold(h *Hold) { o.run(hold, h) }
 
-// Release ends a hold: the hold before it counts again, or what was there before all.
+// Release ends a hold. The option has the value of the hold before it again, or the one
+// from before all holds.
 func (o *Overrides) Release(h *Hold) { o.run(release, h) }
 
 // ReleaseAll ends all holds.
@@ -152,8 +153,8 @@ func (o *Overrides) find(option Option) *overridden {
 	return o.options[i]
 }
 
-// save reads what an option is while nobody holds it: once, or each time where the
-// kernel tunes it.
+// save reads the value of an option that is not held: once, or each time if the kernel
+// tunes it.
 func (o *Overrides) save(fd int, option Option, observer RefusalObserver) {
 	found := o.find(option)
 	switch {
@@ -243,8 +244,8 @@ const (
 	recvLock = 2
 )
 
-// locked returns which buffers have a size that somebody has set (SO_BUF_LOCK,
-// Linux 5.14). An older kernel does not tell, and leaves them as they are.
+// locked returns which buffers have a size that was set (SO_BUF_LOCK, Linux 5.14). An
+// older kernel does not say; both then count as set.
 func locked(fd int) int {
 	bits, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BUF_LOCK)
 	if err != nil {

@@ -203,7 +203,7 @@ func TestRefusedOverride(t *testing.T) {
 	}, c.refused)
 }
 
-// TestOverridesOfAClosedConnection do nothing, and nobody is told.
+// TestOverridesOfAClosedConnection do nothing and report nothing.
 func TestOverridesOfAClosedConnection(t *testing.T) {
 	c := newOverridable(t)
 	h := c.holder(to(Priority, 3))

@@ -7,7 +7,7 @@ import (
 	"net"
 )
 
-// Overrides is Linux's alone.
+// Overrides exists on Linux only.
 type Overrides struct{}
 
 // NewOverrides always fails with errors.ErrUnsupported.

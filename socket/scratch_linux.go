@@ -105,8 +105,8 @@ func Later(settings []Setting, o Option) (Value, error) {
 	return o.get(accepted)
 }
 
-// connection returns both ends of a connection over loopback, as one that a
-// listener of Go's accepted from a client without MPTCP.
+// connection returns both ends of a connection over loopback, like one that Go's
+// listener accepted from a client without MPTCP.
 func connection() (accepted, peer int, err error) {
 	listener, err := scratch(true)
 	if err != nil {
@@ -159,15 +159,15 @@ func readable(fd int, patience time.Duration) error {
 	}
 }
 
-// hangUp resets a connection, so that neither SO_LINGER has close wait nor
-// TIME_WAIT keeps its port.
+// hangUp resets a connection, so that SO_LINGER does not make close wait and TIME_WAIT
+// does not keep the port.
 func hangUp(accepted, peer int) {
 	_ = unix.SetsockoptLinger(peer, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 	_ = unix.Close(peer)
 	_ = unix.Close(accepted)
 }
 
-// Default returns the value that the option has when nobody sets it.
+// Default returns the value that the option has on a new socket.
 //
 // Errors: what the kernel answered, as an *os.SyscallError.
 func Default(listening bool, o Option) (Value, error) {

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// TCPInfo is Linux's alone: elsewhere it knows no figure.
+// TCPInfo exists on Linux only: elsewhere it has no figures.
 type TCPInfo struct{}
 
 // Info always fails with errors.ErrUnsupported.

@@ -33,7 +33,7 @@ func Wrappers(lines string) string {
 	return "servers {\nlistener_wrappers {\n" + lines + "\n}\n}"
 }
 
-// Block is a block of lines, each of which begins at the left.
+// Block is a block of lines that begin at the left.
 func Block(lines ...string) string {
 	return " {\n" + strings.Join(lines, "\n") + "\n}"
 }

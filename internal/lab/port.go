@@ -15,8 +15,8 @@ const Loopback = "127.0.0.1"
 // a process keeps by address would mix two tests.
 var used sync.Map
 
-// Port returns a port that the kernel picked. On Linux nobody else takes it until the
-// test ends, but a server that shares it (SO_REUSEPORT), as Caddy does.
+// Port returns a port that the kernel picked. On Linux no other program gets it until
+// the test ends, except a server that shares it (SO_REUSEPORT), as Caddy does.
 func Port(t testing.TB) int {
 	t.Helper()
 	for {

@@ -76,7 +76,7 @@ func (p *Process) Await(what string, so func() bool) error {
 	return nil
 }
 
-// Answers reports whether somebody accepts connections at an address.
+// Answers reports whether connections to an address are accepted.
 func Answers(addr string) bool {
 	conn, err := net.DialTimeout("tcp", addr, Patience)
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 type Trace []string
 
 // Record runs the sites under strace while f runs, and returns the system calls of the
-// kinds named that Caddy made from its start to its end.
+// given kinds that Caddy made from its start to its end.
 func (s *Sites) Record(t *testing.T, calls string, f func(t *testing.T)) Trace {
 	t.Helper()
 	OtherProcess(t)

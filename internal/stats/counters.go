@@ -12,9 +12,8 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/options"
 )
 
-// Counters count what the connections of one origin do. They survive a change of
-// configuration, and are dropped some time after the last configuration that has the
-// origin.
+// Counters count what the connections of one origin do. They survive a reload, and are
+// dropped some time after the last configuration with that origin has ended.
 type Counters struct {
 	origin Origin
 
@@ -43,7 +42,7 @@ type Origin struct {
 	Direction Direction
 	Server    string // name of the HTTP server that accepts or dials them
 	Address   string // of the listener, or of the backends
-	Nth       int    // of those that are equal in all this
+	Nth       int    // tells apart origins that are equal in the rest
 }
 
 // Direction is how connections come about, as metrics name it.
@@ -57,11 +56,11 @@ const (
 )
 
 const (
-	// keepUnused is how long the counters of an origin stay that no running
-	// configuration has, unless a scrape has read them.
+	// keepUnused is how long counters stay after the last configuration that used them,
+	// unless a scrape has read them since.
 	keepUnused = time.Hour
 
-	// mostUnused is how many such origins stay.
+	// mostUnused bounds how many of these stay.
 	mostUnused = 100
 )
 

@@ -39,7 +39,7 @@ func series(name string, o Origin, labels ...string) string {
 	return metricPrefix + name + " " + strings.Join(append(labels, string(o.Direction), o.Server, o.Address), " ")
 }
 
-// gather returns what a scrape reads, by series. Of a histogram it is the count.
+// gather returns what a scrape reads, by series: the count of a histogram.
 func gather(t *testing.T) map[string]float64 {
 	t.Helper()
 	r := prometheus.NewPedanticRegistry()

@@ -123,7 +123,7 @@ type packetConn struct {
 // for the kernel are the whole traffic class: the code point has to be in it, too.
 func (c *packetConn) WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error) {
 	if class := c.class.Load(); class != 0 {
-		socket.AddTrafficClass(oob, byte(class))
+		socket.AddTrafficClass(oob, byte(class)) //nolint:gosec // a code point and two bits
 	}
 	return c.UDPConn.WriteMsgUDP(b, oob, addr)
 }

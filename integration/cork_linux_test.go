@@ -131,13 +131,13 @@ func TestCork(t *testing.T) {
 		protocols.SetUnencryptedHTTP2(true)
 		client := &http.Client{Transport: &http.Transport{Protocols: &protocols}}
 		defer client.CloseIdleConnections()
-		soon(t, "an upload", corkTimer/2, func() {
-			resp, err := client.Post("http://"+addr+"/upload", "text/plain", bytes.NewReader(make([]byte, 2<<20)))
+		soon(t, "an upload", 2*corkTimer, func() {
+			resp, err := client.Post("http://"+addr+"/upload", "text/plain", bytes.NewReader(make([]byte, 8<<20)))
 			require.NoError(t, err)
 			defer resp.Body.Close()
 			body, err := io.ReadAll(resp.Body)
 			require.NoError(t, err)
-			require.Equal(t, fmt.Sprint(2<<20), string(body))
+			require.Equal(t, fmt.Sprint(8<<20), string(body))
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()

@@ -3,11 +3,13 @@ package integration_test
 import (
 	"fmt"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
+	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
 // TestAcceptCounts counts the calls of setsockopt(2) that ten options take on a
@@ -37,6 +39,9 @@ func TestAcceptCounts(t *testing.T) {
 			continue
 		}
 		t.Run(test.name, func(t *testing.T) {
+			if strings.HasSuffix(test.name, "with MPTCP") && socket.Sysctl("net.mptcp.enabled") != "1" {
+				lab.Missing(t, "no MPTCP in this network namespace")
+			}
 			t.Setenv("GODEBUG", test.godebug)
 			var l lab.Sites
 			stock := l.Add(t, lab.Stock, lab.Plain, "echo_payload")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime"
 	"slices"
 	"sync"
 
@@ -77,7 +78,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			options.Names(h.Lines(options.Route)))
 	}
 	for _, o := range resolved.Overrides {
-		if _, err := socket.Default(false, o.Option); err != nil {
+		_, err := socket.Default(false, o.Option)
+		if errors.Is(err, errors.ErrUnsupported) {
+			return fmt.Errorf("options of a route need Linux, this is %s; leave sockopt out of the route", runtime.GOOS)
+		}
+		if err != nil {
 			return fmt.Errorf("%s cannot be read, and so not be restored: %w", o.Option.Name, err)
 		}
 		if o.Option.Is(socket.Cork) && o.Value.Number != 0 {

@@ -57,9 +57,9 @@ func TestEveryConnectionHasTheOptions(t *testing.T) {
 		clients = append(clients, dial())
 	}
 	ln := w.WrapListener(inner).(*listener)
-	require.EqualValues(t, queued+maxHandshaking, ln.early.Load())
+	require.EqualValues(t, queued+maxHandshaking(), ln.early.Load())
 	require.Equal(t, []string{"dscp", "priority"}, names(ln.rest))
-	for range queued + maxHandshaking + later {
+	for range queued + maxHandshaking() + later {
 		if len(clients) == 0 {
 			clients = append(clients, dial())
 		}

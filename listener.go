@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"reflect"
+	"runtime"
 	"slices"
 	"sync/atomic"
 
@@ -181,7 +182,7 @@ func (w *ListenerWrapper) prepare(l *listener) {
 	if err != nil || queueErr != nil {
 		return
 	}
-	l.early.Store(int64(queued) + maxHandshaking)
+	l.early.Store(int64(queued + maxHandshaking()))
 	l.rest = slices.DeleteFunc(slices.Clone(l.resolved.Settings[options.Accept]), func(s socket.Setting) bool {
 		isRefused := slices.ContainsFunc(refused, func(r socket.Refusal) bool { return r.Option.Is(s.Option) })
 		return !isRefused && slices.ContainsFunc(w.inherited, func(i socket.Setting) bool { return i.Option.Is(s.Option) })
@@ -190,7 +191,7 @@ func (w *ListenerWrapper) prepare(l *listener) {
 
 // maxHandshaking is how many connections the kernel may be creating from a listening
 // socket at one moment: one on each processor.
-const maxHandshaking = 256
+func maxHandshaking() int { return max(256, runtime.NumCPU()) }
 
 // listener is a listener whose connections have the wrapper's options.
 type listener struct {

@@ -2,7 +2,6 @@ package sockopt
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net"
 	"reflect"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
 	"github.com/caddy-sockopt/caddy-sockopt/options"
@@ -108,19 +106,11 @@ func (w *PacketConnWrapper) Cleanup() error {
 func withoutCaddy(conn net.PacketConn) net.PacketConn {
 	for {
 		wrapper, ok := conn.(interface{ Unwrap() net.PacketConn })
-		if !ok || !isCaddys(conn) {
+		if !ok || packageOf(conn) != caddyPackage {
 			return conn
 		}
 		conn = wrapper.Unwrap()
 	}
-}
-
-func isCaddys(value any) bool {
-	t := reflect.TypeOf(value)
-	if t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
-	return t.PkgPath() == "github.com/caddyserver/caddy/v2"
 }
 
 // packetConn is a UDP socket that puts a code point into what it sends.
@@ -133,55 +123,7 @@ type packetConn struct {
 // for the kernel are the whole traffic class: the code point has to be in it, too.
 func (c *packetConn) WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error) {
 	if class := c.class.Load(); class != 0 {
-		socket.AddTrafficClass(oob, byte(class))
+		socket.AddTrafficClass(oob, byte(class)) //nolint:gosec // a code point and two bits
 	}
 	return c.UDPConn.WriteMsgUDP(b, oob, addr)
-}
-
-// wrapsPackets returns how many of the server's packet conn wrappers are sockopt.
-func (s httpServer) wrapsPackets() (n int) {
-	if s.Server == nil {
-		return 0
-	}
-	for _, raw := range s.PacketConnWrappersRaw {
-		var w struct {
-			Wrapper string `json:"wrapper"`
-		}
-		if json.Unmarshal(raw, &w) == nil && w.Wrapper == wrapperName {
-			n++
-		}
-	}
-	return n
-}
-
-// quicPlace is an address at which Caddy serves HTTP/3, as caddy.ListenerUsage knows it.
-type quicPlace struct {
-	network, address string
-	before           bool // whether an earlier configuration has a socket there
-}
-
-func (p quicPlace) inUse() bool { return caddy.ListenerUsage(p.network, p.address) > 0 }
-
-// quicPlaces returns the addresses of the server at which it may serve HTTP/3.
-func (s httpServer) quicPlaces() (places []quicPlace) {
-	if s.Server == nil {
-		return nil
-	}
-	for _, listen := range s.Listen {
-		parsed, err := caddy.ParseNetworkAddressWithDefaults(listen, "tcp", caddyhttp.DefaultHTTPSPort)
-		if err != nil {
-			continue
-		}
-		// networkTypesHTTP3 in modules/caddyhttp/server.go, ListenQUIC in listeners.go
-		network := map[string]string{"tcp": "udp", "tcp4": "udp4", "tcp6": "udp6"}[parsed.Network]
-		if network == "" {
-			network = parsed.Network
-		}
-		for _, one := range parsed.Expand() {
-			place := quicPlace{network: "quic" + network, address: one.JoinHostPort(0)}
-			place.before = place.inUse()
-			places = append(places, place)
-		}
-	}
-	return places
 }

@@ -151,7 +151,8 @@ func (s *packetSocket) restore(next []socket.Setting, log *zap.Logger) {
 	derive := (old < 0) != (now < 0) || old >= 0 && !same(s.set[old], next[now])
 	for _, setting := range slices.Backward(s.set) {
 		o := setting.Option
-		if indexOf(next, o) >= 0 && !(derive && (o.Is(socket.TrafficClass) || o.Is(socket.Priority))) {
+		derived := derive && (o.Is(socket.TrafficClass) || o.Is(socket.Priority))
+		if indexOf(next, o) >= 0 && !derived {
 			continue
 		}
 		i := indexOf(s.base, o)

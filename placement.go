@@ -43,11 +43,19 @@ func typeName(t reflect.Type) string { return t.PkgPath() + "." + t.Name() }
 // isBare reports whether a listener hands over the kernel's connections: Go's own, or
 // Caddy's around it.
 func isBare(ln net.Listener) bool {
-	t := reflect.TypeOf(ln)
+	p := packageOf(ln)
+	return p == "net" || p == caddyPackage
+}
+
+const caddyPackage = "github.com/caddyserver/caddy/v2"
+
+// packageOf returns the package of a value's type, or of what it points to.
+func packageOf(value any) string {
+	t := reflect.TypeOf(value)
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	return t.PkgPath() == "net" || t.PkgPath() == "github.com/caddyserver/caddy/v2"
+	return t.PkgPath()
 }
 
 // hiddenBy returns the listener wrapper before sockopt that may hide connections, or

@@ -76,8 +76,12 @@ func (s httpServer) wrappers() []string {
 	if s.Server == nil {
 		return nil
 	}
-	names := make([]string, len(s.ListenerWrappersRaw))
-	for i, raw := range s.ListenerWrappersRaw {
+	return wrapperNames(s.ListenerWrappersRaw)
+}
+
+func wrapperNames(wrappers []json.RawMessage) []string {
+	names := make([]string, len(wrappers))
+	for i, raw := range wrappers {
 		var w struct {
 			Wrapper string `json:"wrapper"`
 		}
@@ -86,6 +90,19 @@ func (s httpServer) wrappers() []string {
 		}
 	}
 	return names
+}
+
+// wrapsPackets returns how many of the server's packet conn wrappers are sockopt.
+func (s httpServer) wrapsPackets() (n int) {
+	if s.Server == nil {
+		return 0
+	}
+	for _, name := range wrapperNames(s.PacketConnWrappersRaw) {
+		if name == wrapperName {
+			n++
+		}
+	}
+	return n
 }
 
 // lists returns how often a listener wrapper is listed.
@@ -168,4 +185,36 @@ func (s httpServer) restoreWhenIdle() {
 			restoring.Delete(conn)
 		}
 	})
+}
+
+// quicPlace is an address at which Caddy serves HTTP/3, as caddy.ListenerUsage knows it.
+type quicPlace struct {
+	network, address string
+	before           bool // whether an earlier configuration has a socket there
+}
+
+func (p quicPlace) inUse() bool { return caddy.ListenerUsage(p.network, p.address) > 0 }
+
+// quicPlaces returns the addresses of the server at which it may serve HTTP/3.
+func (s httpServer) quicPlaces() (places []quicPlace) {
+	if s.Server == nil {
+		return nil
+	}
+	for _, listen := range s.Listen {
+		parsed, err := caddy.ParseNetworkAddressWithDefaults(listen, "tcp", caddyhttp.DefaultHTTPSPort)
+		if err != nil {
+			continue
+		}
+		// networkTypesHTTP3 in modules/caddyhttp/server.go, ListenQUIC in listeners.go
+		network := map[string]string{"tcp": "udp", "tcp4": "udp4", "tcp6": "udp6"}[parsed.Network]
+		if network == "" {
+			network = parsed.Network
+		}
+		for _, one := range parsed.Expand() {
+			place := quicPlace{network: "quic" + network, address: one.JoinHostPort(0)}
+			place.before = place.inUse()
+			places = append(places, place)
+		}
+	}
+	return places
 }

@@ -148,7 +148,7 @@ func (a *askedInfo) figure(f socket.Figure) any {
 	switch {
 	case !known:
 		return ""
-	case f.Unit == socket.Microseconds:
+	case f.Time:
 		return float64(value) / 1e6
 	}
 	return value

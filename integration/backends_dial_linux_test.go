@@ -126,7 +126,7 @@ func TestMultipathToBackends(t *testing.T) {
 				}
 			},
 		}
-		go server.Serve(ln)
+		go func() { _ = server.Serve(ln) }()
 		t.Cleanup(func() { server.Close() })
 		addrs[multipath] = ln.Addr().String()
 	}

@@ -104,7 +104,7 @@ func newNetwork(t *testing.T, handler http.HandlerFunc) *network {
 		host, _, _ := net.SplitHostPort(r.RemoteAddr)
 		fmt.Fprint(w, host)
 	})}
-	go n.backend.Serve(ln)
+	go func() { _ = n.backend.Serve(ln) }()
 	t.Cleanup(func() { n.backend.Close() })
 	return n
 }

@@ -34,12 +34,12 @@ func TestUpstreamTCPInfo(t *testing.T) {
 	ln, err := net.Listen("unix", unixPath)
 	require.NoError(t, err)
 	local := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})}
-	go local.Serve(ln)
+	go func() { _ = local.Serve(ln) }()
 	t.Cleanup(func() { local.Close() })
 	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
 	require.NoError(t, err)
 	h3 := &http3.Server{TLSConfig: http3.ConfigureTLSConfig(h2.TLS.Clone()), Handler: local.Handler}
-	go h3.Serve(udp)
+	go func() { _ = h3.Serve(udp) }()
 	t.Cleanup(func() { h3.Close() })
 
 	var shown strings.Builder

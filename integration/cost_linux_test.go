@@ -48,7 +48,8 @@ func TestCountsOfWellBehavedClients(t *testing.T) {
 
 			stock, auto := counted[lab.Plain][lab.Stock], counted[lab.Plain][lab.Auto]
 			require.LessOrEqual(t, auto.setsockopt, stock.setsockopt+handler.requests/100)
-			require.LessOrEqual(t, float64(auto.read), handler.slack*float64(stock.read))
+			// Whether a read finds the request or parks first is the scheduler's business.
+			require.LessOrEqual(t, auto.read, stock.read+handler.requests/2)
 			require.LessOrEqual(t, float64(auto.received), handler.slack*float64(stock.received))
 			for p, n := range counted {
 				require.GreaterOrEqual(t, n[lab.On].setsockopt, handler.requests, p)

@@ -80,7 +80,10 @@ func framesOf(t *testing.T, addr, method, path string) (frames []string) {
 	var block bytes.Buffer
 	encoder := hpack.NewEncoder(&block)
 	for _, f := range []hpack.HeaderField{
-		{Name: ":method", Value: method}, {Name: ":scheme", Value: "http"}, {Name: ":authority", Value: addr}, {Name: ":path", Value: path},
+		{Name: ":method", Value: method},
+		{Name: ":scheme", Value: "http"},
+		{Name: ":authority", Value: addr},
+		{Name: ":path", Value: path},
 		{Name: "te", Value: "trailers"},
 	} {
 		require.NoError(t, encoder.WriteField(f))

@@ -35,7 +35,7 @@ func TestBadConfigurationIsRefused(t *testing.T) {
 		{name: "two wrappers", caddyfile: c.with("sockopt\nsockopt"), want: "sockopt is listed twice among the listener wrappers"},
 
 		{name: "option of another phase for a backend", caddyfile: proxy("socket {\nbacklog 9\n}"), want: "backlog cannot be set here, but on listening sockets"},
-		{name: "the kernel's refusal for a backend", caddyfile: proxy("socket {\nraw 9999 1 1\n}"), want: "raw 9999 1 1: this kernel refuses level 9999 option 1: setsockopt: protocol not available"},
+		{name: "the kernel's refusal for a backend", caddyfile: proxy("socket {\nraw 6 9999 1\n}"), want: "raw 6 9999 1: this kernel refuses level 6 option 9999: setsockopt: protocol not available"},
 		{name: "option outside of socket", caddyfile: proxy("nodelay on"), want: "nodelay is a socket option: write it into a block, socket { nodelay … }"},
 		{name: "HTTP/3 to a backend", caddyfile: proxy("tls\nversions 3\nsocket {\nnodelay on\n}"), want: "socket: HTTP/3 runs over UDP"},
 
@@ -51,7 +51,7 @@ func TestBadConfigurationIsRefused(t *testing.T) {
 		{name: "payload of less than nothing", caddyfile: c.config("", lab.EchoSite(c.addr)), was: `"handler":"echo_payload"`, is: `"handler":"echo_payload","size":-1`, want: "-1"},
 		{name: "unknown field of the payload", caddyfile: c.config("", lab.EchoSite(c.addr)), was: `"handler":"echo_payload"`, is: `"handler":"echo_payload","bytes":5`, want: `json: unknown field "bytes"`},
 	} {
-		t.Run(bad.name, func(t *testing.T) {
+		ok := t.Run(bad.name, func(t *testing.T) {
 			_, before := c.API(http.MethodGet, "/config/", "", "")
 			contentType, body := "text/caddyfile", bad.caddyfile
 			if bad.was != "" {
@@ -67,5 +67,6 @@ func TestBadConfigurationIsRefused(t *testing.T) {
 			_, after := c.API(http.MethodGet, "/config/", "", "")
 			require.JSONEq(t, before, after)
 		})
+		require.True(t, ok, "the configuration is another now")
 	}
 }

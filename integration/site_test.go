@@ -1,7 +1,6 @@
 package integration_test
 
 import (
-	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -60,12 +59,12 @@ func newVisitor(addr string) *visitor {
 // get fetches the payload over the connection of the first call.
 func (c *visitor) get(t *testing.T) {
 	t.Helper()
-	ctx := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{
-		GotConn: func(info httptrace.GotConnInfo) {
-			require.Equal(t, c.connected, info.Reused, "the connection of the last request was closed")
-		},
+	var reused bool
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+		GotConn: func(info httptrace.GotConnInfo) { reused = info.Reused },
 	})
 	require.NoError(t, lab.Get(ctx, &c.Client, c.url))
+	require.Equal(t, c.connected, reused, "the connection of the last request was closed")
 	c.connected = true
 }
 

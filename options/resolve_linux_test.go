@@ -43,7 +43,7 @@ func TestClampedValueIsAWarning(t *testing.T) {
 	} {
 		t.Run(test.option, func(t *testing.T) {
 			limit, more := test.limit(t), test.more(t)
-			phases := rowNamed(t, test.option).phases
+			phases := rowNamed(t, test.option).phases &^ Packet // where quic-go wants 3.5 MiB
 			_, logged, err := resolve(t, phases, test.option+" "+limit)
 			require.NoError(t, err)
 			require.Empty(t, lasting(logged), "the limit itself is not clamped")
@@ -56,8 +56,12 @@ func TestClampedValueIsAWarning(t *testing.T) {
 				require.Equal(t, more, resolved.Effects[0].Effective)
 				return
 			}
+			message := test.option + " is clamped by " + test.clampedBy
+			if strings.HasSuffix(test.option, "_buffer") {
+				message += ": raise that, or give Caddy CAP_NET_ADMIN; nothing else helps"
+			}
 			require.Equal(t, []entry{{
-				zap.WarnLevel, test.option + " is clamped by " + test.clampedBy, test.option, more, limit, "",
+				zap.WarnLevel, message, test.option, more, limit, "",
 			}}, lasting(logged))
 			require.Equal(t, test.clampedBy, resolved.Effects[0].ClampedBy)
 			require.Equal(t, limit, resolved.Effects[0].Effective)

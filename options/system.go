@@ -128,9 +128,9 @@ func (r row) capability() *Capability {
 
 // capabilityNames names the capabilities of which one is needed.
 func (r row) capabilityNames() string {
-	var names []string
-	for _, need := range r.capabilities {
-		names = append(names, need.name)
+	names := make([]string, len(r.capabilities))
+	for i, need := range r.capabilities {
+		names[i] = need.name
 	}
 	return strings.Join(names, " or ")
 }

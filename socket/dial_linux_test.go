@@ -12,9 +12,11 @@ import (
 // have, in the order of options/options.go.
 var samples = []Setting{
 	to(NoDelay, 0), to(QuickAck, 0), to(NotSentLowat, 128<<10), to(RecvBuffer, 1<<20), to(SendBuffer, 1<<20),
-	{Congestion, Value{Text: "reno"}}, to(WindowClamp, 64<<10), to(MaxSegment, 1200), to(ThinStream, 1),
+	{Congestion, Value{Text: "reno"}},
+	to(WindowClamp, 64<<10), to(MaxSegment, 1200), to(ThinStream, 1),
 	to(KeepAlive, 0), to(KeepAliveIdle, 30), to(KeepAliveInterval, 10), to(KeepAliveCount, 3), to(UserTimeout, 20_000),
-	to(FinTimeout, 15), to(TrafficClass, 46<<2), to(Priority, 3), to(TTL, 50), {Interface, Value{Text: "lo"}},
+	to(FinTimeout, 15), to(TrafficClass, 46<<2), to(Priority, 3), to(TTL, 50),
+	{Interface, Value{Text: "lo"}},
 	to(SynCount, 2),
 }
 

@@ -1,7 +1,6 @@
 package socket
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -82,8 +81,11 @@ func pairOver(family int, loopback unix.Sockaddr) (accepted, peer int, err error
 		return -1, -1, os.NewSyscallError("socket", err)
 	}
 	defer unix.Close(listener)
-	if err := errors.Join(unix.Bind(listener, loopback), unix.Listen(listener, 1)); err != nil {
-		return -1, -1, err
+	if err := unix.Bind(listener, loopback); err != nil {
+		return -1, -1, os.NewSyscallError("bind", err)
+	}
+	if err := unix.Listen(listener, 1); err != nil {
+		return -1, -1, os.NewSyscallError("listen", err)
 	}
 	address, err := unix.Getsockname(listener)
 	if err != nil {

@@ -64,8 +64,12 @@ func inheritedAt(config net.ListenConfig, address string, settings []Setting, on
 			return nil, err
 		}
 	}
+	clients := []bool{false} // whether they speak MPTCP
+	if SpeaksMPTCP(tcp) {
+		clients = append(clients, true)
+	}
 	var client net.Dialer
-	for _, multipath := range []bool{false, SpeaksMPTCP(tcp)} {
+	for _, multipath := range clients {
 		client.SetMultipathTCP(multipath)
 		accepted, peer, err := dialed(client, tcp)
 		if err != nil {

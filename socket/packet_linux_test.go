@@ -72,7 +72,7 @@ func TestDropped(t *testing.T) {
 // controlMessage returns a control message as quic-go makes it.
 func controlMessage(level, kind int, data ...byte) []byte {
 	b := make([]byte, unix.CmsgSpace(len(data)))
-	h := (*unix.Cmsghdr)(unsafe.Pointer(&b[0]))
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&b[0])) //nolint:gosec // as package unix does
 	h.Level, h.Type = int32(level), int32(kind) //nolint:gosec // numbers of the kernel
 	h.SetLen(unix.CmsgLen(len(data)))
 	copy(b[unix.CmsgLen(0):], data)

@@ -4,21 +4,13 @@ package socket
 // field of the struct that getsockopt(2) returns for TCP_INFO.
 type Figure struct {
 	Name string
-	Unit Unit
+
+	// Time says that it is in microseconds. Others count bytes, bytes a second, or
+	// segments.
+	Time bool
 
 	slot //nolint:unused // where Linux has it
 }
-
-// Unit is what a Figure counts in.
-type Unit uint8
-
-// The units of figures.
-const (
-	Count Unit = iota // segments, for the most part
-	Bytes
-	BytesPerSecond
-	Microseconds
-)
 
 // Figures are all figures by which a connection can be asked for.
 var Figures = []Figure{
@@ -26,7 +18,7 @@ var Figures = []Figure{
 	DeliveryRate, PacingRateNow, BytesAcked, BytesReceived, NotSentBytes, BusyTime, RwndLimited, SndbufLimited,
 }
 
-// Value returns a figure in its unit, and whether the kernel has returned it: one
+// Value returns a figure, and whether the kernel has returned it: one
 // older than the field does not, and some fields are without a value until
 // something has been measured.
 func (i *TCPInfo) Value(f Figure) (value int64, known bool) { return i.value(f) }

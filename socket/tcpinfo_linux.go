@@ -53,25 +53,25 @@ var layout unix.TCPInfo
 
 // The figures, by the names of their fields without tcpi_.
 var (
-	RTT           = Figure{"rtt", Microseconds, slot{unsafe.Offsetof(layout.Rtt), 4}}
-	RTTVar        = Figure{"rttvar", Microseconds, slot{unsafe.Offsetof(layout.Rttvar), 4}}
-	MinRTT        = Figure{"min_rtt", Microseconds, slot{unsafe.Offsetof(layout.Min_rtt), 4}}
-	SndCwnd       = Figure{"snd_cwnd", Count, slot{unsafe.Offsetof(layout.Snd_cwnd), 4}}
-	SndSsthresh   = Figure{"snd_ssthresh", Count, slot{unsafe.Offsetof(layout.Snd_ssthresh), 4}}
-	RcvSpace      = Figure{"rcv_space", Bytes, slot{unsafe.Offsetof(layout.Rcv_space), 4}}
-	Unacked       = Figure{"unacked", Count, slot{unsafe.Offsetof(layout.Unacked), 4}}
-	Lost          = Figure{"lost", Count, slot{unsafe.Offsetof(layout.Lost), 4}}
-	Retrans       = Figure{"retrans", Count, slot{unsafe.Offsetof(layout.Retrans), 4}}
-	TotalRetrans  = Figure{"total_retrans", Count, slot{unsafe.Offsetof(layout.Total_retrans), 4}}
-	Reordering    = Figure{"reordering", Count, slot{unsafe.Offsetof(layout.Reordering), 4}}
-	DeliveryRate  = Figure{"delivery_rate", BytesPerSecond, slot{unsafe.Offsetof(layout.Delivery_rate), 8}}
-	PacingRateNow = Figure{"pacing_rate", BytesPerSecond, slot{unsafe.Offsetof(layout.Pacing_rate), 8}}
-	BytesAcked    = Figure{"bytes_acked", Bytes, slot{unsafe.Offsetof(layout.Bytes_acked), 8}}
-	BytesReceived = Figure{"bytes_received", Bytes, slot{unsafe.Offsetof(layout.Bytes_received), 8}}
-	NotSentBytes  = Figure{"notsent_bytes", Bytes, slot{unsafe.Offsetof(layout.Notsent_bytes), 4}}
-	BusyTime      = Figure{"busy_time", Microseconds, slot{unsafe.Offsetof(layout.Busy_time), 8}}
-	RwndLimited   = Figure{"rwnd_limited", Microseconds, slot{unsafe.Offsetof(layout.Rwnd_limited), 8}}
-	SndbufLimited = Figure{"sndbuf_limited", Microseconds, slot{unsafe.Offsetof(layout.Sndbuf_limited), 8}}
+	RTT           = Figure{"rtt", true, slot{unsafe.Offsetof(layout.Rtt), 4}}
+	RTTVar        = Figure{"rttvar", true, slot{unsafe.Offsetof(layout.Rttvar), 4}}
+	MinRTT        = Figure{"min_rtt", true, slot{unsafe.Offsetof(layout.Min_rtt), 4}}
+	SndCwnd       = Figure{"snd_cwnd", false, slot{unsafe.Offsetof(layout.Snd_cwnd), 4}}
+	SndSsthresh   = Figure{"snd_ssthresh", false, slot{unsafe.Offsetof(layout.Snd_ssthresh), 4}}
+	RcvSpace      = Figure{"rcv_space", false, slot{unsafe.Offsetof(layout.Rcv_space), 4}}
+	Unacked       = Figure{"unacked", false, slot{unsafe.Offsetof(layout.Unacked), 4}}
+	Lost          = Figure{"lost", false, slot{unsafe.Offsetof(layout.Lost), 4}}
+	Retrans       = Figure{"retrans", false, slot{unsafe.Offsetof(layout.Retrans), 4}}
+	TotalRetrans  = Figure{"total_retrans", false, slot{unsafe.Offsetof(layout.Total_retrans), 4}}
+	Reordering    = Figure{"reordering", false, slot{unsafe.Offsetof(layout.Reordering), 4}}
+	DeliveryRate  = Figure{"delivery_rate", false, slot{unsafe.Offsetof(layout.Delivery_rate), 8}}
+	PacingRateNow = Figure{"pacing_rate", false, slot{unsafe.Offsetof(layout.Pacing_rate), 8}}
+	BytesAcked    = Figure{"bytes_acked", false, slot{unsafe.Offsetof(layout.Bytes_acked), 8}}
+	BytesReceived = Figure{"bytes_received", false, slot{unsafe.Offsetof(layout.Bytes_received), 8}}
+	NotSentBytes  = Figure{"notsent_bytes", false, slot{unsafe.Offsetof(layout.Notsent_bytes), 4}}
+	BusyTime      = Figure{"busy_time", true, slot{unsafe.Offsetof(layout.Busy_time), 8}}
+	RwndLimited   = Figure{"rwnd_limited", true, slot{unsafe.Offsetof(layout.Rwnd_limited), 8}}
+	SndbufLimited = Figure{"sndbuf_limited", true, slot{unsafe.Offsetof(layout.Sndbuf_limited), 8}}
 )
 
 func (i *TCPInfo) value(f Figure) (value int64, known bool) {

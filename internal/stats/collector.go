@@ -204,7 +204,7 @@ func (m *closeMetrics) add(info *socket.TCPInfo) {
 		value, known := info.Value(figure.Figure)
 		switch {
 		case !known:
-		case figure.Unit == socket.Microseconds:
+		case figure.Time:
 			figure.add(float64(value) / 1e6)
 		default:
 			figure.add(float64(value))

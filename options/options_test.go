@@ -42,7 +42,7 @@ const (
 var expectations = map[string]expected{
 	"nodelay": {
 		kernel: "TCP_NODELAY", level: levelTCP, number: 1, phases: "ADR",
-		sample: "off", effective: "0", json: []string{`false`},
+		sample: "off", effective: "0", json: []string{`false`, `"off"`},
 	},
 	"quickack": {
 		kernel: "TCP_QUICKACK", level: levelTCP, number: 12, phases: "AD",
@@ -60,7 +60,7 @@ var expectations = map[string]expected{
 	},
 	"cork": {
 		kernel: "TCP_CORK", level: levelTCP, number: 3, phases: "R",
-		sample: "on", effective: "1", json: []string{`true`},
+		sample: "on", effective: "1", json: []string{`true`, `"on"`},
 	},
 	"busy_poll": {
 		kernel: "SO_BUSY_POLL", level: levelSocket, number: 46, phases: "ADP",
@@ -98,11 +98,11 @@ var expectations = map[string]expected{
 	},
 	"thin_stream": {
 		kernel: "TCP_THIN_LINEAR_TIMEOUTS", level: levelTCP, number: 16, phases: "ADR",
-		sample: "on", effective: "1", json: []string{`true`},
+		sample: "on", effective: "1", json: []string{`true`, `"on"`},
 	},
 	"keepalive": {
 		kernel: "SO_KEEPALIVE", level: levelSocket, number: 9, phases: "AD",
-		sample: "off", effective: "0", json: []string{`false`},
+		sample: "off", effective: "0", json: []string{`false`, `"off"`},
 	},
 	"keepalive_idle": {
 		kernel: "TCP_KEEPIDLE", level: levelTCP, number: 4, phases: "AD",
@@ -178,7 +178,7 @@ var expectations = map[string]expected{
 	},
 	"multipath": {
 		kernel: "IPPROTO_MPTCP", phases: "LD",
-		sample: "on", effective: "1", json: []string{`true`},
+		sample: "on", effective: "1", json: []string{`true`, `"on"`},
 	},
 	"backlog": {
 		kernel: "listen(2)", level: levelTCP, number: 11, phases: "L",

@@ -72,7 +72,7 @@ var ordeals = []ordeal{
 // nothing is left of the others.
 func TestFaults(t *testing.T) {
 	for _, o := range ordeals {
-		if lab.Long(0, 1) > 0 || o.far {
+		if lab.Long(0, 1) > 0 {
 			t.Run(o.name, func(t *testing.T) { o.test(t, false) })
 		}
 		t.Run(o.name+" while configurations are loaded", func(t *testing.T) { o.test(t, true) })

@@ -10,19 +10,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ReservePort returns a port of 127.0.0.1 that the kernel picked. A socket that would
-// share the port with Caddy (SO_REUSEPORT), but never listens, keeps others away from it
-// until it is released.
+// ReservePort returns a port that the kernel picked. A socket that would share the port
+// with Caddy (SO_REUSEPORT), but never listens, keeps others away from it until it is
+// released. It is bound to all addresses, as Caddy's is: another program that binds the
+// port of one loopback address would be in Caddy's way.
 func ReservePort() (port int, release func(), err error) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	port, release, err = reserve(unix.AF_INET6, new(unix.SockaddrInet6))
+	if err != nil { // no IPv6
+		port, release, err = reserve(unix.AF_INET, new(unix.SockaddrInet4))
+	}
+	return port, release, err
+}
+
+func reserve(family int, all unix.Sockaddr) (port int, release func(), err error) {
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return 0, nil, os.NewSyscallError("socket", err)
 	}
 	release = func() { _ = unix.Close(fd) }
-	err = errors.Join(
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1),
-		unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}),
-	)
+	err = errors.Join(unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1), unix.Bind(fd, all))
 	if err != nil {
 		release()
 		return 0, nil, err
@@ -32,7 +38,13 @@ func ReservePort() (port int, release func(), err error) {
 		release()
 		return 0, nil, os.NewSyscallError("getsockname", err)
 	}
-	return bound.(*unix.SockaddrInet4).Port, release, nil
+	switch a := bound.(type) {
+	case *unix.SockaddrInet6:
+		port = a.Port
+	case *unix.SockaddrInet4:
+		port = a.Port
+	}
+	return port, release, nil
 }
 
 // ListenReserved listens on an address whose port is reserved.

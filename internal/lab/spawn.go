@@ -80,7 +80,8 @@ func Spawn(t testing.TB, global, sites string, wrap ...string) *Running {
 			t.Error("the race detector has found something")
 		}
 		if t.Failed() {
-			t.Logf("the output of %s:\n%s", p, p.Printed())
+			log, _ := r.Log() // there may be none
+			t.Logf("the output of %s:\n%s\nthe end of its log:\n%s", p, p.Printed(), log[max(0, len(log)-4000):])
 		}
 	})
 	// The admin API holds back the configuration that it is asked for until that has

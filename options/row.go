@@ -98,16 +98,6 @@ func (p Phase) names() (names []string) {
 	return names
 }
 
-// letters are the phases as the table of options has them.
-func (p Phase) letters() (letters string) {
-	for _, one := range phases {
-		if p&one.Phase != 0 {
-			letters += one.letter
-		}
-	}
-	return letters
-}
-
 // places say where an option of the phases is set, with the lines to write.
 func (p Phase) places(option string) (places []string) {
 	for i, one := range phases {

@@ -118,6 +118,10 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 	if caddy.IsUnixNetwork(ln.Addr().Network()) {
 		return ln
 	}
+	// quickack auto leaves the kernel's timer alone where a route sets it, too.
+	if activeRoutes.set(w.server, "delayed_ack_max") {
+		w.resolved.Ack.KeepDelayedAckMax = true
+	}
 	inner, place := innermost(ln)
 	wrapped := &listener{Listener: inner, resolved: &w.resolved, rest: w.resolved.Settings[options.Accept]}
 	inEffect := w.resolved

@@ -82,6 +82,15 @@ func (a *activeUses) has(server httpServer) bool {
 	return slices.ContainsFunc(a.uses, func(u *activeUse) bool { return u.server == server.Server })
 }
 
+// set reports whether a use of a server sets an option.
+func (a *activeUses) set(server httpServer, option string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.ContainsFunc(a.uses, func(u *activeUse) bool {
+		return u.server == server.Server && slices.ContainsFunc(u.Options, func(e options.Effect) bool { return e.Option == option })
+	})
+}
+
 // remove removes all uses of a module.
 func (a *activeUses) remove(owner any) {
 	a.mu.Lock()

@@ -87,6 +87,7 @@ func TestSYN(t *testing.T) {
 // TestSynCount: the kernel gives up before dial_timeout. Since Linux 6.5 it counts as if
 // each SYN waited twice as long as the one before, and sends some of them sooner.
 func TestSynCount(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	if !isolated(t) {
 		return
 	}

@@ -19,6 +19,7 @@ import (
 // keepalive has found out. With transport http they would wait for minutes. The next
 // request takes another connection.
 func TestLinkDown(t *testing.T) {
+	t.Parallel()                      // it waits most of the time
 	const patience = 20 * time.Second // ten times what it takes
 	options := with("user_timeout 1s", "keepalive_idle 1s", "keepalive_interval 1s")
 	for _, test := range []struct {

@@ -22,6 +22,7 @@ import (
 // many clients receive it as from stock Caddy. They may not: net/http closes the
 // connection while bytes of the client are under way, and the kernel resets it then.
 func TestEarlyResponses(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	answers := lab.Long(10, 200)
 	wrappings := []struct {
 		lab.Wrapping

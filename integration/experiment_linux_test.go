@@ -21,6 +21,7 @@ import (
 // with Nagle's algorithm waits for a delayed ACK in every response. With -v it logs the
 // table that docs/experiment-2009.md shows, which is that of the long form.
 func TestExperiment2009(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	n := lab.Long(50, 100)
 	clients := []struct {
 		name     string

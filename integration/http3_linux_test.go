@@ -380,6 +380,7 @@ func TestHTTP3DSCP(t *testing.T) {
 // TestHTTP3SystemCalls compares those of stock Caddy and of sockopt: packets are sent
 // several at a time, with the control messages that quic-go adds, and read in batches.
 func TestHTTP3SystemCalls(t *testing.T) {
+	lab.OtherProcess(t)
 	strace := lab.Require(t, "strace")
 	type calls struct{ perCall, segmented, marked, addressed, batches float64 }
 	count := func(global, tos string) (c calls) {

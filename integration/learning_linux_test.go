@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -20,6 +21,7 @@ import (
 // auto asks for next to no acknowledgements and causes next to no segments, whatever the
 // protocol and however long the backend takes.
 func TestWholeRequestsCostNothing(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	backend := func(delay time.Duration) string {
 		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			time.Sleep(delay) // the backend's work
@@ -49,6 +51,9 @@ func TestWholeRequestsCostNothing(t *testing.T) {
 			"reverse_proxy h2c://" + slow + " {\ntransport sockopt\n}", lab.Long(60, 600),
 		},
 	} {
+		if strings.HasPrefix(handler.stock, "reverse_proxy 127") && lab.Long(0, 1) == 0 {
+			continue // over h2c the same clients cost the same, and the backend is tried, too
+		}
 		t.Run(handler.name, func(t *testing.T) {
 			cert := lab.Certify(t)
 			stock, auto := lab.Address(t), lab.Address(t)

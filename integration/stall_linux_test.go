@@ -10,6 +10,7 @@ import (
 // until the first one is acknowledged. In stock Caddy the kernel delays that by
 // 40 ms (TCP_DELACK_MIN in the kernel's include/net/tcp.h).
 func TestNagleClient(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	var l lab.Sites
 	for _, p := range []lab.Protocol{lab.Plain, lab.TLS, lab.H2C} {
 		for _, w := range []lab.Wrapping{lab.Stock, lab.Auto, lab.On} {

@@ -110,6 +110,9 @@ func TestUpgradeOverTLSSpeaksHTTP1(t *testing.T) {
 
 // TestMultipathToBackends: only with the option, and only where the backend speaks it.
 func TestMultipathToBackends(t *testing.T) {
+	if lab.Sysctl("net.mptcp.enabled") != "1" {
+		lab.Missing(t, "this network has no MPTCP")
+	}
 	speaks := make(chan bool, 1)
 	addrs := make(map[bool]string)
 	for _, multipath := range []bool{true, false} {

@@ -80,7 +80,6 @@ var kernelHolds = map[string]inKernel{
 	"ttl":                {sample: "42", level: syscall.IPPROTO_IP, number: syscall.IP_TTL, effective: "42"},
 	"backlog":            {sample: "7", level: syscall.IPPROTO_TCP, number: syscall.TCP_INFO, effective: "7", read: readBacklog},
 	"defer_accept":       {sample: "3s", level: syscall.IPPROTO_TCP, number: syscall.TCP_DEFER_ACCEPT, effective: "3"},
-	"multipath":          {sample: "off", effective: "0", read: readMultipath},
 	"fastopen":           {sample: "16", level: syscall.IPPROTO_TCP, number: tcpFastOpen, effective: "16"},
 	"raw":                {sample: "6 18 30000", level: syscall.IPPROTO_TCP, number: tcpUserTimeout, effective: "30000"},
 }
@@ -92,14 +91,6 @@ func (k inKernel) of(t *testing.T, c syscall.Conn) string {
 		return lab.GetSockOpt(t, c, k.level, k.number)
 	}
 	return k.read(t, c, k.level, k.number)
-}
-
-// readMultipath reads whether a socket speaks MPTCP.
-func readMultipath(_ *testing.T, c syscall.Conn, _, _ int) string {
-	if socket.SpeaksMPTCP(c) {
-		return "1"
-	}
-	return "0"
 }
 
 // needKernel skips the test where this kernel is too old for the option. Where this

@@ -15,7 +15,6 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab/inprocess"
 	"github.com/caddy-sockopt/caddy-sockopt/options"
-	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
 // inKernel is where the kernel keeps an option, by numbers of the kernel's

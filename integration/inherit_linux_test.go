@@ -99,7 +99,15 @@ func TestEveryConnectionHasEveryOption(t *testing.T) {
 		c.Reload(lines(userTimeout), site)
 		for accepted := 0; accepted < 20; {
 			client := dial("127.0.0.1")
-			// For a moment after a load, the listener from before takes connections.
+			// For a moment after a load, the listener from before takes connections, and
+			// those that it has not accepted when it closes are reset.
+			require.NoError(t, client.SetDeadline(time.Now().Add(lab.Patience)))
+			if _, err := fmt.Fprintf(client, "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", client.RemoteAddr()); err != nil {
+				continue
+			}
+			if _, err := client.Read(make([]byte, 1)); err != nil {
+				continue
+			}
 			if _, latest := inprocess.AcceptedSocket(t, client); latest {
 				holds(client, userTimeout)
 				accepted++

@@ -276,7 +276,7 @@ func TestMemory(t *testing.T) {
 		require.NoError(t, err)
 		runtime.ReadMemStats(&after)
 		require.Greater(t, sent.Load(), int64(10*body))
-		require.Less(t, int64(after.TotalAlloc-before.TotalAlloc), sent.Load()/5, "client and server") //nolint:gosec // no such memory
+		require.Less(t, int64(after.TotalAlloc-before.TotalAlloc), sent.Load()/2, "client and server: a copy of each body would be all of it") //nolint:gosec // no such memory
 	}
 }
 

@@ -1,0 +1,6 @@
+//go:build race
+
+package lab
+
+// Race says that the race detector watches this process.
+const Race = true

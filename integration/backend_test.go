@@ -57,20 +57,32 @@ func TestUnixBackendIsUntouched(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "socket")
 	ln, err := net.Listen("unix", path)
 	require.NoError(t, err)
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(lab.Stars) }))
+	protocols := make(chan string, 1)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		protocols <- r.Proto
+		_, _ = w.Write(lab.Stars)
+	}))
+	server.Config.Protocols = new(http.Protocols)
+	server.Config.Protocols.SetHTTP1(true)
+	server.Config.Protocols.SetUnencryptedHTTP2(true)
 	server.Listener.Close()
 	server.Listener = ln
 	server.Start()
 	defer server.Close()
 
-	c, addrs := forward(t, "unix/"+path, "read_timeout 5s", "")
-	forEach(t, addrs, func(t *testing.T, addr string) {
-		require.NoError(t, lab.Get(t.Context(), http.DefaultClient, "http://"+addr))
-	})
-	shown := transportInUse(t, c)
-	require.Zero(t, shown.Counters.Connections)
-	require.Zero(t, shown.Counters.Unreachable)
-	require.Empty(t, c.Warnings())
+	for network, protocol := range map[string]string{"unix/": "HTTP/1.1", "unix+h2c/": "HTTP/2.0"} {
+		t.Run(network, func(t *testing.T) {
+			c, addrs := forward(t, network+path, "read_timeout 5s", "")
+			forEach(t, addrs, func(t *testing.T, addr string) {
+				require.NoError(t, lab.Get(t.Context(), http.DefaultClient, "http://"+addr))
+				require.Equal(t, protocol, <-protocols)
+			})
+			shown := transportInUse(t, c)
+			require.Zero(t, shown.Counters.Connections)
+			require.Zero(t, shown.Counters.Unreachable)
+			require.Empty(t, c.Warnings())
+		})
+	}
 }
 
 func TestStreaming(t *testing.T) {

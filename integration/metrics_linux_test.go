@@ -20,7 +20,7 @@ func listenerLabel(t *testing.T, addr string) string {
 	t.Helper()
 	_, port, err := net.SplitHostPort(addr)
 	require.NoError(t, err)
-	return fmt.Sprintf(`address="[::]:%s",direction="accepted"`, port)
+	return fmt.Sprintf(`address="[::]:%s",direction="accepted",server="srv`, port)
 }
 
 // TestMetricsSurviveReloads scrapes before and after twenty of them.

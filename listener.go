@@ -118,8 +118,9 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 	if caddy.IsUnixNetwork(ln.Addr().Network()) {
 		return ln
 	}
-	// quickack auto leaves the kernel's timer alone where a route sets it, too.
-	if activeRoutes.set(w.server, "delayed_ack_max") {
+	// quickack auto leaves the kernel's timer alone where a route sets it, too. The server's
+	// first listener finds that: it may accept already while the next one is wrapped.
+	if !w.resolved.Ack.KeepDelayedAckMax && activeRoutes.set(w.server, "delayed_ack_max") {
 		w.resolved.Ack.KeepDelayedAckMax = true
 	}
 	inner, place := innermost(ln)

@@ -93,21 +93,18 @@ func wrapperNames(wrappers []json.RawMessage) []string {
 }
 
 // wrapsPackets returns how many of the server's packet conn wrappers are sockopt.
-func (s httpServer) wrapsPackets() (n int) {
+func (s httpServer) wrapsPackets() int {
 	if s.Server == nil {
 		return 0
 	}
-	for _, name := range wrapperNames(s.PacketConnWrappersRaw) {
-		if name == wrapperName {
-			n++
-		}
-	}
-	return n
+	return count(wrapperNames(s.PacketConnWrappersRaw), wrapperName)
 }
 
 // lists returns how often a listener wrapper is listed.
-func (s httpServer) lists(name string) (n int) {
-	for _, other := range s.wrappers() {
+func (s httpServer) lists(name string) int { return count(s.wrappers(), name) }
+
+func count(names []string, name string) (n int) {
+	for _, other := range names {
 		if other == name {
 			n++
 		}

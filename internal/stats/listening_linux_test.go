@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
@@ -25,7 +26,7 @@ func TestAcceptQueue(t *testing.T) {
 			first := opened.(*net.TCPListener)
 			defer first.Close()
 			if multipath && !socket.SpeaksMPTCP(first) {
-				t.Skip("this kernel has no MPTCP")
+				lab.Missing(t, "this kernel has no MPTCP")
 			}
 			const limit = 3
 			_, err = socket.Set(first, []socket.Setting{{Option: socket.Backlog, Value: socket.Value{Number: limit}}})

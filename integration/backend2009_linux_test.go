@@ -13,6 +13,7 @@ import (
 // table of requests a second, in the long form of 32 connections, too. What transport
 // sockopt leaves of the rate without Nagle's algorithm is for the bench.
 func TestBackendsOf2009(t *testing.T) {
+	t.Parallel()
 	for _, server := range []struct {
 		name  string
 		start func(t testing.TB, addr string, flags ...string)
@@ -64,6 +65,7 @@ func httperf50(t *testing.T, addr string) (rate float64) {
 
 // TestBackendExample runs examples/backend.Caddyfile with its backend.
 func TestBackendExample(t *testing.T) {
+	inprocess.Parallel(t)
 	here, at := moved(t, example(t, "backend.Caddyfile"))
 	lab.Paste(t, "127.0.0.1"+at[":8092"])
 	inprocess.Load(t, here)

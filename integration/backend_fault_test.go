@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab/inprocess"
 )
 
 // fault is something that goes wrong at a backend.
@@ -110,6 +111,7 @@ var faults = []fault{
 // TestFaultsOfBackends has backends misbehave towards both transports: clients
 // see the same, and the connection is closed.
 func TestFaultsOfBackends(t *testing.T) {
+	inprocess.Parallel(t)
 	for _, f := range faults {
 		t.Run(f.name, func(t *testing.T) {
 			arrived := make(chan struct{}, len(transports))

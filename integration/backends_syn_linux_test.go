@@ -127,6 +127,7 @@ func TestRouteDoesNotReplaceCongestion(t *testing.T) {
 // connections to three backends, and for twenty where the port is chosen before the
 // backend is known.
 func TestConnectionsToSeveralBackendsShareLocalPorts(t *testing.T) {
+	t.Parallel()
 	const ports, backends = 20, 3
 	for _, test := range []struct {
 		name, transport string

@@ -22,6 +22,7 @@ import (
 // of it: system calls on the connections to them, and segments both ways. With -v
 // it logs the table that the README shows.
 func TestTransportCounts(t *testing.T) {
+	t.Parallel()
 	requests := lab.Long(100, 500)
 	var l lab.Sites
 	measured := make([]*counted, 0, 24)

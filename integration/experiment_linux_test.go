@@ -76,11 +76,11 @@ func requireStalls(t *testing.T, rates []float64) {
 	require.Less(t, slices.Max(rates), 1/.020)
 }
 
-// requireNoStalls holds the best of some rates of one connection to less than 10 ms a
+// requireNoStalls holds the best of some rates of one connection to less than 20 ms a
 // request: a machine that is busy delays some requests, but no timer delays all.
 func requireNoStalls(t *testing.T, rates []float64) {
 	t.Helper()
-	require.Greater(t, slices.Max(rates), 1/.010)
+	require.Greater(t, slices.Max(rates), 1/.020)
 }
 
 // httperf measures with the original tool and checks its account of the replies.

@@ -71,6 +71,7 @@ var ordeals = []ordeal{
 // loaded. Clients that behave get the whole payload all the while; in the end
 // nothing is left of the others.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	for _, o := range ordeals {
 		if lab.Long(0, 1) > 0 {
 			t.Run(o.name, func(t *testing.T) { o.test(t, false) })

@@ -16,6 +16,7 @@ import (
 // TestGrowth: configurations whose listener and backend have another address each time
 // grow neither the metrics nor the heap, whether somebody reads the metrics or not.
 func TestGrowth(t *testing.T) {
+	t.Parallel()
 	ln, err := net.Listen("tcp4", ":0") // any address of 127.0.0.0/8 is a backend
 	require.NoError(t, err)
 	backend := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(lab.Stars) })}

@@ -95,6 +95,7 @@ func TestMetricsSurviveReloads(t *testing.T) {
 // TestStallsAreCounted: each of a Nagle client where nothing prevents them, and
 // none otherwise.
 func TestStallsAreCounted(t *testing.T) {
+	t.Parallel()
 	requests := lab.Long(10, 25)
 	slow := newGate(t)
 	slowly := slow.Config.Handler

@@ -117,6 +117,7 @@ func supportOf(t testing.TB, name string) options.Support {
 // TestOptionsReachTheKernel sets each option through a running Caddy, and reads it back
 // from the sockets that Caddy has then, and from the admin API.
 func TestOptionsReachTheKernel(t *testing.T) {
+	inprocess.Parallel(t)
 	for _, o := range options.ThisSystem().Options {
 		accept, listen := slices.Contains(o.Phases, "accept"), slices.Contains(o.Phases, "listen")
 		if o.Kernel == "" || !accept && !listen {

@@ -106,6 +106,7 @@ var backendPaths = []backendPath{
 // on the connection, the backend sees what it sees with transport http, and
 // nobody waits for a delayed ACK.
 func TestPathsToBackends(t *testing.T) {
+	inprocess.Parallel(t)
 	for _, path := range backendPaths {
 		t.Run(path.name, func(t *testing.T) {
 			c, addrs, peer := path.serve(t)

@@ -40,6 +40,7 @@ const localProxies = "proxy_protocol {\nallow 127.0.0.1/32\n}"
 // TestPlacement: clients with Nagle's algorithm on do not wait, wherever sockopt is
 // listed, whatever they speak, and nothing is warned of.
 func TestPlacement(t *testing.T) {
+	t.Parallel()
 	const warmUp, requests = 20, 15
 	for _, place := range placements {
 		t.Run(place.name, func(t *testing.T) {

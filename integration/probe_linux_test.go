@@ -90,6 +90,7 @@ var reverseProxies = []struct {
 // TestProbe: the command judges real servers, directly and behind proxies. The long
 // form has all of them behind each proxy, and logs the table.
 func TestProbe(t *testing.T) {
+	t.Parallel()
 	for _, s := range probeServers {
 		if !s.short && !probeLong() {
 			continue
@@ -168,6 +169,7 @@ func exitOf(t testing.TB, err error) int {
 // TestProbeAdvice: the Caddyfile of each verdict, run in front of the probed server,
 // cures it, over http and https, HTTP/1.1 and HTTP/2.
 func TestProbeAdvice(t *testing.T) {
+	t.Parallel()
 	certificate := lab.Certify(t).File
 	own := "tls " + certificate + " " + certificate
 	secure := func(lines string, directives ...string) func(testing.TB) (string, string) {
@@ -265,6 +267,7 @@ func TestProbeGRPC(t *testing.T) {
 
 // TestProbeErrors: exit status 1, and why.
 func TestProbeErrors(t *testing.T) {
+	t.Parallel()
 	secure := httptest.NewTLSServer(nil)
 	defer secure.Close()
 	for _, test := range []struct {
@@ -296,6 +299,7 @@ func TestProbeErrors(t *testing.T) {
 // TestProbePrints: the table, the picture with a dot for each request, and both of two
 // URLs side by side.
 func TestProbePrints(t *testing.T) {
+	t.Parallel()
 	stock, cured := withCaddy("", "echo_payload")(t), withCaddy("sockopt", "echo_payload")(t)
 	args := []string{"sockopt", "probe", "--requests", "10", "--compare", "http://" + cured + "/", "http://" + stock + "/"}
 	file := filepath.Join(t.TempDir(), "picture.svg")

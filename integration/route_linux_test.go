@@ -223,6 +223,7 @@ func TestRouteManyStreams(t *testing.T) {
 // TestRouteCounts counts the system calls of route options: one in and one out for
 // each, and none where the value is there already.
 func TestRouteCounts(t *testing.T) {
+	t.Parallel()
 	var l lab.Sites
 	const requests = 200 // over two connections
 	for _, lines := range []string{

@@ -99,6 +99,7 @@ func TestTCPInfoInExpressions(t *testing.T) {
 
 // TestTCPInfoCounts: one getsockopt a request, and none if no placeholder is used.
 func TestTCPInfoCounts(t *testing.T) {
+	t.Parallel()
 	const requests = 200
 	var l lab.Sites
 	for _, lines := range []string{

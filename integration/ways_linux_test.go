@@ -175,6 +175,7 @@ func TestOptionsAreSetEveryWay(t *testing.T) {
 }
 
 func TestQuickAckEveryWay(t *testing.T) {
+	inprocess.Parallel(t)
 	for _, mode := range []socket.AckMode{socket.AckAuto, socket.AckOn, socket.AckOff} {
 		for i, w := range ways {
 			if mode != socket.AckAuto && i%6 != 0 && lab.Long(0, 1) == 0 {
@@ -209,6 +210,7 @@ func TestQuickAckEveryWay(t *testing.T) {
 // TestBehindAnotherWrapper: behind one that may hide connections the options are set, and
 // quickack is not in effect, which is logged once and shown.
 func TestBehindAnotherWrapper(t *testing.T) {
+	inprocess.Parallel(t)
 	w := way{wrappers: "test_hide\nSOCKOPT"}
 	c, client, addr := w.serve(t, "sockopt {\nnodelay off\n}")
 	requireStall(t, func() { w.get(t, client) })

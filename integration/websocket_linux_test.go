@@ -13,12 +13,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab/inprocess"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
 // TestWebSockets has an upgraded connection carry bytes both ways, and a backend
 // with Nagle's algorithm on answer each message in two pieces.
 func TestWebSockets(t *testing.T) {
+	inprocess.Parallel(t)
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Upgrade") != "websocket" {
 			w.WriteHeader(http.StatusUpgradeRequired)

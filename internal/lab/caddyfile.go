@@ -14,6 +14,7 @@ func Caddyfile(dir, admin, global, sites string) string {
 		origins %[1]s
 	}
 	storage file_system %s
+	storage_clean_interval off
 	persist_config off
 	skip_install_trust
 	auto_https disable_redirects

@@ -3,6 +3,7 @@ package lab
 import (
 	"bytes"
 	"context"
+	"flag"
 	"net/http"
 	"os"
 	"os/exec"
@@ -30,9 +31,14 @@ func BeCaddy(caddyMain func()) {
 func IsCaddy() bool { return os.Getenv(AsCaddy) != "" }
 
 // Main runs the tests of a package, or is a Caddy with the modules of the test binary. A
-// package whose tests use Spawn calls it in TestMain.
+// package whose tests use Spawn calls it in TestMain. Eight parallel tests run at once
+// where the command line does not say otherwise: most of their time they wait for a
+// delayed acknowledgement.
 func Main(m *testing.M, caddyMain func()) {
 	BeCaddy(caddyMain)
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
 	os.Exit(m.Run())
 }
 

@@ -3,6 +3,7 @@
 package inprocess
 
 import (
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -13,6 +14,17 @@ import (
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 )
+
+var turn sync.Mutex
+
+// Parallel makes the test run beside tests whose Caddys have processes of their own. It
+// waits for the other tests that run one in this process.
+func Parallel(t *testing.T) {
+	t.Helper()
+	t.Parallel()
+	turn.Lock()
+	t.Cleanup(turn.Unlock)
+}
 
 // Run serves a Caddyfile, made of global options and sites, until the test ends. A
 // process has one such Caddy at a time.

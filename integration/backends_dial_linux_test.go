@@ -158,7 +158,7 @@ func TestSystemCallsOfADial(t *testing.T) {
 		{"transport http", "transport http {\nkeepalive off\n}", 0},
 		{"no option", "transport sockopt {\nkeepalive off\n}", 0},
 		{"local_address", "transport sockopt {\nkeepalive off\nlocal_address 127.0.0.1\n}", 2}, // with bind(2)
-		{"before the SYN", "transport sockopt {\nkeepalive off\nsocket {\nmark 7\nuser_timeout 20s\nrecv_buffer 256KiB\n}\n}", 3},
+		{"before the SYN", "transport sockopt {\nkeepalive off\nsocket {\npriority 3\nuser_timeout 20s\nrecv_buffer 256KiB\n}\n}", 3},
 		{"afterwards", "transport sockopt {\nkeepalive off\nsocket {\nkeepalive_idle 30s\n}\n}", 1},
 		{"congestion", "transport sockopt {\nkeepalive off\nsocket {\ncongestion reno\n}\n}", 2},
 		{"dscp", "transport sockopt {\nkeepalive off\nsocket {\ndscp ef\n}\n}", 2},

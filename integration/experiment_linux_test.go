@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -45,14 +46,14 @@ func TestExperiment2009(t *testing.T) {
 	for _, c := range clients {
 		t.Run(c.name, func(t *testing.T) {
 			flags := strings.Fields(c.name)[1:]
-			rates := func(server lab.Site) []float64 {
-				return measureAgain(func() float64 { return c.measure(t, flags, c.requests, server.Addr) })
+			of := func(server lab.Site) func() float64 {
+				return func() float64 { return c.measure(t, flags, c.requests, server.Addr) }
 			}
-			slow, fast, plain := rates(then), rates(cure), rates(stock)
+			slow, fast, plain := measureAgain(of(then)), measureAgain(of(cure)), measureAgain(of(stock))
 			table.Row("`"+c.name+"`", perSecond(lab.Median(slow)), perSecond(lab.Median(fast)), perSecond(lab.Median(plain)))
 			if c.stalls {
 				requireStalls(t, slow)
-				requireNoStalls(t, fast)
+				requireNoStalls(t, fast, of(cure))
 			}
 		})
 	}
@@ -77,15 +78,25 @@ func requireStalls(t *testing.T, rates []float64) {
 }
 
 // requireNoStalls holds the best of some rates of one connection to less than 20 ms a
-// request: a machine that is busy delays some requests, but no timer delays all.
-func requireNoStalls(t *testing.T, rates []float64) {
+// request, and measures again until it is: a machine that is busy delays many requests,
+// but a timer delays all, always.
+func requireNoStalls(t *testing.T, rates []float64, measure func() float64) {
 	t.Helper()
-	require.Greater(t, slices.Max(rates), 1/.020)
+	best := slices.Max(rates)
+	for begin := time.Now(); best <= 1/.020 && time.Since(begin) < lab.Patience; {
+		best = max(best, measure())
+	}
+	require.Greater(t, best, 1/.020)
 }
+
+// polling is held by the one httperf that runs: it polls, and takes a core for itself.
+var polling sync.Mutex
 
 // httperf measures with the original tool and checks its account of the replies.
 func httperf(t *testing.T, flags []string, requests int, addr string) (rate float64) {
 	t.Helper()
+	polling.Lock()
+	defer polling.Unlock()
 	host, port, err := net.SplitHostPort(addr)
 	require.NoError(t, err)
 	output := lab.Play(t, nil, "httperf", append([]string{"--hog", "--server", host, "--port", port}, flags...)...)

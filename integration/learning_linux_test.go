@@ -55,6 +55,7 @@ func TestWholeRequestsCostNothing(t *testing.T) {
 			continue // over h2c the same clients cost the same, and the backend is tried, too
 		}
 		t.Run(handler.name, func(t *testing.T) {
+			t.Parallel()
 			cert := lab.Certify(t)
 			stock, auto := lab.Address(t), lab.Address(t)
 			site := "https://%s {\ntls %s %[2]s\n%s\n}\n"

@@ -77,7 +77,7 @@ func TestPlacement(t *testing.T) {
 					} else {
 						client.Exchange = lab.NewHTTP1(conn, protocol.addr)
 					}
-					require.Less(t, lab.Median(client.Times(t, client.SendInPieces, warmUp, requests)), 10*time.Millisecond)
+					require.Less(t, lab.Median(client.Times(t, client.SendInPieces, warmUp, requests)), 20*time.Millisecond)
 				})
 			}
 			for _, l := range listeners(t, c) {

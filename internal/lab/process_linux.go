@@ -17,6 +17,11 @@ func endWithParent(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }
 
+// dieWithParent has the kernel kill this process when its parent ends.
+func dieWithParent() {
+	_ = unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0) // it takes every signal
+}
+
 func terminate(p *os.Process) error { return p.Signal(syscall.SIGTERM) }
 
 // AdoptOrphans makes this process the parent of what its children leave behind, so that

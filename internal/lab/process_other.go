@@ -9,6 +9,8 @@ import (
 
 func endWithParent(*exec.Cmd) {}
 
+func dieWithParent() {}
+
 func terminate(p *os.Process) error { return p.Kill() }
 
 // End ends the process.

@@ -18,10 +18,17 @@ import (
 // AsCaddy in the environment makes this program a Caddy.
 const AsCaddy = "SOCKOPT_AS_CADDY"
 
+// child is the value of AsCaddy for a Caddy that ends with its parent. The kernel ends the
+// parent with the tests, and that may be strace, which leaves what it traced behind.
+const child = "child"
+
 // BeCaddy runs caddyMain and ends the process, where the process was started with
 // CaddyCommand. caddyMain is Main of package caddycmd. A program calls this first.
 func BeCaddy(caddyMain func()) {
 	if IsCaddy() {
+		if os.Getenv(AsCaddy) == child {
+			dieWithParent()
+		}
 		caddyMain()
 		os.Exit(0)
 	}
@@ -51,7 +58,7 @@ func CaddyCommand(ctx context.Context, dir string, wrap []string, args ...string
 	}
 	all := slices.Concat(wrap, []string{self}, args)
 	cmd := Command(ctx, all[0], all[1:]...)
-	cmd.Env = append(os.Environ(), AsCaddy+"=1", "HOME="+dir, "XDG_DATA_HOME=", "XDG_CONFIG_HOME=")
+	cmd.Env = append(os.Environ(), AsCaddy+"="+child, "HOME="+dir, "XDG_DATA_HOME=", "XDG_CONFIG_HOME=")
 	return cmd, nil
 }
 

@@ -19,7 +19,7 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/probe"
 )
 
-// The exit status of a probe is 0 where nobody waits, or one of these.
+// The exit status of a probe is 0 without a stall, or one of these.
 const (
 	exitError    = 1
 	exitStall    = 2 // ordinary requests wait
@@ -37,11 +37,11 @@ func probeCommand() *cobra.Command {
 another in one thing, and says from their times whether the server stalls: because it
 holds segments back (Nagle's algorithm), because it holds acknowledgements back (the
 delayed ACK), because a backend behind it does, or whether it is slow for another
-reason. It says first what it will send. Redirects are reported, not followed. A user
+reason. Before it starts, it prints what it will send. Redirects are reported, not followed. A user
 and a password in the URL are sent as Authorization and never printed.
 
 Exit status:
-  0  nobody waits for a timer
+  0  no request waits for a timer
   1  error, or too few measurements to tell
   2  ordinary requests wait for a timer
   3  ordinary requests do not wait, but a client with Nagle's algorithm on that sends
@@ -146,7 +146,7 @@ func probeOptions(flags caddycmd.Flags) (probe.Options, error) {
 		HTTP1:    flags.Bool("http1"),
 		HTTP2:    flags.Bool("http2"),
 	}
-	// Of the options a zero is the default, on the command line it is not.
+	// A zero in Options means the default. A zero on the command line is a mistake.
 	switch {
 	case o.Requests == 0:
 		return o, errors.New("--requests 0 would measure nothing")

@@ -63,7 +63,7 @@ func TestProvisionRefuses(t *testing.T) {
 		{"bad value", asTransport, `"socket": {"ttl": 256}`, transport, "ttl: 256 is not from 1 to 255"},
 		{
 			"HTTP/3", asTransport, `"tls": {}, "versions": ["3"], "socket": {"nodelay": true}`, transport,
-			"socket: HTTP/3 runs over UDP, which has none of these options; leave socket out, or take 3 out of versions",
+			"socket: HTTP/3 runs over UDP, which has none of these options; remove socket, or remove 3 from versions",
 		},
 		{"unknown version", asTransport, `"versions": ["4"]`, transport, "unsupported HTTP version: 4"},
 

@@ -22,7 +22,7 @@ import (
 // ------------|---------------
 // `{http.tcp_info.rtt}` | Smoothed round-trip time, in seconds
 // `{http.tcp_info.rttvar}` | Its mean deviation, in seconds
-// `{http.tcp_info.min_rtt}` | Smallest round-trip time of late, in seconds
+// `{http.tcp_info.min_rtt}` | Smallest round-trip time of the last minutes (tcp_min_rtt_wlen), in seconds
 // `{http.tcp_info.snd_cwnd}` | Congestion window, in segments
 // `{http.tcp_info.snd_ssthresh}` | Slow-start threshold, in segments; 2147483647 before the first loss
 // `{http.tcp_info.rcv_space}` | What the receive buffer is tuned to, in bytes

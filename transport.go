@@ -67,7 +67,7 @@ func (t *Transport) Provision(ctx caddy.Context) (err error) {
 	}
 	if slices.Contains(t.Versions, "3") {
 		if !reflect.ValueOf(t.Socket).IsZero() {
-			return errors.New("socket: HTTP/3 runs over UDP, which has none of these options; leave socket out, or take 3 out of versions")
+			return errors.New("socket: HTTP/3 runs over UDP, which has none of these options; remove socket, or remove 3 from versions")
 		}
 		return nil
 	}
@@ -175,15 +175,15 @@ func (t *Transport) dialTLS(ctx context.Context, network, address string) (net.C
 
 // RoundTrip sends a request like the http transport, and makes placeholders of what the
 // kernel measures of its connection. When a response has been read to its end, its
-// connection is told: then nobody waits for an acknowledgement, and the next request
-// will carry it.
+// connection is told: the backend then waits for no acknowledgement, and the next
+// request will carry it.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	trip := new(roundTrip)
 	trip.makePlaceholders(req.Context())
 	trip.trace.GotConn = trip.gotConn
 	if t.resolved.Ack.Mode == socket.AckAuto {
 		trip.trace.PutIdleConn = trip.putIdleConn
-	} else if trip.info == nil { // nobody asks
+	} else if trip.info == nil { // no placeholder is used
 		return t.HTTPTransport.RoundTrip(req)
 	}
 	return t.HTTPTransport.RoundTrip(req.WithContext(httptrace.WithClientTrace(req.Context(), &trip.trace)))

@@ -64,7 +64,7 @@ func reportBackend(r *record) section {
 			shareBar = s.typicallyAtLeast("3, `transport sockopt`: requests a second, of those of the TCP_NODELAY backend", share, backendBar)
 			timesBar = s.atLeast("3, `transport sockopt`: requests a second before a Nagle backend, times stock Caddy's", times, cureBar)
 		}
-		t.add(system, number(lab.Median(with)), number(lab.Median(without)), quartiles(share), shareBar, number(times), timesBar)
+		t.Row(system, number(lab.Median(with)), number(lab.Median(without)), quartiles(share), shareBar, number(times), timesBar)
 		bars = append(bars, bar{system, lab.Median(with)})
 	}
 	s.Tables = []table{t}

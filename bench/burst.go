@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -11,9 +10,7 @@ import (
 	"io"
 	"net"
 	"os"
-	"regexp"
 	"runtime"
-	"strconv"
 	"strings"
 	"time"
 
@@ -154,7 +151,6 @@ type client struct {
 	port  int
 	tls   *tls.Config
 	conns []*conn
-	buf   []byte // of a response
 }
 
 // conn is a connection of a client, and its side of the protocol. It is a file that waits
@@ -171,7 +167,7 @@ func (*conn) LocalAddr() net.Addr { return nil }
 func (*conn) RemoteAddr() net.Addr { return nil }
 
 func (b *bench) newClient(c contender, g bursts) *client {
-	cl := &client{bursts: g, port: c.port, buf: make([]byte, 64<<10)}
+	cl := &client{bursts: g, port: c.port}
 	if g.work == secure {
 		cl.tls = &tls.Config{RootCAs: b.certificate.Roots, ServerName: lab.Loopback, MinVersion: tls.VersionTLS12}
 		if g.streams > 0 {
@@ -264,21 +260,21 @@ func (cl *client) close() {
 	cl.conns = cl.conns[:0]
 }
 
-// http1Exchange is HTTP/1.1 at little cost to the client: the responses on a connection
-// all have the length of the first.
+// http1Exchange is HTTP/1.1 whose requests in pieces are GET requests, since the other
+// servers have files.
 type http1Exchange struct {
-	*client
-	stream io.ReadWriter
-	pieces []string // of the request
-	length int      // of a response, 0 while it is not known
+	*lab.HTTP1
+	stream  io.ReadWriter
+	closing bool
+	pieces  []string // of the request
 }
 
-func (cl *client) newHTTP1(stream io.ReadWriter) *http1Exchange {
+func (cl *client) newHTTP1(stream net.Conn) *http1Exchange {
 	header := "Host: " + lab.Loopback + "\r\n"
 	if cl.closing {
 		header += "Connection: close\r\n"
 	}
-	return &http1Exchange{client: cl, stream: stream, pieces: []string{"GET / HTTP/1.1\r\n", header, "\r\n"}}
+	return &http1Exchange{lab.NewHTTP1(stream, lab.Loopback), stream, cl.closing, []string{"GET / HTTP/1.1\r\n", header, "\r\n"}}
 }
 
 // Send implements lab.Exchange.
@@ -297,30 +293,12 @@ func (h *http1Exchange) SendInPieces() error {
 	return nil
 }
 
-var header = regexp.MustCompile(`(?is)^.*?\r\ncontent-length: (\d+)\r\n(?:.*?\r\n)??\r\n`)
-
-// Receive reads one response, to its end or that of the connection.
+// Receive implements lab.Exchange. It waits until the server has closed a connection that
+// it closes.
 func (h *http1Exchange) Receive() ([]byte, error) {
-	total := 0
-	for h.length == 0 || total < h.length {
-		n, err := h.stream.Read(h.buf[total:])
-		if err != nil && (!h.closing || !errors.Is(err, io.EOF)) {
-			return nil, err
-		}
-		if n == 0 {
-			break
-		}
-		total += n
-		if h.closing || h.length > 0 {
-			continue
-		}
-		if match := header.FindSubmatch(h.buf[:total]); match != nil {
-			body, _ := strconv.Atoi(string(match[1])) // they are digits
-			h.length = len(match[0]) + body
-		}
+	body, err := h.HTTP1.Receive()
+	if err == nil && h.closing {
+		_, err = io.Copy(io.Discard, h.stream)
 	}
-	if !bytes.HasPrefix(h.buf[:total], []byte("HTTP/1.1 200 ")) {
-		return nil, fmt.Errorf("a response of %d bytes: %.100q", total, h.buf[:total])
-	}
-	return h.buf[:total], nil
+	return body, err
 }

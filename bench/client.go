@@ -62,7 +62,7 @@ func reportClient(r *record) section {
 			if system == auto {
 				judged = s.atLeast("2, "+kase+", `quickack auto`: p50 of stock Caddy with a Nagle client, divided by its own", slow/middle, cureBar)
 			}
-			t.add(system, number(1e3*middle), number(1e3*lab.Quantile(seconds, .99)), number(slow/middle), judged)
+			t.Row(system, number(1e3*middle), number(1e3*lab.Quantile(seconds, .99)), number(slow/middle), judged)
 			bars = append(bars, bar{system, 1e3 * middle})
 		}
 		s.Tables = append(s.Tables, t)

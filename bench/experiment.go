@@ -27,19 +27,12 @@ const (
 	pipelined = "nc, 100 requests pipelined"
 )
 
+const httperf = "httperf --hog --server=%[1]s --port=%[2]d "
+
 var experimentClients = []experimentClient{
-	{
-		"httperf --num-conn 100", "httperf --hog --server=%[1]s --port=%[2]d --num-conn=%[3]d",
-		`1xx=0 2xx=(%d) 3xx=0 4xx=0 5xx=0`, `Request rate: (\S+) req/s`,
-	},
-	{
-		keepAlive, "httperf --hog --server=%[1]s --port=%[2]d --num-call=%[3]d",
-		`1xx=0 2xx=(%d) 3xx=0 4xx=0 5xx=0`, `Request rate: (\S+) req/s`,
-	},
-	{
-		"ab -n 100 -k", "ab -n %[3]d -k -s1 http://%[1]s:%[2]d/",
-		`Complete requests: +(%d)\nFailed requests: +0\n`, `Requests per second: +(\S+)`,
-	},
+	{"httperf --num-conn 100", httperf + "--num-conn=%[3]d", `1xx=0 2xx=(%d) 3xx=0 4xx=0 5xx=0`, `Request rate: (\S+) req/s`},
+	{keepAlive, httperf + "--num-call=%[3]d", `1xx=0 2xx=(%d) 3xx=0 4xx=0 5xx=0`, `Request rate: (\S+) req/s`},
+	{"ab -n 100 -k", "ab -n %[3]d -k -s1 http://%[1]s:%[2]d/", `Complete requests: +(%d)\nFailed requests: +0\n`, `Requests per second: +(\S+)`},
 	{pipelined, "nc %[1]s %[2]d", "", ""},
 }
 
@@ -118,7 +111,7 @@ func reportExperiment(r *record) section {
 			}
 			cells = append(cells, spread(rates))
 		}
-		t.add(cells...)
+		t.Row(cells...)
 		bars = append(bars, bar{system, lab.Median(r.Of(1, keepAlive, system, rateMeasure))})
 	}
 	return section{

@@ -90,7 +90,7 @@ func reportIdle(r *record) section {
 			if system != stock {
 				judged = s.atMost("6, `"+system+"`: bytes more for each of "+kase+" idle connections", moreHeap+moreStack, memoryBar)
 			}
-			t.add(kase, system, number(heap), signed(moreHeap), number(stack), signed(moreStack), judged)
+			t.Row(kase, system, number(heap), signed(moreHeap), number(stack), signed(moreStack), judged)
 		}
 	}
 	s.Tables = []table{t}

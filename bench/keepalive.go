@@ -46,7 +46,7 @@ func keepAliveSites() (sites []site) {
 	for _, h := range handlers {
 		backend := ""
 		if h.version != "" {
-			backend = startBackend(h.takes)
+			backend = lab.ServeStars(h.takes).Listener.Addr().String()
 		}
 		for system, wrapper := range wrappers {
 			directives, transport := "echo_payload", "http"
@@ -166,7 +166,7 @@ func reportKeepAlive(r *record) section {
 				calls = s.atMost(what+"setsockopt more than stock Caddy, a request", of(system, setMeasure)-of(stock, setMeasure), setBar)
 				more = s.atMost(what+"segments more than stock Caddy, a request", segments(system)-segments(stock), segmentsBar)
 			}
-			t.add(kase, system, threeDigits(of(system, setMeasure)), threeDigits(of(system, sentMeasure)), threeDigits(of(system, receivedMeasure)), calls, more)
+			t.Row(kase, system, threeDigits(of(system, setMeasure)), threeDigits(of(system, sentMeasure)), threeDigits(of(system, receivedMeasure)), calls, more)
 		}
 	}
 	s.Tables = append(s.Tables, t)

@@ -81,38 +81,27 @@ func (s *section) compare(r *record, row int, bar float64) {
 			rates, costs := r.Of(row, kase, system, rateMeasure), r.Of(row, kase, system, costMeasure)
 			if system == stock {
 				t.Title = fmt.Sprintf("In %d rounds:", len(rates))
-				t.add(kase, system, number(lab.Median(rates)), "–", "–", number(lab.Median(costs)), "–")
+				t.Row(kase, system, number(lab.Median(rates)), "–", "–", number(lab.Median(costs)), "–")
 				continue
 			}
 			ratio, judged := ratios(rates, r.Of(row, kase, stock, rateMeasure)), "–"
 			if system != stockAgain {
 				judged = s.typicallyAtLeast(fmt.Sprintf("%d, %s, `%s`: as many a second, of stock Caddy's", row, kase, system), ratio, bar)
 			}
-			t.add(kase, system, number(lab.Median(rates)), quartiles(ratio), judged,
+			t.Row(kase, system, number(lab.Median(rates)), quartiles(ratio), judged,
 				number(lab.Median(costs)), quartiles(ratios(costs, r.Of(row, kase, stock, costMeasure))))
 		}
 	}
 	s.Tables = append(s.Tables, t)
 }
 
-// table is a table in Markdown.
+// table is a table in Markdown, with what stands above it.
 type table struct {
 	Title string
-	lines []string
+	*lab.Table
 }
 
-func newTable(header ...string) table {
-	var t table
-	t.add(header...)
-	t.add(slices.Repeat([]string{"---"}, len(header))...)
-	return t
-}
-
-func (t *table) add(cells ...string) {
-	t.lines = append(t.lines, "| "+strings.Join(cells, " | ")+" |")
-}
-
-func (t table) String() string { return strings.Join(t.lines, "\n") }
+func newTable(header ...string) table { return table{Table: lab.NewTable(header...)} }
 
 //go:embed *.tmpl
 var files embed.FS
@@ -148,7 +137,7 @@ func report(r *record, dir string) error {
 		}
 		s := row.report(r)
 		s.Number, s.Title = row.number, row.title
-		s.Tables = slices.DeleteFunc(s.Tables, func(t table) bool { return len(t.lines) == 2 }) // nothing was measured
+		s.Tables = slices.DeleteFunc(s.Tables, func(t table) bool { return strings.Count(t.String(), "\n") == 2 }) // nothing was measured
 		results.Sections = append(results.Sections, s)
 		for _, v := range s.Verdicts {
 			results.Bars++

@@ -34,26 +34,32 @@ type series struct {
 	Values  []float64 `json:"values"`
 }
 
+// series returns what was measured, or nil.
+func (r *record) series(row int, kase, system, measure string) *series {
+	for _, s := range r.Samples {
+		if s.Row == row && s.Case == kase && s.System == system && s.Measure == measure {
+			return s
+		}
+	}
+	return nil
+}
+
 // add appends a measured value.
 func (r *record) add(row int, kase, system, measure string, value float64) {
-	if r.Of(row, kase, system, measure) == nil {
-		r.Samples = append(r.Samples, &series{Row: row, Case: kase, System: system, Measure: measure})
+	s := r.series(row, kase, system, measure)
+	if s == nil {
+		s = &series{Row: row, Case: kase, System: system, Measure: measure}
+		r.Samples = append(r.Samples, s)
 	}
 	// Six digits are more than any figure has.
 	rounded, _ := strconv.ParseFloat(strconv.FormatFloat(value, 'g', 6, 64), 64)
-	for _, s := range r.Samples {
-		if s.Row == row && s.Case == kase && s.System == system && s.Measure == measure {
-			s.Values = append(s.Values, rounded)
-		}
-	}
+	s.Values = append(s.Values, rounded)
 }
 
 // Of returns the values that were measured, or none.
 func (r *record) Of(row int, kase, system, measure string) []float64 {
-	for _, s := range r.Samples {
-		if s.Row == row && s.Case == kase && s.System == system && s.Measure == measure {
-			return s.Values
-		}
+	if s := r.series(row, kase, system, measure); s != nil {
+		return s.Values
 	}
 	return nil
 }

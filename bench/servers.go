@@ -5,13 +5,9 @@ package main
 import (
 	"context"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"time"
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 )
@@ -221,19 +217,4 @@ func (l *lineup) end() {
 	for _, p := range slices.Backward(l.processes) {
 		p.End()
 	}
-}
-
-// startBackend serves the payload in this process, over HTTP/1.1 and h2c, some time
-// after each request. It lasts as long as the process.
-func startBackend(takes time.Duration) (addr string) {
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		time.Sleep(takes)
-		w.Header().Set("Content-Length", strconv.Itoa(len(lab.Stars)))
-		_, _ = w.Write(lab.Stars) // Caddy may have gone
-	}))
-	s.Config.Protocols = new(http.Protocols)
-	s.Config.Protocols.SetHTTP1(true)
-	s.Config.Protocols.SetUnencryptedHTTP2(true)
-	s.Start()
-	return s.Listener.Addr().String()
 }

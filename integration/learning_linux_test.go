@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -23,14 +22,7 @@ import (
 func TestWholeRequestsCostNothing(t *testing.T) {
 	t.Parallel() // it waits most of the time
 	backend := func(delay time.Duration) string {
-		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			time.Sleep(delay) // the backend's work
-			_, _ = w.Write(lab.Stars)
-		}))
-		server.Config.Protocols = new(http.Protocols)
-		server.Config.Protocols.SetHTTP1(true)
-		server.Config.Protocols.SetUnencryptedHTTP2(true)
-		server.Start()
+		server := lab.ServeStars(delay)
 		t.Cleanup(server.Close)
 		return server.Listener.Addr().String()
 	}

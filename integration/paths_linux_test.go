@@ -104,7 +104,7 @@ var backendPaths = []backendPath{
 
 // Whatever the path to a backend with Nagle's algorithm on, the options are set
 // on the connection, the backend sees what it sees with transport http, and
-// nobody waits for a delayed ACK.
+// no end waits for a delayed ACK.
 func TestPathsToBackends(t *testing.T) {
 	inprocess.Parallel(t)
 	for _, path := range backendPaths {

@@ -9,12 +9,12 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 )
 
-// BenchmarkObserved compares stock Caddy with what is named in a route: what it costs to
-// inprocess.Observer a request, and to change two options for it, in requests a second and in CPU
-// time for each of them. Each of its operations is a pair of measurements, one second of
-// one server and then one of the other:
+// BenchmarkObserved compares stock Caddy with a route that uses tcp_info, and with one that
+// changes two options for each request: requests a second, and CPU time for each request.
+// An operation is a pair of measurements, one second of one server and then one of the
+// other:
 //
-//	go test -run '^$' -bench Observed -benchtime 20x .
+//	go test -run '^$' -bench Observed -benchtime 20x ./integration
 //
 // It reports medians, and the quartiles of the ratios of the pairs.
 func BenchmarkObserved(b *testing.B) {

@@ -10,15 +10,15 @@ import (
 // in listener_wrappers: sockopt works wherever it stands.
 var advice = template.Must(template.New("").Parse(`
 {{- if .Nagle}}On the server, set TCP_NODELAY, or write the header and the body of a response
-together. Where nobody can change it, put Caddy with caddy-sockopt in front of it:
+together. If you cannot change the server, put Caddy with caddy-sockopt in front of it:
 {{else if .Behind}}Probe the backend itself, from the machine of this server:
 
 	caddy sockopt probe http://BACKEND:PORT/
 
-If it stalls, set TCP_NODELAY there. Where nobody can change it, let Caddy with
-caddy-sockopt stand before it: as this server, or between this server and the backend:
+If it stalls, set TCP_NODELAY there. If you cannot change it, put Caddy with
+caddy-sockopt in front of it: as this server, or between this server and the backend:
 {{else}}The server's kernel delays acknowledgements, as is usual. Where clients with Nagle's
-algorithm on matter, let Caddy with caddy-sockopt serve in its place, or in front of it:
+algorithm on matter, use Caddy with caddy-sockopt in its place, or in front of it:
 {{end}}
 	{
 		servers {

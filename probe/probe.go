@@ -1,6 +1,5 @@
-// Package probe finds out whether a server stalls, and on which side: it sends
-// requests over HTTP/1.1 or HTTP/2 in experiments, each of which differs from another
-// in one thing.
+// Package probe finds out whether a server stalls, and on which side. It sends requests
+// over HTTP/1.1 or HTTP/2 in several experiments. Each differs from another in one thing.
 //
 // It sends a bounded number of requests to one server, over one connection at a time.
 // It is not a load tool.
@@ -148,16 +147,16 @@ func (o Options) complete() (Options, *url.URL, error) {
 	case o.Requests > MostRequests || o.plan().Requests > MostRequests:
 		return o, nil, fmt.Errorf("%d requests in each experiment are more than the %d that a run may send in all", o.Requests, MostRequests)
 	case o.Timeout < 0:
-		return o, nil, fmt.Errorf("timeout %v is not more than 0", o.Timeout)
+		return o, nil, fmt.Errorf("timeout %v is negative", o.Timeout)
 	case o.Budget < 0:
-		return o, nil, fmt.Errorf("budget %v is not more than 0", o.Budget)
+		return o, nil, fmt.Errorf("budget %v is negative", o.Budget)
 	case o.BodySize < 0 || o.BodySize > mostBody:
 		return o, nil, fmt.Errorf("body size %d is not from 0 to %d", o.BodySize, mostBody)
 	case o.plan().Bytes > MostSent:
 		return o, nil, fmt.Errorf("%d requests with bodies of %d bytes are %d bytes in all, of which a run may send %d; choose fewer requests or a smaller body",
 			o.plan().Requests, o.BodySize, o.plan().Bytes, MostSent)
 	case o.HTTP1 && o.HTTP2:
-		return o, nil, errors.New("HTTP/1.1 and HTTP/2 exclude each other")
+		return o, nil, errors.New("choose HTTP/1.1 or HTTP/2, not both")
 	}
 	return o, target, nil
 }

@@ -346,7 +346,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		{Options{BodySize: 64 << 20}, "19662897152 bytes in all"},
 		{Options{Requests: 1600, BodySize: 64 << 20}, "choose fewer requests or a smaller body"},
 		{Options{Method: "GET /\r\n"}, "method"},
-		{Options{HTTP1: true, HTTP2: true}, "exclude each other"},
+		{Options{HTTP1: true, HTTP2: true}, "not both"},
 	} {
 		test.o.URL = "http://localhost"
 		_, err := test.o.Plan()

@@ -3,15 +3,34 @@ package lab
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
+
+// ServeStars serves the payload in this process, over HTTP/1.1 and h2c, some time after
+// each request.
+func ServeStars(takes time.Duration) *httptest.Server {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		time.Sleep(takes) // the server's work
+		w.Header().Set("Content-Length", strconv.Itoa(len(Stars)))
+		_, _ = w.Write(Stars) // the client may have gone
+	}))
+	server.Config.Protocols = new(http.Protocols)
+	server.Config.Protocols.SetHTTP1(true)
+	server.Config.Protocols.SetUnencryptedHTTP2(true)
+	server.Start()
+	return server
+}
 
 // Serving is what a server other than Caddy does.
 type Serving struct {

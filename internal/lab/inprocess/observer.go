@@ -93,7 +93,7 @@ func Listener(t testing.TB, addr string) net.Listener {
 	observed.Lock()
 	defer observed.Unlock()
 	o := observed.at[place(addr)]
-	require.NotNil(t, o, "nobody listens on %s", addr)
+	require.NotNil(t, o, "no listener at %s", addr)
 	return o.listener
 }
 
@@ -103,7 +103,7 @@ func Conns(t testing.TB, addr string) []net.Conn {
 	observed.Lock()
 	defer observed.Unlock()
 	o := observed.at[place(addr)]
-	require.NotNil(t, o, "nobody listens on %s", addr)
+	require.NotNil(t, o, "no listener at %s", addr)
 	return append([]net.Conn(nil), o.conns...)
 }
 

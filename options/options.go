@@ -34,8 +34,9 @@ type Options struct {
 	// The most unsent bytes that the socket holds before it stops being writable.
 	// More of a response waits in the program, where it can still be reordered; a
 	// small value costs more wake-ups. Kernel: TCP_NOTSENT_LOWAT. Default:
-	// net.ipv4.tcp_notsent_lowat, which does not reach accepted connections where Go
-	// listens with MPTCP: those have no limit on Linux 6.12 and later.
+	// net.ipv4.tcp_notsent_lowat. It does not reach accepted connections where Go listens
+	// with MPTCP and the kernel has the option there, as Linux 6.12 has and 6.1 has not:
+	// those have no limit.
 	NotSentLowat *Size `json:"notsent_lowat,omitempty"`
 
 	// Send full segments only, from the header of a response to its end. A response
@@ -243,9 +244,9 @@ var rows = []row{
 	{
 		name: "notsent_lowat", option: socket.NotSentLowat, phases: Accept | Dial | Route, since: "3.12",
 		doc:     "most unsent bytes before the socket stops being writable",
-		without: "the sysctl, behind MPTCP unlimited",
-		bounds:  "net.ipv4.tcp_notsent_lowat",
-		field:   at(sizes(1, math.MaxInt32), func(o *Options) **Size { return &o.NotSentLowat }),
+		without: "the sysctl", behindMPTCP: "unlimited",
+		bounds: "net.ipv4.tcp_notsent_lowat",
+		field:  at(sizes(1, math.MaxInt32), func(o *Options) **Size { return &o.NotSentLowat }),
 	},
 	{
 		name: "cork", option: socket.Cork, phases: Route, since: "2.2",

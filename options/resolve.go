@@ -215,7 +215,10 @@ func (r row) try(u use, phases Phase, multipath bool) (taken Phase, effective so
 		if isMissing(tryErr) && socket.TryPlain(p == Listen, u.setting) == nil && (p == Listen || p == Dial && multipath) {
 			tryErr = errors.Join(onlyMPTCP[p], tryErr)
 		}
-		err = tryErr
+		// A connection may refuse for another reason what the listening socket refuses for MPTCP.
+		if !errors.Is(err, onlyMPTCP[Listen]) {
+			err = tryErr
+		}
 	}
 	if err != nil && (taken == 0 || !r.repeats()) {
 		return 0, effective, r.refusal(u, err)
@@ -284,11 +287,15 @@ func (r row) refusal(u use, err error) error {
 
 // needsMPTCP is what it takes where listening MPTCP sockets refuse the option.
 func (r row) needsMPTCP() string {
-	if r.sinceMPTCP == "" || socket.KernelHas(r.sinceMPTCP) {
+	if !r.tooOldForMPTCP() {
 		return "needs multipath off"
 	}
 	return "needs Linux " + r.sinceMPTCP + ", or multipath off"
 }
+
+// tooOldForMPTCP reports whether this kernel is older than the first whose listening MPTCP
+// sockets have the option.
+func (r row) tooOldForMPTCP() bool { return r.sinceMPTCP != "" && !socket.KernelHas(r.sinceMPTCP) }
 
 // onlyMPTCP marks, by phase, what the kernel refuses on MPTCP sockets, and on no others.
 var onlyMPTCP = map[Phase]error{

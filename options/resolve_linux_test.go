@@ -43,7 +43,9 @@ func TestClampedValueIsAWarning(t *testing.T) {
 	} {
 		t.Run(test.option, func(t *testing.T) {
 			limit, more := test.limit(t), test.more(t)
-			phases := rowNamed(t, test.option).phases &^ Packet // where quic-go wants 3.5 MiB
+			r := rowNamed(t, test.option)
+			listenPlain(t, r)
+			phases := r.phases &^ Packet // where quic-go wants 3.5 MiB
 			_, logged, err := resolve(t, phases, test.option+" "+limit)
 			require.NoError(t, err)
 			require.Empty(t, lasting(logged), "the limit itself is not clamped")
@@ -359,6 +361,7 @@ func restrictedCongestion() string {
 // TestFastOpenWithoutTheSysctl: the kernel takes TCP_FASTOPEN whatever the sysctl
 // says, and ignores it unless the server's bit is set.
 func TestFastOpenWithoutTheSysctl(t *testing.T) {
+	listenPlain(t, rowNamed(t, "fastopen"))
 	const serverBit = 2
 	bits := kernelLimit(t, "net.ipv4.tcp_fastopen")
 	for _, test := range []struct {
@@ -415,6 +418,12 @@ func TestWindowClampLasts(t *testing.T) {
 // connection, which would refuse it.
 func TestRawIsSetWhereItIsTaken(t *testing.T) {
 	fastOpen := fmt.Sprintf("raw %d %d 256", unix.IPPROTO_TCP, unix.TCP_FASTOPEN)
+	r := rowNamed(t, "fastopen")
+	if ln, _, _ := sockets(t); r.tooOldForMPTCP() && socket.SpeaksMPTCP(ln) {
+		requireRefused(t, "raw 6 23 256: on this kernel listening sockets that speak MPTCP refuse level 6 option 23: "+
+			"needs multipath off, or start Caddy with GODEBUG=multipathtcp=0", Listen|Accept, fastOpen)
+	}
+	listenPlain(t, r)
 	for _, test := range []struct {
 		line   string
 		phases []string
@@ -437,16 +446,27 @@ func TestRawIsSetWhereItIsTaken(t *testing.T) {
 	requireRefused(t, "raw 6 23 256: this kernel refuses level 6 option 23: setsockopt: invalid argument", Route, fastOpen)
 }
 
-// requireKernel skips the test where this kernel is too old for an option. Where this
-// process has no right to it, that is missing. Any other refusal fails the test.
+// requireKernel skips the test where this kernel is too old for an option and has not
+// got it. Where this process has no right to it, that is missing. Any other refusal fails
+// the test.
 func requireKernel(t testing.TB, r row) {
 	t.Helper()
-	if !socket.KernelHas(r.since) {
-		t.Skipf("%s needs Linux %s", r.name, r.since)
-	}
 	_, o := expect(t, r)
-	if _, err := socket.Try(r.phases == Listen, r.uses(o, r.option)[0].setting); errors.Is(err, syscall.EPERM) {
+	_, err := socket.Try(r.phases == Listen, r.uses(o, r.option)[0].setting)
+	switch {
+	case isMissing(err) && !socket.KernelHas(r.since):
+		t.Skipf("%s needs Linux %s", r.name, r.since)
+	case errors.Is(err, syscall.EPERM):
 		lab.Missing(t, fmt.Sprintf("this process may not set %s", r.name))
+	}
+}
+
+// listenPlain has the test listen without MPTCP where the listening MPTCP sockets of
+// this kernel are too old for an option.
+func listenPlain(t *testing.T, r row) {
+	t.Helper()
+	if r.tooOldForMPTCP() {
+		t.Setenv("GODEBUG", "multipathtcp=0")
 	}
 }
 

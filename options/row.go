@@ -24,6 +24,10 @@ type row struct {
 	// is a code. Where it is the same as bounds, it is that sysctl's value.
 	without string
 
+	// behindMPTCP is what accepted connections have instead where the listening socket
+	// speaks MPTCP and has the option.
+	behindMPTCP string
+
 	// takes is the range of values that the kernel takes, where the check of the
 	// option's kind cannot know it. bounds is the sysctl with the kernel's limit or
 	// default. clampedBy is the sysctl with the limit to which the kernel reduces a

@@ -158,6 +158,19 @@ func (r row) here() (byDefault string, supported bool) {
 		return r.show(value), true
 	case r.without == r.bounds:
 		return socket.Sysctl(r.bounds), true
+	case r.behindMPTCP != "" && takenByMPTCP(r.option):
+		return r.without + ", behind MPTCP " + r.behindMPTCP, true
 	}
 	return r.without, true
+}
+
+// takenByMPTCP reports whether the process listens with MPTCP, and its listening sockets
+// have the option.
+func takenByMPTCP(o socket.Option) bool {
+	speaks, err := socket.Default(true, socket.Multipath)
+	if err != nil || speaks.Number == 0 {
+		return false
+	}
+	_, err = socket.Default(true, o)
+	return !isMissing(err)
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -95,15 +96,25 @@ func TestInherited(t *testing.T) {
 	}
 }
 
-// requireTaken skips the test where this kernel has no such option. Where this process
-// may not set it, that is missing.
+// requireTaken skips the test where this kernel is older than the option. Where this
+// process may not set it, that is missing.
 func requireTaken(t testing.TB, s Setting) {
 	t.Helper()
-	switch _, err := Try(false, s); {
-	case errors.Is(err, unix.EPERM):
+	_, err := Try(false, s)
+	if errors.Is(err, unix.EPERM) {
 		lab.Missing(t, fmt.Sprintf("this process may not set %s", s.Option.Name))
-	case errors.Is(err, unix.ENOPROTOOPT) && !s.Option.Is(bogus):
-		t.Skipf("this kernel has no %s", s.Option.Name)
+	}
+	needKernel(t, s.Option, err)
+}
+
+// needKernel skips the test where a kernel that refuses an option is older than it. Where
+// the kernel is new enough the test goes on, and fails.
+func needKernel(t testing.TB, o Option, refusal error) {
+	t.Helper()
+	const since = "6.15"
+	young := slices.ContainsFunc([]Option{RTOMin, RTOMax, DelayedAckMax}, o.Is)
+	if young && errors.Is(refusal, unix.ENOPROTOOPT) && !KernelHas(since) {
+		t.Skipf("%s needs Linux %s", o.Name, since)
 	}
 }
 

@@ -3,6 +3,8 @@ package socket
 import (
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // learning is what AckAuto has learned about the peer. It begins eager: it
@@ -207,13 +209,14 @@ func shortestDelay(fd int) time.Duration {
 	return 0
 }
 
-// delayedAckMax returns TCP_DELACK_MAX_US, or 0 where the socket has none.
+// delayedAckMax returns TCP_DELACK_MAX_US, or 0 where the socket has none. That is no
+// error of Option.get, which would be an allocation for each stall.
 func delayedAckMax(fd int) time.Duration {
-	v, err := DelayedAckMax.get(fd)
+	us, err := unix.GetsockoptInt(fd, unix.IPPROTO_TCP, tcpDelackMaxUS)
 	if err != nil {
 		return 0
 	}
-	return time.Duration(v.Number) * time.Microsecond
+	return time.Duration(us) * time.Microsecond
 }
 
 // leastStall is the shortest wait that may be a stall, as far as the Conn knows its timer.

@@ -52,9 +52,7 @@ func pieces(d time.Duration) []step {
 }
 
 func TestLearning(t *testing.T) {
-	if !shortens(t) {
-		t.Skip("this kernel has no TCP_DELACK_MAX_US, which is in Linux 6.15")
-	}
+	requireTaken(t, to(DelayedAckMax, int(kernelsOwn.Microseconds())))
 	least := func(t *testing.T) time.Duration {
 		accepted, _ := pair(t)
 		var d time.Duration

@@ -149,7 +149,10 @@ func (c *Conn) resume(fd int) {
 		c.judge(wait)
 		return
 	}
-	if wait < c.leastStall() {
+	if least := c.leastStall(); wait < least {
+		if wait < least/2 {
+			c.clear()
+		}
 		return
 	}
 	var info TCPInfo

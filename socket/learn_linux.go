@@ -26,11 +26,12 @@ type learning struct {
 	// The goroutine that reads has these to itself.
 	before    uint32 // TCP_DELACK_MAX_US before it was shortened, in microseconds; 0 is unknown
 	rtt       uint32 // tcpi_min_rtt at the last stall, in microseconds
-	suspicion int32  // grows with waits that look like stalls, and shrinks with parks
+	suspicion int32  // grows with waits that look like stalls, and shrinks with others
 	trusted   uint8  // trials that were not refuted, up to mostTrusted
 	refuted   uint8  // trials in a row in which acknowledging did not help, up to mostRefuted
 	score     int8   // acknowledgements of a trial that helped, less those that did not
 	onTrial   bool
+	small     bool // the last read was of few bytes
 	keep      bool // KeepDelayedAckMax
 }
 
@@ -55,6 +56,12 @@ const (
 	// two of them within 32 parks. After a trial that refuted them it takes 16 times as many.
 	stallWeight = 32
 	mostRefuted = 4
+
+	// Nagle's algorithm holds back few bytes that follow few bytes. Where these come at
+	// once all the same, though nothing was acknowledged, the peer does not use it. Then a
+	// stall is as likely as not that of a busy machine, and it takes up to two more of them.
+	smallBytes      = 512
+	leastSuspicious = -2 * stallWeight
 
 	// A trial ends when the acknowledgements that did not help are this many more than
 	// those that did.
@@ -105,9 +112,12 @@ func (c *Conn) suspect(rtt uint32) bool {
 	if c.never || c.refused {
 		return true
 	}
-	one := c.trusted > 0 || c.timer.Load() != timerShort
 	c.suspicion += stallWeight
-	if (!one || c.refuted > 0) && c.suspicion <= stallWeight<<(4*c.refuted) {
+	enough := int32(stallWeight) << (4 * c.refuted)
+	if c.refuted == 0 && (c.trusted > 0 || c.timer.Load() != timerShort) {
+		enough = 0
+	}
+	if c.suspicion <= enough {
 		return c.refuted == 0
 	}
 	c.suspicion, c.score, c.onTrial, c.rtt = 0, 0, true, rtt
@@ -118,6 +128,13 @@ func (c *Conn) suspect(rtt uint32) bool {
 		c.timer.Store(timerUntouched)
 	}
 	return true
+}
+
+// clear is called after a park without an acknowledgement or a reply whose bytes came at once.
+func (c *Conn) clear() {
+	if c.small && c.n < smallBytes {
+		c.suspicion = max(leastSuspicious, c.suspicion-stallWeight)
+	}
 }
 
 // judge is called when bytes came wait after an acknowledgement on trial.

@@ -82,6 +82,8 @@ func TestLearning(t *testing.T) {
 		{"one short stall", false, slices.Concat(patient, stall, times(4, whole)), 4, 4, 1, 1, least},
 		{"two short stalls far apart", false, slices.Concat(patient, stall, times(40, whole), stall, times(4, whole)), 4, 4, 1, 2, least},
 		{"two short stalls", false, slices.Concat(patient, stall, stall, times(4, whole)), 8, 8, 1, 2, least},
+		{"two short stalls of a peer that does not wait", false, slices.Concat(patient, times(3, pieces(0)), stall, stall, times(4, whole)), 4, 4, 1, 2, least},
+		{"four of them", false, slices.Concat(patient, times(3, pieces(0)), times(4, stall), times(4, whole)), 8, 8, 1, 4, least},
 		{"a pause too long for the short timer", false, slices.Concat(patient, times(4, pieces(3*least)), times(4, whole)), 4, 4, 1, 0, least},
 		{"one long stall", false, slices.Concat(restored, pieces(40*time.Millisecond), times(4, whole)), 8, 8, 1, 1, kernelsOwn},
 		{"a long stall, and the short timer again", false, slices.Concat(restored, pieces(40*time.Millisecond), times(30, whole)), 28, 28, 2, 1, least},

@@ -181,11 +181,12 @@ func expose(t *testing.T, o ordeal, wrap ...string) *exposed {
 // close them sooner, but for those that net/http loses: of connections that were idle for
 // too long, Transport.queueForIdleConn takes one out of its list and leaves it to a
 // goroutine, which closes it only if no CloseIdleConnections of a reload came in between
-// (Go 1.26.8).
+// (Go 1.26.8). Some of these never had a request.
 func forgetful(t testing.TB) (addr string) {
 	t.Helper()
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(lab.Stars) }))
 	server.Config.IdleTimeout = time.Second
+	server.Config.ReadHeaderTimeout = lab.Patience / 3
 	server.Start()
 	t.Cleanup(server.Close)
 	return server.Listener.Addr().String()

@@ -58,10 +58,10 @@ const (
 	mostRefuted = 4
 
 	// Nagle's algorithm holds back few bytes that follow few bytes. Where these come at
-	// once all the same, though nothing was acknowledged, the peer does not use it. Then a
-	// stall is as likely as not that of a busy machine, and it takes up to two more of them.
+	// once all the same, though nothing was acknowledged, the peer does not use it. Each
+	// time makes up for a stall, of which a busy machine has many, up to eight ahead.
 	smallBytes      = 512
-	leastSuspicious = -2 * stallWeight
+	leastSuspicious = -8 * stallWeight
 
 	// A trial ends when the acknowledgements that did not help are this many more than
 	// those that did.

@@ -101,6 +101,9 @@ http {
 // HAProxyCommand writes a configuration into dir and returns the command that serves it.
 // HAProxy serves no files: it returns Root's index.html from memory. It may have more
 // connections than half of its descriptors, since idle clients have no server.
+//
+// It has one thread, because each thread has connections to the backend of its own, and
+// before a backend that stalls only some requests then wait.
 func HAProxyCommand(dir string, s Serving) (command []string, err error) {
 	var sections strings.Builder
 	frontend := func(name, bind string) {
@@ -118,6 +121,7 @@ func HAProxyCommand(dir string, s Serving) (command []string, err error) {
 	}
 	text := fmt.Sprintf(`global
 	no strict-limits
+	nbthread 1
 	maxconn %d
 	tune.bufsize 32768
 defaults

@@ -117,8 +117,11 @@ func supportOf(t testing.TB, name string) options.Support {
 // TestOptionsReachTheKernel sets each option through a running Caddy, and reads it back
 // from the sockets that Caddy has then, and from the admin API.
 func TestOptionsReachTheKernel(t *testing.T) {
-	inprocess.Parallel(t)
-	for _, o := range options.ThisSystem().Options {
+	all := options.ThisSystem().Options
+	if !slices.ContainsFunc(all, func(o options.Support) bool { return o.NeedsMPTCP != "" }) {
+		inprocess.Parallel(t) // otherwise it listens without MPTCP, as the whole process then does
+	}
+	for _, o := range all {
 		accept, listen := slices.Contains(o.Phases, "accept"), slices.Contains(o.Phases, "listen")
 		kernel, ok := kernelHolds[o.Name]
 		if !ok || !accept && !listen {

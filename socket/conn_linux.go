@@ -159,7 +159,7 @@ func (c *Conn) readStep(fd uintptr) (done bool) {
 		if n > 0 {
 			c.byByte = len(c.buf) == 1 || len(c.buf)-n == 1
 			c.resume(int(fd))
-			c.small = n < smallBytes
+			c.received()
 			c.due.Store(owed)
 			if c.always {
 				c.acknowledge(int(fd))

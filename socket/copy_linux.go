@@ -87,7 +87,7 @@ func (c *Conn) peekStep(fd uintptr) (done bool) {
 			c.n = int(n)
 			if n > 0 {
 				c.resume(int(fd))
-				c.small = n < smallBytes
+				c.received()
 			}
 			return true
 		case unix.EINTR:

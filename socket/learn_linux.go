@@ -26,13 +26,13 @@ type learning struct {
 	// The goroutine that reads has these to itself.
 	before    uint32 // TCP_DELACK_MAX_US before it was shortened, in microseconds; 0 is unknown
 	rtt       uint32 // tcpi_min_rtt at the last stall, in microseconds
-	suspicion int32  // grows with waits that look like stalls, and shrinks with others
+	suspicion int32  // grows with waits that look like stalls, shrinks with quick small segments, fades with parks
 	trusted   uint8  // trials that were not refuted, up to mostTrusted
 	refuted   uint8  // trials in a row in which acknowledging did not help, up to mostRefuted
 	score     int8   // acknowledgements of a trial that helped, less those that did not
 	onTrial   bool
-	small     bool // the last read was of few bytes
-	keep      bool // KeepDelayedAckMax
+	keep      bool   // KeepDelayedAckMax
+	unit      uint16 // bytes read since a reply, or more where a read filled its buffer; up to smallBytes
 }
 
 // Values of learning.timer.
@@ -57,11 +57,14 @@ const (
 	stallWeight = 32
 	mostRefuted = 4
 
-	// Nagle's algorithm holds back few bytes that follow few bytes. Where these come at
-	// once all the same, though nothing was acknowledged, the peer does not use it. Each
-	// time makes up for a stall, of which a busy machine has many, up to eight ahead.
+	// Nagle's algorithm holds back a small segment that follows another, until that is
+	// acknowledged. One that comes at once, though the Conn acknowledged nothing, is a hint
+	// that the peer does not use it: on a busy machine it looks as if many peers stalled.
+	// It is no proof, because the kernel acknowledges with data that it still has to send.
+	// So it delays a trial by two short stalls at most.
 	smallBytes      = 512
-	leastSuspicious = -8 * stallWeight
+	quickWeight     = stallWeight / 2
+	leastSuspicious = -3 * stallWeight
 
 	// A trial ends when the acknowledgements that did not help are this many more than
 	// those that did.
@@ -130,11 +133,27 @@ func (c *Conn) suspect(rtt uint32) bool {
 	return true
 }
 
-// clear is called after a park without an acknowledgement or a reply whose bytes came at once.
+// clear is called when bytes came at once after a park without an acknowledgement or a
+// reply.
 func (c *Conn) clear() {
-	if c.small && c.n < smallBytes {
-		c.suspicion = max(leastSuspicious, c.suspicion-stallWeight)
+	if c.timer.Load() != timerShort || c.sending.Load() || c.n == len(c.buf) {
+		return
 	}
+	if c.unit < smallBytes && c.n < smallBytes {
+		c.suspicion = max(leastSuspicious, c.suspicion-quickWeight)
+	}
+}
+
+// received counts the bytes of a read.
+func (c *Conn) received() {
+	if c.due.Load() == nothing {
+		c.unit = 0
+	}
+	n := c.n
+	if n == len(c.buf) { // the segment may have more
+		n = smallBytes
+	}
+	c.unit += uint16(min(n, smallBytes-int(c.unit))) //nolint:gosec // at most smallBytes
 }
 
 // judge is called when bytes came wait after an acknowledgement on trial.
@@ -167,8 +186,11 @@ func (c *Conn) bePatient(fd int) {
 	if c.onTrial {
 		c.endTrial()
 	}
-	if c.suspicion > 0 {
+	switch {
+	case c.suspicion > 0:
 		c.suspicion--
+	case c.suspicion < 0:
+		c.suspicion++
 	}
 	c.tune(fd)
 }

@@ -3,6 +3,7 @@ package socket
 import (
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -40,14 +41,17 @@ func answeredAfter(d time.Duration) []step {
 	})}
 }
 
-// pieces is a request in two pieces. The second comes after d.
-func pieces(d time.Duration) []step {
-	return []step{receive(5), func(t *testing.T, w wired) {
+// pieces is a request in two small pieces. The second comes after d.
+func pieces(d time.Duration) []step { return piecesOf(5, 5, d) }
+
+// piecesOf is pieces of so many bytes.
+func piecesOf(first, second int, d time.Duration) []step {
+	return []step{receive(first), func(t *testing.T, w wired) {
 		done := inBackground(read(w, 4096))
 		awaitParked(t, 1)
 		passed(w, d)
-		send(t, w.peer, "67890")
-		require.Equal(t, result{5, nil}, <-done)
+		send(t, w.peer, strings.Repeat("*", second))
+		require.Equal(t, result{int64(second), nil}, <-done)
 	}, answer(5)}
 }
 
@@ -82,8 +86,12 @@ func TestLearning(t *testing.T) {
 		{"one short stall", false, slices.Concat(patient, stall, times(4, whole)), 4, 4, 1, 1, least},
 		{"two short stalls far apart", false, slices.Concat(patient, stall, times(40, whole), stall, times(4, whole)), 4, 4, 1, 2, least},
 		{"two short stalls", false, slices.Concat(patient, stall, stall, times(4, whole)), 8, 8, 1, 2, least},
-		{"short stalls of a peer that does not wait", false, slices.Concat(patient, times(20, pieces(0)), times(9, stall), times(4, whole)), 4, 4, 1, 9, least},
-		{"one more", false, slices.Concat(patient, times(20, pieces(0)), times(10, stall), times(4, whole)), 8, 8, 1, 10, least},
+		{"short stalls of a peer that does not seem to wait", false, slices.Concat(patient, times(20, pieces(0)), times(3, stall), times(4, whole)), 4, 4, 1, 3, least},
+		{"one more", false, slices.Concat(patient, times(20, pieces(0)), times(4, stall), times(4, whole)), 8, 8, 1, 4, least},
+		{"a large segment comes at once", false, slices.Concat(patient, times(20, piecesOf(5, smallBytes, 0)), times(2, stall), times(4, whole)), 8, 8, 1, 2, least},
+		{"after a large segment", false, slices.Concat(patient, times(20, piecesOf(smallBytes, 5, 0)), times(2, stall), times(4, whole)), 8, 8, 1, 2, least},
+		{"after neither a short nor a long time", false, slices.Concat(patient, times(20, pieces(least*5/8)), times(2, stall), times(4, whole)), 8, 8, 1, 2, least},
+		{"the kernel's own timer, after small segments", false, slices.Concat(restored, times(20, pieces(0)), pieces(40*time.Millisecond), times(4, whole)), 8, 8, 1, 1, kernelsOwn},
 		{"a pause too long for the short timer", false, slices.Concat(patient, times(4, pieces(3*least)), times(4, whole)), 4, 4, 1, 0, least},
 		{"one long stall", false, slices.Concat(restored, pieces(40*time.Millisecond), times(4, whole)), 8, 8, 1, 1, kernelsOwn},
 		{"a long stall, and the short timer again", false, slices.Concat(restored, pieces(40*time.Millisecond), times(30, whole)), 28, 28, 2, 1, least},

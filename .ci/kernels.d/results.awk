@@ -34,7 +34,7 @@ $1 == "===" {
 
 # A panic or a timeout has a status of its own, and no line that says which test it was.
 END {
-	if ($0 != "status 0" && $0 != "status 1") {
+	if ($0 != "status 0" && !($0 == "status 1" && count["FAIL"])) {
 		line("FAIL", top ": " $0)
 		printf "%s", said
 	} else if (!count["ok"]) {

@@ -77,7 +77,7 @@ func TestTransportCounts(t *testing.T) {
 		}
 	}
 	t.Logf("a request:\n\n%s", table)
-	few := requests / 20
+	few := requests / 8 // that a busy machine delays
 	for _, m := range measured {
 		if m.transport != "sockopt" {
 			continue

@@ -40,10 +40,15 @@ func IsCaddy() bool { return os.Getenv(AsCaddy) != "" }
 // Main runs the tests of a package, or is a Caddy with the modules of the test binary. A
 // package whose tests use Spawn calls it in TestMain. Eight parallel tests run at once
 // where the command line does not say otherwise: most of their time they wait for a
-// delayed acknowledgement.
+// delayed acknowledgement. The race detector makes them wait for a processor instead, so
+// that there two run at once.
 func Main(m *testing.M, caddyMain func()) {
 	BeCaddy(caddyMain)
-	if err := flag.Set("test.parallel", "8"); err != nil {
+	parallel := "8"
+	if Race {
+		parallel = "2"
+	}
+	if err := flag.Set("test.parallel", parallel); err != nil {
 		panic(err)
 	}
 	os.Exit(m.Run())

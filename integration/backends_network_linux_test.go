@@ -3,7 +3,6 @@ package integration_test
 import (
 	"context"
 	"encoding/binary"
-	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -36,7 +35,7 @@ func isolated(t *testing.T) bool {
 	self, err := os.Executable()
 	require.NoError(t, err)
 	only := "^" + strings.ReplaceAll(t.Name(), "/", "$/^") + "$"
-	cmd := lab.Command(t.Context(), self, "-test.v", "-test.run="+only, "-long="+flag.Lookup("long").Value.String())
+	cmd := lab.Command(t.Context(), self, "-test.v", "-test.run="+only, fmt.Sprintf("-long=%v", lab.IsLong()))
 	cmd.Env = append(os.Environ(), inside+"=1")
 	cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWNET
 	output, err := cmd.CombinedOutput()

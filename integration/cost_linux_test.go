@@ -15,7 +15,6 @@ import (
 // connections and segments both ways. With -v it logs the tables that the README
 // shows.
 func TestCountsOfWellBehavedClients(t *testing.T) {
-	t.Parallel()
 	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write(lab.Stars)
 	}))

@@ -73,7 +73,7 @@ var ordeals = []ordeal{
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	for _, o := range ordeals {
-		if lab.Long(0, 1) > 0 {
+		if lab.IsLong() {
 			t.Run(o.name, func(t *testing.T) { o.test(t, false) })
 		}
 		t.Run(o.name+" while configurations are loaded", func(t *testing.T) { o.test(t, true) })

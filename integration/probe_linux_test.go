@@ -92,7 +92,7 @@ var reverseProxies = []struct {
 func TestProbe(t *testing.T) {
 	t.Parallel()
 	for _, s := range probeServers {
-		if !s.short && !probeLong() {
+		if !s.short && !lab.IsLong() {
 			continue
 		}
 		t.Run(s.name, func(t *testing.T) {
@@ -102,7 +102,7 @@ func TestProbe(t *testing.T) {
 			row := []string{s.name, string(verdict)}
 			require.Equal(t, s.want, verdict)
 			for _, p := range reverseProxies {
-				if probeLong() || s.want == probe.Both && p.name != "nginx" || s.want == probe.OtherSlow && p.name == "Caddy" {
+				if lab.IsLong() || s.want == probe.Both && p.name != "nginx" || s.want == probe.OtherSlow && p.name == "Caddy" {
 					behind := judgedBy(t, "http://"+p.start(t, addr)+"/")
 					row = append(row, string(behind))
 					switch {
@@ -122,8 +122,6 @@ func TestProbe(t *testing.T) {
 		})
 	}
 }
-
-func probeLong() bool { return lab.Long(0, 1) == 1 }
 
 // judgedBy runs the command, and checks its exit status.
 func judgedBy(t testing.TB, url string, flags ...string) probe.Verdict {
@@ -205,7 +203,7 @@ func TestProbeAdvice(t *testing.T) {
 			return addr, backend
 		}, nil, probe.Behind, true},
 	} {
-		if !test.short && !probeLong() {
+		if !test.short && !lab.IsLong() {
 			continue
 		}
 		t.Run(test.name, func(t *testing.T) {

@@ -178,7 +178,7 @@ func TestQuickAckEveryWay(t *testing.T) {
 	inprocess.Parallel(t)
 	for _, mode := range []socket.AckMode{socket.AckAuto, socket.AckOn, socket.AckOff} {
 		for i, w := range ways {
-			if mode != socket.AckAuto && i%6 != 0 && lab.Long(0, 1) == 0 {
+			if mode != socket.AckAuto && i%6 != 0 && !lab.IsLong() {
 				continue
 			}
 			t.Run(fmt.Sprintf("%s/%s", mode, w.name), func(t *testing.T) {

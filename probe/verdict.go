@@ -134,13 +134,7 @@ const manyWait = .3
 // acknowledges at once.
 func (r *Report) waits() bool {
 	seconds := r.result(r.keepAlive()).Seconds
-	long := 0
-	for _, s := range seconds {
-		if s >= timerLeast {
-			long++
-		}
-	}
-	return long > 0 && float64(long) >= manyWait*float64(len(seconds))
+	return len(seconds) > 0 && quantile(seconds, 1-manyWait) >= timerLeast
 }
 
 // compare reports whether experiment a waits for a timer where b does not, which

@@ -262,7 +262,7 @@ func TestWholeMessagesCostNothing(t *testing.T) {
 				if int(accepted.acknowledged.Load()) > tc.most || int(dialed.acknowledged.Load()) > tc.most {
 					return false
 				}
-				if lab.Long(0, 1) == 0 || tc.streams > 1 { // several share segments as it comes
+				if !lab.IsLong() || tc.streams > 1 { // several share segments as it comes
 					return true
 				}
 				_, _, stock := run("")
@@ -315,7 +315,7 @@ func (w waits) few(t *testing.T, a *acks, shortened bool) bool {
 	if w.median() >= 10*time.Millisecond || a.stalled.Load() > 8 || a.stalledLong.Load() > 3 {
 		return false
 	}
-	if lab.Long(0, 1) == 0 {
+	if !lab.IsLong() {
 		return true
 	}
 	return w.over(kernels) <= 3 && (w.over(short) <= 8 || !shortened || !shortens(t))

@@ -9,6 +9,9 @@ import (
 // .ci/long runs it.
 var long = flag.Bool("long", false, "run the long form of the tests that have one")
 
+// IsLong reports whether tests run in their long form.
+func IsLong() bool { return *long }
+
 // Long returns how many of something a test has: in its short or in its long form.
 func Long(short, longer int) int {
 	if *long {

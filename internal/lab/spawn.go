@@ -41,7 +41,8 @@ func IsCaddy() bool { return os.Getenv(AsCaddy) != "" }
 // package whose tests use Spawn calls it in TestMain. Eight parallel tests run at once
 // where the command line does not say otherwise: most of their time they wait for a
 // delayed acknowledgement. The race detector makes them wait for a processor instead, so
-// that there two run at once.
+// that there two run at once. Tests that count what a busy machine changes are not
+// parallel.
 func Main(m *testing.M, caddyMain func()) {
 	BeCaddy(caddyMain)
 	parallel := "8"

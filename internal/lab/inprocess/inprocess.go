@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 )
 
+// turn is held by the parallel test whose Caddy runs in this process.
 var turn sync.Mutex
 
 // Parallel makes the test run beside tests whose Caddys have processes of their own. It

@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
@@ -57,11 +58,7 @@ func TestDialerIsThatOfTheHTTPTransport(t *testing.T) {
 
 // TestDialErrors: reverse_proxy sends a request again after them.
 func TestDialErrors(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	nobody := ln.Addr().String()
-	ln.Close()
-	_, err = dialerOf(t, reverseproxy.HTTPTransport{}).dial(t.Context(), "tcp", nobody)
+	_, err := dialerOf(t, reverseproxy.HTTPTransport{}).dial(t.Context(), "tcp", lab.Address(t))
 	require.ErrorAs(t, err, new(reverseproxy.DialError))
 }
 

@@ -68,6 +68,7 @@ type site struct {
 type lineup struct {
 	bench      *bench
 	processes  []*lab.Process
+	release    []func() // its ports
 	contenders map[work][]contender
 }
 
@@ -108,14 +109,18 @@ func (l *lineup) start(dir string, command []string, ports []int) (*lab.Process,
 	return p, nil
 }
 
-// prepare makes a directory for a server, which may drop root's rights, and picks its
-// ports.
+// prepare makes a directory for a server, which may drop root's rights, and reserves
+// its ports.
 func (l *lineup) prepare(count int) (dir string, ports []int, err error) {
 	if dir, err = os.MkdirTemp(l.bench.dir, "server"); err != nil {
 		return "", nil, err
 	}
-	if ports, err = lab.Ports(lab.Loopback, count); err != nil {
-		return "", nil, err
+	for range count {
+		port, release, err := lab.ReservePort()
+		if err != nil {
+			return "", nil, err
+		}
+		ports, l.release = append(ports, port), append(l.release, release)
 	}
 	return dir, ports, os.Chmod(dir, 0o755) //nolint:gosec // for such a server
 }
@@ -216,5 +221,8 @@ func (l *lineup) find(w work, system string) contender { return l.pick(w, system
 func (l *lineup) end() {
 	for _, p := range slices.Backward(l.processes) {
 		p.End()
+	}
+	for _, release := range l.release {
+		release()
 	}
 }

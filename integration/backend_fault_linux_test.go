@@ -97,7 +97,7 @@ func TestFaultBackendDisappears(t *testing.T) {
 	addr := lab.Address(t)
 	_, addrs := forward(t, addr, "", "")
 	start := func() *http.Server {
-		ln, err := lab.ListenReserved(addr)
+		ln, err := net.Listen("tcp", addr)
 		require.NoError(t, err)
 		server := &http.Server{
 			Handler:           http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(lab.Stars) }),

@@ -383,22 +383,14 @@ func payloadDir(t testing.TB) string {
 // script starts a program, in whose arguments PORT is a port.
 func script(program string, args ...string) func(testing.TB) string {
 	return func(t testing.TB) string {
-		port := freePort(t)
+		addr := lab.Address(t)
 		args := slices.Clone(args)
 		for i := range args {
-			args[i] = strings.ReplaceAll(args[i], "PORT", port)
+			args[i] = strings.ReplaceAll(args[i], "PORT", lab.PortOf(addr))
 		}
-		addr := net.JoinHostPort(lab.Loopback, port)
 		lab.Serve(t, addr, program, args...)
 		return addr
 	}
-}
-
-// freePort is for servers that do not share a port.
-func freePort(t testing.TB) string {
-	ports, err := lab.Ports(lab.Loopback, 1)
-	require.NoError(t, err)
-	return strconv.Itoa(ports[0])
 }
 
 // wsgi starts a program in a directory with the payload and applications that serve it.
@@ -420,12 +412,12 @@ func wsgi(program string, args ...string) func(testing.TB) string {
 }
 
 func apache(t testing.TB) string {
-	port, dir := freePort(t), payloadDir(t)
+	addr, dir := lab.Address(t), payloadDir(t)
 	var modules strings.Builder
 	for _, m := range []string{"mpm_event", "authz_core", "mime", "dir"} {
 		fmt.Fprintf(&modules, "LoadModule %s_module /usr/lib/apache2/modules/mod_%[1]s.so\n", m)
 	}
-	return configured(t, port, fmt.Sprintf(`ServerRoot %[1]s
+	return configured(t, addr, fmt.Sprintf(`ServerRoot %[1]s
 DefaultRuntimeDir %[1]s
 PidFile %[1]s/pid
 ServerName localhost
@@ -436,34 +428,33 @@ MaxKeepAliveRequests 0
 TypesConfig /dev/null
 DocumentRoot %[1]s
 DirectoryIndex index.html
-Listen 127.0.0.1:%[3]s
-`, dir, &modules, port), "apache2", "-DFOREGROUND", "-f")
+Listen %[3]s
+`, dir, &modules, addr), "apache2", "-DFOREGROUND", "-f")
 }
 
 func lighttpd(t testing.TB) string {
-	port, dir := freePort(t), payloadDir(t)
-	return configured(t, port, fmt.Sprintf(`server.modules = ( "mod_indexfile", "mod_staticfile" )
+	addr, dir := lab.Address(t), payloadDir(t)
+	return configured(t, addr, fmt.Sprintf(`server.modules = ( "mod_indexfile", "mod_staticfile" )
 server.bind = "127.0.0.1"
 server.port = %s
 server.document-root = "%s"
 server.max-keep-alive-requests = 65535
 index-file.names = ( "index.html" )
 mimetype.assign = ( "" => "text/plain" )
-`, port, dir), "lighttpd", "-D", "-f")
+`, lab.PortOf(addr), dir), "lighttpd", "-D", "-f")
 }
 
 // configured starts a server whose last argument is the file with its configuration.
-func configured(t testing.TB, port, text, program string, args ...string) string {
+func configured(t testing.TB, addr, text, program string, args ...string) string {
 	file := filepath.Join(t.TempDir(), "configuration")
 	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
-	addr := net.JoinHostPort(lab.Loopback, port)
 	lab.Serve(t, addr, program, append(args, file)...)
 	return addr
 }
 
 func proxyWith(t testing.TB, backend string, configure func(string, lab.Serving) ([]string, error)) string {
 	addr, dir := lab.Address(t), t.TempDir()
-	command, err := configure(dir, lab.Serving{Shared: true, Root: dir, Proxies: []lab.Proxy{{Addr: addr, Backend: backend}}})
+	command, err := configure(dir, lab.Serving{Root: dir, Proxies: []lab.Proxy{{Addr: addr, Backend: backend}}})
 	require.NoError(t, err)
 	lab.Serve(t, addr, command[0], command[1:]...)
 	return addr

@@ -18,6 +18,8 @@ import (
 	"unicode"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 )
 
 const patience = 30 * time.Second
@@ -110,17 +112,15 @@ func TestServers(t *testing.T) {
 
 // TestErrors probes what gives no verdict. Each ends with an error that says why.
 func TestErrors(t *testing.T) {
-	refused, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, refused.Close())
+	refused := lab.Address(t)
 	tls := httptest.NewTLSServer(nil)
 	defer tls.Close()
-	secret := "http://me:secret@" + refused.Addr().String()
+	secret := "http://me:secret@" + refused
 	for _, test := range []struct {
 		name, want string
 		o          Options
 	}{
-		{"refused", "connection refused", Options{URL: "http://" + refused.Addr().String()}},
+		{"refused", "connection refused", Options{URL: "http://" + refused}},
 		{"never answers", "no answer within the timeout", Options{URL: scripted(t, silent), Timeout: 50 * time.Millisecond}},
 		{"never answers in the budget", "no answer within the budget", Options{URL: scripted(t, silent), Budget: 50 * time.Millisecond}},
 		{"garbage", "does not speak HTTP", Options{URL: scripted(t, saying("220 smtp.example.com ESMTP\r\n"))}},

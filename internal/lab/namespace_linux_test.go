@@ -1,12 +1,16 @@
 package lab
 
 import (
+	"errors"
 	"io"
 	"net"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 func TestNamespace(t *testing.T) {
@@ -41,4 +45,58 @@ func TestNamespace(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, p.Await("it printed", func() bool { return strings.Contains(p.Printed(), farLink) }))
 	p.End()
+}
+
+// TestReservePort: in a namespace with four ports the kernel gives a reserved one to no
+// server and to no client, and servers that name it listen.
+func TestReservePort(t *testing.T) {
+	n := NewTestNamespace(t)
+	var err error
+	do := func(what func() error) error {
+		n.Do(func() { err = what() })
+		return err
+	}
+	require.NoError(t, do(func() error {
+		return os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", []byte("40000 40003"), 0o600)
+	}))
+	listen := func(addr string, options ...int) error {
+		return do(func() error {
+			config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
+				return errors.Join(c.Control(func(fd uintptr) {
+					for _, option := range options {
+						err = errors.Join(err, unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, option, 1))
+					}
+				}), err)
+			}}
+			ln, err := config.Listen(t.Context(), "tcp", addr)
+			if err != nil {
+				return err
+			}
+			return ln.Close()
+		})
+	}
+	dial := func(port int) error {
+		return do(func() error {
+			_, err := net.Dial("tcp", HostPort(Loopback, port))
+			return err
+		})
+	}
+	var release func()
+	for range 4 {
+		var port int
+		require.NoError(t, do(func() (err error) {
+			port, release, err = ReservePort()
+			return err
+		}))
+		for _, host := range []string{"127.0.0.1", "", "::"} {
+			require.NoError(t, listen(HostPort(host, port)), "Go sets SO_REUSEADDR")
+			require.NoError(t, listen(HostPort(host, port), unix.SO_REUSEPORT))
+		}
+	}
+	require.ErrorIs(t, listen("127.0.0.1:0"), unix.EADDRINUSE)
+	require.ErrorIs(t, listen("[::]:0"), unix.EADDRINUSE)
+	require.ErrorIs(t, dial(40000), unix.EADDRNOTAVAIL)
+	release()
+	require.ErrorIs(t, dial(40000), unix.ECONNREFUSED)
+	require.NoError(t, listen("127.0.0.1:0"))
 }

@@ -15,8 +15,7 @@ const Loopback = "127.0.0.1"
 // a process keeps by address would mix two tests.
 var used sync.Map
 
-// Port returns a port that the kernel picked. On Linux no other program gets it until
-// the test ends, except a server that shares it (SO_REUSEPORT), as Caddy does.
+// Port returns a port that ReservePort keeps until the test ends.
 func Port(t testing.TB) int {
 	t.Helper()
 	for {
@@ -47,19 +46,4 @@ func PortOf(addr string) string {
 		panic(fmt.Sprintf("%s is not an address: %v", addr, err)) // addresses come from Address or from a listener
 	}
 	return port
-}
-
-// Ports returns ports that the kernel picked, all different. Somebody else may take one
-// before the server does: then the server is started again with others.
-func Ports(host string, count int) ([]int, error) {
-	picked := make([]int, count)
-	for i := range picked {
-		ln, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-		if err != nil {
-			return nil, err
-		}
-		defer ln.Close()
-		picked[i] = ln.Addr().(*net.TCPAddr).Port
-	}
-	return picked, nil
 }

@@ -1,19 +1,18 @@
 package lab
 
 import (
-	"context"
 	"errors"
-	"net"
 	"os"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// ReservePort returns a port that the kernel picked. A socket that would share the port
-// with Caddy (SO_REUSEPORT), but never listens, keeps others away from it until it is
-// released. It is bound to all addresses, as Caddy's is: another program that binds the
-// port of one loopback address would be in Caddy's way.
+// ReservePort returns a port that the kernel picked. A socket that never listens keeps it:
+// until it is released, the kernel picks the port for nobody else, neither for a server
+// nor for a client, and connections to it are refused. A server that names the port may
+// listen there, since it has SO_REUSEADDR, as nearly all servers have, or SO_REUSEPORT, as
+// Caddy has. The socket is bound to all addresses, as Caddy's is: another program that
+// binds the port of one loopback address would be in Caddy's way.
 func ReservePort() (port int, release func(), err error) {
 	port, release, err = reserve(unix.AF_INET6, new(unix.SockaddrInet6))
 	if err != nil { // no IPv6
@@ -28,7 +27,11 @@ func reserve(family int, all unix.Sockaddr) (port int, release func(), err error
 		return 0, nil, os.NewSyscallError("socket", err)
 	}
 	release = func() { _ = unix.Close(fd) }
-	err = errors.Join(unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1), unix.Bind(fd, all))
+	err = errors.Join(
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1),
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1),
+		unix.Bind(fd, all),
+	)
 	if err != nil {
 		release()
 		return 0, nil, err
@@ -45,15 +48,4 @@ func reserve(family int, all unix.Sockaddr) (port int, release func(), err error
 		port = a.Port
 	}
 	return port, release, nil
-}
-
-// ListenReserved listens on an address whose port is reserved.
-func ListenReserved(addr string) (net.Listener, error) {
-	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
-		controlErr := c.Control(func(fd uintptr) {
-			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
-		})
-		return errors.Join(controlErr, err)
-	}}
-	return config.Listen(context.Background(), "tcp", addr)
 }

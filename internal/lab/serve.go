@@ -39,9 +39,6 @@ type Serving struct {
 	Root        string // directory with index.html
 	Certificate string // file with a certificate and its key
 	Proxies     []Proxy
-
-	// Shared is for addresses of Address: on Linux the server shares their ports.
-	Shared bool
 }
 
 // Proxy is an address from which a server forwards to a backend.
@@ -54,17 +51,11 @@ const Descriptors = 1 << 16
 // nginx keeps its connections to backends, which it doesn't by itself.
 func NginxCommand(dir string, s Serving) (command []string, err error) {
 	var servers strings.Builder
-	listen := func(addr string) string {
-		if s.Shared {
-			return addr + " reuseport"
-		}
-		return addr
-	}
 	if s.Addr != "" {
-		fmt.Fprintf(&servers, "\tserver { listen %s; }\n", listen(s.Addr))
+		fmt.Fprintf(&servers, "\tserver { listen %s; }\n", s.Addr)
 	}
 	if s.TLSAddr != "" {
-		fmt.Fprintf(&servers, "\tserver { listen %s ssl http2; ssl_certificate %s; ssl_certificate_key %[2]s; }\n", listen(s.TLSAddr), s.Certificate)
+		fmt.Fprintf(&servers, "\tserver { listen %s ssl http2; ssl_certificate %s; ssl_certificate_key %[2]s; }\n", s.TLSAddr, s.Certificate)
 	}
 	for i, p := range s.Proxies {
 		fmt.Fprintf(&servers, `	upstream backend%[1]d { server %[3]s; keepalive 64; keepalive_requests 100000000; }
@@ -72,7 +63,7 @@ func NginxCommand(dir string, s Serving) (command []string, err error) {
 		listen %[2]s;
 		location / { proxy_pass http://backend%[1]d; proxy_http_version 1.1; proxy_set_header Connection ""; }
 	}
-`, i, listen(p.Addr), p.Backend)
+`, i, p.Addr, p.Backend)
 	}
 	user := ""
 	if os.Geteuid() == 0 {
@@ -146,7 +137,7 @@ func serveStars(t testing.TB, addr string, configure func(string, Serving) ([]st
 	t.Helper()
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "index.html"), Stars, 0o600))
-	command, err := configure(dir, Serving{Addr: addr, Root: dir, Shared: true})
+	command, err := configure(dir, Serving{Addr: addr, Root: dir})
 	require.NoError(t, err)
 	Serve(t, addr, command[0], command[1:]...)
 }
@@ -159,19 +150,6 @@ func PasteInstalled() bool {
 	return exec.CommandContext(context.Background(), Python, "-c", "import paste.httpserver").Run() == nil
 }
 
-// sharePort has a Python server share the port that Address keeps for it.
-const sharePort = `
-import runpy, socket, socketserver, sys
-
-bind = socketserver.TCPServer.server_bind
-
-def server_bind(self):
-    self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    bind(self)
-
-socketserver.TCPServer.server_bind = server_bind
-`
-
 // Paste starts examples/paste_server.py, the server of 2009, on an address of Address.
 func Paste(t testing.TB, addr string, flags ...string) {
 	t.Helper()
@@ -180,17 +158,13 @@ func Paste(t testing.TB, addr string, flags ...string) {
 	if !PasteInstalled() {
 		Missing(t, "python3-paste is not installed")
 	}
-	const script = sharePort + `
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-`
-	Serve(t, addr, Python, append([]string{"-c", script, filepath.Join(Root(), "examples", "paste_server.py"), PortOf(addr)}, flags...)...)
+	Serve(t, addr, Python, append([]string{filepath.Join(Root(), "examples", "paste_server.py"), PortOf(addr)}, flags...)...)
 }
 
 // httpServer is Python's own server, which writes the header and the body of a response
 // separately, too.
-const httpServer = sharePort + `
-import http.server
+const httpServer = `
+import http.server, sys
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"

@@ -200,7 +200,7 @@ func indexOf(settings []socket.Setting, o socket.Option) int {
 
 func same(a, b socket.Setting) bool { return a.Option.Is(b.Option) && a.Value == b.Value }
 
-func isBuffer(o socket.Option) bool { return o.Is(socket.RecvBuffer) || o.Is(socket.SendBuffer) }
+func isBuffer(o socket.Option) bool { return o.Sets(socket.RecvBuffer) || o.Sets(socket.SendBuffer) }
 
 // packetStatus is a UDP socket as the admin API shows it.
 type packetStatus struct {

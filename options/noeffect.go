@@ -51,15 +51,15 @@ func beyondLocalPorts(v socket.Value, _ []socket.Setting) string {
 const loopbackSegment = 65_483
 
 // smallBuffer says that a receive buffer holds less than two segments over loopback.
-func smallBuffer(requested socket.Value, phases Phase) string {
+func smallBuffer(requested socket.Setting, phases Phase) string {
 	if phases&Packet != 0 {
 		return raisedByQUIC(requested, phases)
 	}
-	if requested.Number >= loopbackSegment {
+	if requested.Value.Number >= loopbackSegment {
 		return ""
 	}
 	return "it holds less than two segments over loopback (65483 bytes each), which slows or nearly stops what a client or " +
-		"backend on this machine sends; 64KiB is enough" + unitMeant(requested)
+		"backend on this machine sends; 64KiB is enough" + unitMeant(requested.Value)
 }
 
 // unitMeant asks whether a size without a unit was meant to have one.
@@ -71,24 +71,36 @@ func unitMeant(requested socket.Value) string {
 }
 
 // raisedByQUIC says that quic-go raises a buffer of a UDP socket.
-func raisedByQUIC(requested socket.Value, phases Phase) string {
-	if phases&Packet == 0 || requested == socket.AsQUIC(requested) {
+func raisedByQUIC(requested socket.Setting, phases Phase) string {
+	if phases&Packet == 0 || requested.Value == socket.AsQUIC(requested.Value) {
 		return ""
 	}
 	return "quic-go raises less than 3.5MiB to 7MiB, as far as the sysctl or CAP_NET_ADMIN permits"
 }
 
+// madeByQUIC says what quic-go makes of an option of a UDP socket that is set by its
+// numbers.
+func madeByQUIC(requested socket.Setting, phases Phase) string {
+	switch o := requested.Option; {
+	case phases&Packet != 0 && o.Sets(socket.TrafficClass):
+		return "it has no effect: quic-go sends each datagram with a traffic class of its own; use dscp"
+	case o.Sets(socket.RecvBuffer) || o.Sets(socket.SendBuffer):
+		return raisedByQUIC(requested, phases)
+	}
+	return ""
+}
+
 // lossyLinger says what SO_LINGER does to a response, or to the process.
-func lossyLinger(requested socket.Value, _ Phase) string {
-	if requested.Number == 0 {
+func lossyLinger(requested socket.Setting, _ Phase) string {
+	if requested.Value.Number == 0 {
 		return "closing a connection drops what the client has not received yet, also the end of a response"
 	}
 	return "each connection that is closed with unsent bytes waits in a thread of the process, and Go ends a process with 10,000 threads"
 }
 
 // ofTheProcess says that a listener of one server cannot be without MPTCP alone.
-func ofTheProcess(requested socket.Value, phases Phase) string {
-	if phases&Listen == 0 || requested.Number != 0 {
+func ofTheProcess(requested socket.Setting, phases Phase) string {
+	if phases&Listen == 0 || requested.Value.Number != 0 {
 		return ""
 	}
 	return "it is a setting of Go and holds for all listeners that this process opens from now on"

@@ -138,10 +138,10 @@ func (s *Resolved) add(r row, u use, o *Options, phases Phase, log *zap.Logger) 
 		s.Effects = append(s.Effects, Effect{Option: r.name, Requested: u.text, Effective: u.text})
 		return nil
 	}
-	s.Ack.KeepDelayedAckMax = s.Ack.KeepDelayedAckMax || r.option.Is(socket.DelayedAckMax)
+	s.Ack.KeepDelayedAckMax = s.Ack.KeepDelayedAckMax || u.setting.Option.Sets(socket.DelayedAckMax)
 	e := r.effect(u, effective)
 	if r.caution != nil && e.Caution == "" {
-		e.Caution = r.caution(u.setting.Value, phases)
+		e.Caution = r.caution(u.setting, phases)
 	}
 	if r.noEffect != nil {
 		e.NoEffect = r.noEffect(effective, s.Settings[taken.each()[0]])
@@ -316,7 +316,7 @@ func (r row) effect(u use, effective socket.Value) Effect {
 		e.GetSockOpt = &number
 	}
 	requested := u.setting.Value
-	effective = r.option.AsSet(effective)
+	effective = u.setting.Option.AsSet(effective)
 	e.Effective = u.prefix + r.show(effective)
 	if effective.Number < requested.Number {
 		e.ClampedBy = r.clampedBy

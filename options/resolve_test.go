@@ -120,9 +120,11 @@ func TestAckOptions(t *testing.T) {
 	if !row.option.Supported() || !socket.KernelHas(row.since) {
 		t.Skip("this kernel has no delayed_ack_max")
 	}
-	resolved, _, err := resolve(t, Accept, "delayed_ack_max 40ms")
-	require.NoError(t, err)
-	require.True(t, resolved.Ack.KeepDelayedAckMax)
+	for line, keep := range map[string]bool{"delayed_ack_max 40ms": true, "raw 6 46 40000": true, "ttl 42": false} {
+		resolved, _, err := resolve(t, Accept, line)
+		require.NoError(t, err)
+		require.Equal(t, keep, resolved.Ack.KeepDelayedAckMax, line)
+	}
 }
 
 // TestOrder: options are set in the order of the table, each in its phases.

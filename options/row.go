@@ -43,7 +43,7 @@ type row struct {
 
 	// caution says what is likely to go wrong with a value in these phases, and is
 	// empty where nothing is. Nil where no value needs it.
-	caution func(requested socket.Value, phases Phase) string
+	caution func(requested socket.Setting, phases Phase) string
 
 	// Some values need one of the capabilities. privileged is such a value, where one is
 	// known: a kernel may take it from everybody. permits is the sysctl that lists the

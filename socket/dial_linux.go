@@ -31,10 +31,12 @@ var decidedByRoute = []Option{Congestion}
 // to come later.
 func BeforeSYN(multipath bool, settings []Setting) (before, after []Setting) {
 	early := make([]bool, len(settings))
+	for i, s := range settings {
+		early[i] = !includes(afterHandshake, s.Option)
+	}
 	conn, hangUp, err := dialLoopback(multipath, func(fd int) {
 		for i, s := range settings {
-			early[i] = !includes(afterHandshake, s.Option) &&
-				(s.Option.Is(Interface) || s.Option.set(fd, s.Value) == nil)
+			early[i] = early[i] && (s.Option.Is(Interface) || s.Option.set(fd, s.Value) == nil)
 		}
 	})
 	if err == nil {

@@ -45,6 +45,16 @@ func TestBeforeSYN(t *testing.T) {
 	require.Empty(t, later)
 }
 
+// TestBeforeSYNWithoutLoopback: an interface or a mark comes in time though it could not
+// be tried.
+func TestBeforeSYNWithoutLoopback(t *testing.T) {
+	inNamespace(t, func(t *testing.T) {
+		before, after := BeforeSYN(false, []Setting{to(NoDelay, 0), to(Mark, 42), {Interface, Value{Text: "lo"}}})
+		require.Equal(t, []string{"SO_MARK", "SO_BINDTODEVICE"}, named(before))
+		require.Equal(t, []string{"TCP_NODELAY"}, named(after))
+	})
+}
+
 // TestBeforeSYNOverMPTCP: what MPTCP sockets refuse before the SYN is tried again after
 // it, because a connection that falls back to TCP takes it.
 func TestBeforeSYNOverMPTCP(t *testing.T) {

@@ -45,12 +45,7 @@ func Inherited(config net.ListenConfig, settings []Setting, onListener bool) ([]
 	return inherited, nil
 }
 
-// includes compares numbers, because a raw option has another name.
-func includes(options []Option, o Option) bool {
-	return slices.ContainsFunc(options, func(other Option) bool {
-		return o.level == other.level && o.name == other.name
-	})
-}
+func includes(options []Option, o Option) bool { return slices.ContainsFunc(options, o.Sets) }
 
 func inheritedAt(config net.ListenConfig, address string, settings []Setting, onListener bool) ([]Setting, error) {
 	ln, err := config.Listen(context.Background(), "tcp", address)

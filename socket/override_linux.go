@@ -111,7 +111,7 @@ func (o *Overrides) begin(fd int, h *Hold) {
 	// All are read before the first is set, since setting one may change another.
 	for _, v := range h.Overrides {
 		o.save(fd, v.Option, h.Observer)
-		if v.Option.Is(TrafficClass) {
+		if v.Option.Sets(TrafficClass) {
 			o.save(fd, Priority, h.Observer)
 		}
 	}
@@ -146,7 +146,7 @@ func (o *Overrides) endAll(fd int) {
 }
 
 func (o *Overrides) find(option Option) *overridden {
-	i := slices.IndexFunc(o.options, func(other *overridden) bool { return other.option.Is(option) })
+	i := slices.IndexFunc(o.options, func(other *overridden) bool { return other.option.Sets(option) })
 	if i < 0 {
 		return nil
 	}
@@ -196,7 +196,7 @@ func (o *Overrides) update(fd int, option *overridden, observer RefusalObserver)
 		observer.Refused(o.tcp, option.option, err)
 	}
 	option.now = want
-	if option.option.Is(TrafficClass) {
+	if option.option.Sets(TrafficClass) {
 		o.updatePriority(fd, option, observer)
 	}
 }

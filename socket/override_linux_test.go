@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // refusalLog lists what connections refused.
@@ -122,6 +123,7 @@ func TestTrafficClassDerivesPriority(t *testing.T) {
 			c := newOverridable(t)
 			require.Empty(t, refusals(t, c.TCPConn, []Setting{to(Priority, base)}))
 			alone := c.holder(to(TrafficClass, class))
+			numbers := c.holder(to(Raw(unix.IPPROTO_IP, unix.IP_TOS), class))
 			both := c.holder(to(TrafficClass, class), to(Priority, 5))
 			priority := c.holder(to(Priority, 2))
 			restored := func() { c.requireAll(to(TrafficClass, 0), to(Priority, base)) }
@@ -129,6 +131,11 @@ func TestTrafficClassDerivesPriority(t *testing.T) {
 			c.Hold(alone)
 			c.requireAll(to(TrafficClass, class), to(Priority, derived))
 			c.Release(alone)
+			restored()
+
+			c.Hold(numbers)
+			c.requireAll(to(TrafficClass, class), to(Priority, derived))
+			c.Release(numbers)
 			restored()
 
 			c.Hold(both)
@@ -164,7 +171,7 @@ func TestTrafficClassDerivesPriority(t *testing.T) {
 // TestReleasedBufferIsTuned: a buffer whose size was restored is the kernel's again.
 func TestReleasedBufferIsTuned(t *testing.T) {
 	c := newOverridable(t)
-	for _, o := range []Option{SendBuffer, RecvBuffer} {
+	for _, o := range []Option{SendBuffer, RecvBuffer, Raw(unix.SOL_SOCKET, unix.SO_SNDBUF)} {
 		size := func() (s saved) {
 			require.NoError(t, control(c.TCPConn, func(fd int) {
 				var err error

@@ -1,7 +1,6 @@
 package sockopt
 
 import (
-	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
@@ -85,7 +84,7 @@ func (t *Transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 // isSocketOption reports whether a name is a socket option and no option of Caddy's
 // http transport.
 func isSocketOption(name string) bool {
-	return options.Has(name) && !strings.HasPrefix(name, "keepalive")
+	return options.Has(name) && name != "keepalive" && name != "keepalive_interval"
 }
 
 // parseHandler sets the handler up from its directive:

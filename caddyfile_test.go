@@ -335,6 +335,7 @@ func TestCaddyfileRefuses(t *testing.T) {
 
 		{"unknown line", transportDirective, block("no_delay on"), 1, "unrecognized subdirective no_delay"},
 		{"option outside of socket", transportDirective, block("dial_timeout 2s", "nodelay on"), 2, "nodelay is a socket option: write it into a block, socket { nodelay … }"},
+		{"keepalive outside of socket", transportDirective, block("keepalive 2m", "keepalive_interval 9s", "keepalive_idle 30s"), 3, "keepalive_idle is a socket option: write it into a block, socket { keepalive_idle … }"},
 		{"bad value of http's", transportDirective, block("socket {", "nodelay on", "}", "dial_timeout soon"), 4, "bad timeout value 'soon'"},
 		{"socket twice", transportDirective, block("socket {", "nodelay on", "}", "socket {", "ttl 9", "}"), 4, "socket is set twice; leave one of them out"},
 		{"socket with an argument", transportDirective, block("socket nodelay on"), 1, `socket takes no argument, but options in a block, one a line; "nodelay" is too many`},

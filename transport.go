@@ -183,7 +183,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	trip.trace.GotConn = trip.gotConn
 	if t.resolved.Ack.Mode == socket.AckAuto {
 		trip.trace.PutIdleConn = trip.putIdleConn
-	} else if trip.info == nil { // no placeholder is used
+	} else if trip.info == nil { // nobody asks
 		return t.HTTPTransport.RoundTrip(req)
 	}
 	return t.HTTPTransport.RoundTrip(req.WithContext(httptrace.WithClientTrace(req.Context(), &trip.trace)))

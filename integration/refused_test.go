@@ -37,6 +37,10 @@ func TestBadConfigurationIsRefused(t *testing.T) {
 		{name: "option of another phase for a backend", caddyfile: proxy("socket {\nbacklog 9\n}"), want: "backlog cannot be set here, but on listening sockets"},
 		{name: "the kernel's refusal for a backend", caddyfile: proxy("socket {\nraw 6 9999 1\n}"), want: "raw 6 9999 1: this kernel refuses level 6 option 9999: setsockopt: protocol not available"},
 		{name: "option outside of socket", caddyfile: proxy("nodelay on"), want: "nodelay is a socket option: write it into a block, socket { nodelay … }"},
+		{
+			name: "transport inside php_fastcgi", caddyfile: c.config("", fmt.Sprintf("http://%s {\nphp_fastcgi 127.0.0.1:9101 {\ntransport sockopt\n}\n}", c.addr)),
+			want: "transport already specified",
+		},
 		{name: "HTTP/3 to a backend", caddyfile: proxy("tls\nversions 3\nsocket {\nnodelay on\n}"), want: "socket: HTTP/3 runs over UDP"},
 
 		{name: "no option for a route", caddyfile: route(""), want: "sockopt in a site or route sets options for its requests and has none"},

@@ -43,7 +43,7 @@ func TestUpgradedConnection(t *testing.T) {
 		{name: "quickack on", wrappers: "sockopt {\nquickack on\n}", cured: true},
 		{name: "quickack off", wrappers: "sockopt {\nquickack off\n}"},
 		{name: "before tls", wrappers: "sockopt\ntls", tls: true, cured: true},
-		{name: "after tls", wrappers: "sockopt", tls: true},
+		{name: "after tls", wrappers: "sockopt", tls: true, cured: true},
 		{name: "HTTP/1.1 alone", wrappers: "sockopt", servers: "protocols h1", cured: true},
 		{name: "before proxy_protocol", wrappers: "sockopt\n" + proxyProtocol, header: proxyHeader, cured: true},
 	} {

@@ -56,6 +56,7 @@ func (r *Report) advise(target *url.URL, insecure bool) {
 		return
 	}
 	host := strings.TrimSuffix(target.Host, ":"+target.Port())
+	isSites := target.Port() == "" || target.Port() == map[string]string{"http": "80", "https": "443"}[target.Scheme]
 	values := struct {
 		Nagle, Behind, Insecure, H2C bool
 		Site, Upstream               string
@@ -65,7 +66,7 @@ func (r *Report) advise(target *url.URL, insecure bool) {
 		Insecure: insecure && target.Scheme == "https",
 		H2C:      r.Protocol == "HTTP/2" && target.Scheme == "http",
 	}
-	if values.Behind || target.Port() == "" { // the port is the site's
+	if values.Behind || isSites {
 		values.Upstream = target.Scheme + "://BACKEND:PORT"
 	}
 	if values.Behind { // its protocol is not known

@@ -91,6 +91,20 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
+// TestAdviceForwardsElsewhere: a site with its scheme's port is not its own backend.
+func TestAdviceForwardsElsewhere(t *testing.T) {
+	for at, want := range map[string]string{
+		"https://example.com/": "https://BACKEND:PORT", "https://example.com:443/": "https://BACKEND:PORT", "http://example.com:80/": "http://BACKEND:PORT",
+		"http://example.com:443/": "http://example.com:443", "http://[::1]:8092/": "http://[::1]:8092",
+	} {
+		target, err := url.Parse(at)
+		require.NoError(t, err)
+		r := &Report{Verdict: Nagle}
+		r.advise(target, false)
+		require.Contains(t, r.Fix, "reverse_proxy "+want+" {\n", at)
+	}
+}
+
 // TestNull: what was not measured is null in JSON.
 func TestNull(t *testing.T) {
 	r := Result{Experiment: experiments[0], err: errCloses}

@@ -2,10 +2,12 @@ package integration_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"os"
 	"path"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
@@ -51,16 +54,17 @@ func TestREADMEIsShort(t *testing.T) {
 	require.LessOrEqual(t, strings.Count(text, "\n"), maxREADMELines)
 }
 
-var docBlock = regexp.MustCompile("(?ms)^(?:<!-- ([a-z_ ]+) -->\n)?```caddyfile\n(.*?)^```$")
+var docBlock = regexp.MustCompile("(?ims)(?:(in a site block|inside `[a-z_]+`):\n\n)?^```caddyfile\n(.*?)^```$")
 
-// docPlaces are the comments that stand before a fragment, with what makes it complete.
+// docPlaces are the ends of the lines before a fragment, which say where it goes, with
+// what makes it complete.
 var docPlaces = map[string][2]string{
-	"":                            {"", ""},
-	"site block":                  {"example.com {\n", "}\n"},
-	"inside reverse_proxy":        {"example.com {\nreverse_proxy 127.0.0.1:8092 {\n", "}\n}\n"},
-	"inside listener_wrappers":    {"{\nservers {\nlistener_wrappers {\n", "}\n}\n}\nexample.com\n"},
-	"inside packet_conn_wrappers": {"{\nservers {\npacket_conn_wrappers {\n", "}\n}\n}\nexample.com\n"},
-	"inside sockopt":              {"{\nservers {\nlistener_wrappers {\nsockopt {\n", "}\n}\n}\n}\nexample.com\n"},
+	"":                              {"", ""},
+	"in a site block":               {"example.com {\n", "}\n"},
+	"inside `reverse_proxy`":        {"example.com {\nreverse_proxy 127.0.0.1:8092 {\n", "}\n}\n"},
+	"inside `listener_wrappers`":    {"{\nservers {\nlistener_wrappers {\n", "}\n}\n}\nexample.com\n"},
+	"inside `packet_conn_wrappers`": {"{\nservers {\npacket_conn_wrappers {\n", "}\n}\n}\nexample.com\n"},
+	"inside `sockopt`":              {"{\nservers {\nlistener_wrappers {\nsockopt {\n", "}\n}\n}\n}\nexample.com\n"},
 }
 
 // TestDocsCaddyfiles adapts every Caddyfile on a page.
@@ -69,11 +73,11 @@ func TestDocsCaddyfiles(t *testing.T) {
 	for _, page := range pages(t) {
 		for _, block := range docBlock.FindAllStringSubmatch(readPage(t, page), -1) {
 			blocks++
-			place, text := block[1], block[2]
+			place, text := strings.ToLower(block[1]), block[2]
 			t.Run(page, func(t *testing.T) {
 				require.Equal(t, text, string(caddyfile.Format([]byte(text))), "caddy fmt would change it")
 				around, ok := docPlaces[place]
-				require.True(t, ok, "the comment %q before the block is unknown", place)
+				require.True(t, ok, "the test does not know where %q is", place)
 				_, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(around[0]+text+around[1]), nil)
 				require.NoError(t, err, text)
 				for _, warning := range warnings {
@@ -87,11 +91,26 @@ func TestDocsCaddyfiles(t *testing.T) {
 
 var docJSON = regexp.MustCompile("(?ms)^```json\n(.*?)^```$")
 
-// TestDocsJSON parses every JSON on a page.
+// TestDocsJSON provisions every JSON on a page: a configuration, a route or a handler.
 func TestDocsJSON(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("its options need Linux")
+	}
+	const server = `{"apps": {"http": {"servers": {"srv0": {"listen": [":443"], "routes": [%s]}}}}}`
 	for _, page := range pages(t) {
 		for _, block := range docJSON.FindAllStringSubmatch(readPage(t, page), -1) {
-			require.True(t, json.Valid([]byte(block[1])), "%s: %s", page, block[1])
+			text := block[1]
+			var keys map[string]json.RawMessage
+			require.NoError(t, json.Unmarshal([]byte(text), &keys), text)
+			switch {
+			case keys["handler"] != nil:
+				text = fmt.Sprintf(server, `{"handle": [`+text+`]}`)
+			case keys["handle"] != nil:
+				text = fmt.Sprintf(server, text)
+			}
+			var c caddy.Config
+			require.NoError(t, caddy.StrictUnmarshalJSON([]byte(text), &c), page)
+			require.NoError(t, caddy.Validate(&c), page)
 		}
 	}
 }

@@ -17,6 +17,10 @@ type Entry struct {
 	Requested string `json:"requested"`
 	Effective string `json:"effective"`
 	QuickAck  string `json:"quickack"`
+
+	Server    string   `json:"server"`
+	Addresses []string `json:"addresses"`
+	Wrapper   string   `json:"wrapper"`
 }
 
 // Entries returns what the plugin has logged at a level.

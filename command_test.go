@@ -31,14 +31,16 @@ func TestOptionsTable(t *testing.T) {
 					Capability: &options.Capability{Name: "CAP_NET_ADMIN", Held: true},
 				},
 				{Name: "rto_max", Kernel: "TCP_RTO_MAX_MS", Phases: []string{"accept"}, Needs: "Linux 6.15"},
+				{Name: "fastopen", Kernel: "TCP_FASTOPEN", Phases: []string{"listen"}, Supported: true, NeedsMPTCP: "needs Linux 6.2, or multipath off"},
 			}},
 			`linux 5.10.0
 
-OPTION    KERNEL          PHASES       HERE              DEFAULT  BOUNDS
-nodelay   TCP_NODELAY     accept dial  yes               on
-mark      SO_MARK         accept       yes               0x0      net.example 7; 1s to 2s; CAP_NET_ADMIN (not held)
-priority  SO_PRIORITY     accept       yes                        CAP_NET_ADMIN (held)
+OPTION    KERNEL          PHASES       HERE                                      DEFAULT  BOUNDS
+nodelay   TCP_NODELAY     accept dial  yes                                       on
+mark      SO_MARK         accept       yes                                       0x0      net.example 7; 1s to 2s; CAP_NET_ADMIN (not held)
+priority  SO_PRIORITY     accept       yes                                                CAP_NET_ADMIN (held)
 rto_max   TCP_RTO_MAX_MS  accept       needs Linux 6.15
+fastopen  TCP_FASTOPEN    listen       MPTCP: needs Linux 6.2, or multipath off
 `,
 		},
 		{

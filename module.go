@@ -22,6 +22,8 @@
 //	status.go      what is in effect now
 //	admin.go       the admin endpoint, admin.api.sockopt
 //	command.go     the command "caddy sockopt"
+//	command_probe.go  its probe
+//	multipath.go   whether Go listens with MPTCP
 //
 //	options/        the options: how they are written, checked and tried at load
 //	socket/         the kernel: set and get, a connection that acknowledges, TCP_INFO

@@ -20,7 +20,7 @@ import (
 
 // TestTransportCounts counts what quickack costs towards backends that need none
 // of it: system calls on the connections to them, and segments both ways. With -v
-// it logs the table that the README shows.
+// it logs them as a table.
 func TestTransportCounts(t *testing.T) {
 	requests := lab.Long(100, 500)
 	var l lab.Sites

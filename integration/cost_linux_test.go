@@ -12,8 +12,7 @@ import (
 )
 
 // What quickack costs with clients that need none of it: system calls on the
-// connections and segments both ways. With -v it logs the tables that the README
-// shows.
+// connections and segments both ways. With -v it logs them as tables.
 func TestCountsOfWellBehavedClients(t *testing.T) {
 	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write(lab.Stars)

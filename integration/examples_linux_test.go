@@ -16,6 +16,7 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab/inprocess"
 	"github.com/caddy-sockopt/caddy-sockopt/options"
+	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
 // inEffect is an option that an example names, with the effective value, or none
@@ -121,7 +122,7 @@ func (want inEffect) require(t *testing.T, shown options.Effect, ln *net.TCPList
 	if shown.GetSockOpt != nil {
 		read = fmt.Sprint(*shown.GetSockOpt)
 	}
-	kernel := kernelHolds[want.option]
+	kernel := heldBy(t, want.option)
 	if want.option == "linger" || want.option == "dscp" {
 		read = kernel.of(t, conn) // shown as another number than the kernel's
 	}
@@ -194,4 +195,41 @@ func TestTCPInfoExample(t *testing.T) {
 	defer resp.Body.Close()
 	require.Regexp(t, `^0\.\d+$`, resp.Header.Get("X-Round-Trip"))
 	require.EqualValues(t, len(lab.Stars), resp.ContentLength, "the client is not far")
+}
+
+// TestByNetworkExample downloads as a client of a private network, and as one from
+// elsewhere over a long path, for which loopback is made out to be one.
+func TestByNetworkExample(t *testing.T) {
+	const name = "by-network.Caddyfile"
+	for _, far := range []bool{false, true} {
+		t.Run(fmt.Sprintf("far %v", far), func(t *testing.T) {
+			text := example(t, name)
+			if far {
+				for here, there := range map[string]string{"remote_ip private_ranges": "remote_ip 192.0.2.1", "rtt} > 0.1": "rtt} > 0.0"} {
+					require.Equal(t, 1, strings.Count(text, here), here)
+					text = strings.Replace(text, here, there, 1)
+				}
+			}
+			_, at := runExample(t, name, text)
+			conn, err := tls.Dial("tcp", "localhost"+at[":8443"], &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // the test's own
+			require.NoError(t, err)
+			defer conn.Close()
+			accepted, _ := inprocess.AcceptedSocket(t, conn.NetConn())
+			pacing, congestion := heldBy(t, "pacing_rate"), heldBy(t, "congestion")
+			rate, algorithm := pacing.of(t, accepted), congestion.of(t, accepted)
+			if far {
+				rate = fmt.Sprint(5 << 20)
+				bbr := socket.Setting{Option: socket.Congestion, Value: socket.Value{Text: "bbr"}}
+				if refused, err := socket.Set(conn.NetConn().(*net.TCPConn), []socket.Setting{bbr}); err == nil && len(refused) == 0 {
+					algorithm = "bbr" // this kernel has it
+				}
+			}
+			_, err = fmt.Fprint(conn, "GET /downloads/file HTTP/1.1\r\nHost: localhost\r\n\r\n")
+			require.NoError(t, err)
+			_, err = conn.Read(make([]byte, 1))
+			require.NoError(t, err)
+			require.Equal(t, rate, pacing.of(t, accepted))
+			require.Equal(t, algorithm, congestion.of(t, accepted))
+		})
+	}
 }

@@ -20,7 +20,7 @@ import (
 
 // The experiment of 2009, with its clients: over one keep-alive connection, the server
 // with Nagle's algorithm waits for a delayed ACK in every response. With -v it logs the
-// table that docs/experiment-2009.md shows, which is that of the long form.
+// rates.
 func TestExperiment2009(t *testing.T) {
 	t.Parallel() // it waits most of the time
 	n := lab.Long(50, 100)

@@ -22,7 +22,7 @@ func TestGrowth(t *testing.T) {
 	backend := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(lab.Stars) })}
 	go func() { _ = backend.Serve(ln) }()
 	defer backend.Close()
-	loads := lab.Long(60, 500)
+	loads := lab.Long(60, 1000)
 
 	for _, scraped := range []bool{true, false} {
 		t.Run(fmt.Sprintf("scraped %v", scraped), func(t *testing.T) {

@@ -39,7 +39,7 @@ func TestEveryConnectionHasEveryOption(t *testing.T) {
 				named = append(named, fmt.Sprintf("%s %v", name, userTimeout))
 				continue
 			}
-			named = append(named, name+" "+kernelHolds[name].sample)
+			named = append(named, name+" "+heldBy(t, name).sample)
 		}
 		return lab.Wrappers("sockopt" + lab.Block(named...) + "\n" + inprocess.Observer)
 	}
@@ -60,7 +60,7 @@ func TestEveryConnectionHasEveryOption(t *testing.T) {
 		conn, latest := inprocess.AcceptedSocket(t, client)
 		require.True(t, latest)
 		for _, name := range names {
-			kernel := kernelHolds[name]
+			kernel := heldBy(t, name)
 			want := kernel.effective
 			if name == "user_timeout" {
 				want = fmt.Sprint(userTimeout.Milliseconds())

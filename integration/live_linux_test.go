@@ -25,8 +25,18 @@ func TestLiveChange(t *testing.T) {
 	untouched := recvBuffer(t, conn.accepted)
 	conn.finish(t)
 
+	// What docs/json.md says of what is there and of what is not.
+	refused := func(method, path, body string, want int, message string) {
+		t.Helper()
+		status, answer := c.API(method, path, "application/json", body)
+		require.Equal(t, want, status, answer)
+		require.Contains(t, answer, message)
+	}
 	const listenerWrapper = "/config/apps/http/servers/srv0/listener_wrappers/0" // in the admin API
 	const path = listenerWrapper + "/recv_buffer"
+	refused(http.MethodPatch, path, `65536`, http.StatusNotFound, "key does not exist")
+	refused(http.MethodDelete, path, "", http.StatusNotFound, "key does not exist")
+	refused(http.MethodPut, listenerWrapper+"/wrapper", `"sockopt"`, http.StatusConflict, "key already exists")
 	for _, change := range []struct {
 		name               string
 		method, path, body string
@@ -34,8 +44,11 @@ func TestLiveChange(t *testing.T) {
 	}{
 		{"named", http.MethodPut, path, `65536`, "131072"},
 		{"changed", http.MethodPatch, path, `"96KiB"`, "196608"},
+		{"changed by POST", http.MethodPost, path, `"64KiB"`, "131072"},
 		{"in a whole wrapper", http.MethodPatch, listenerWrapper, `{"wrapper":"sockopt","recv_buffer":"64KiB"}`, "131072"},
 		{"removed", http.MethodDelete, path, "", untouched},
+		{"added by POST", http.MethodPost, path, `"64KiB"`, "131072"},
+		{"removed again", http.MethodDelete, path, "", untouched},
 		{"loaded", http.MethodPost, "/load", c.with("sockopt" + lab.Block("recv_buffer 128KiB") + "\n" + inprocess.Observer), "262144"},
 		{"unloaded", http.MethodPost, "/load", c.with(inprocess.Observer), untouched},
 	} {

@@ -83,6 +83,14 @@ var kernelHolds = map[string]inKernel{
 	"raw":                {sample: "6 18 30000", level: syscall.IPPROTO_TCP, number: tcpUserTimeout, effective: "30000"},
 }
 
+// heldBy returns where the kernel has an option.
+func heldBy(t testing.TB, name string) inKernel {
+	t.Helper()
+	kernel, ok := kernelHolds[name]
+	require.True(t, ok, "add a line for %s to kernelHolds in integration/options_linux_test.go", name)
+	return kernel
+}
+
 // of reads the option from a socket.
 func (k inKernel) of(t *testing.T, c syscall.Conn) string {
 	t.Helper()

@@ -74,7 +74,7 @@ func TestRouteOptions(t *testing.T) {
 		for _, h2c := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/h2c %v", o.Name, h2c), func(t *testing.T) {
 				needKernel(t, o.Name)
-				kernel := kernelHolds[o.Name]
+				kernel := heldBy(t, o.Name)
 				c, addr := g.routes(t, "h1 h2c", fmt.Sprintf("sockopt /held {\n%s %s\n}", o.Name, kernel.sample))
 				client, conn := singleClient(t, h2c)
 				requirePayload(t, client, "http://"+addr+"/")
@@ -186,7 +186,7 @@ func TestRouteManyStreams(t *testing.T) {
 	named := []string{"priority", "notsent_lowat", "dscp", "user_timeout", "send_buffer"}
 	base := make([]string, len(named))
 	for i, name := range named {
-		base[i] = kernelHolds[name].of(t, served)
+		base[i] = heldBy(t, name).of(t, served)
 	}
 	paths := []string{"/", "/a/", "/x/b", "/a/b"}
 	var next atomic.Int64
@@ -211,7 +211,7 @@ func TestRouteManyStreams(t *testing.T) {
 	wg.Wait()
 	require.Eventually(t, func() bool {
 		for i, name := range named[:4] {
-			if kernelHolds[name].of(t, served) != base[i] {
+			if heldBy(t, name).of(t, served) != base[i] {
 				return false
 			}
 		}

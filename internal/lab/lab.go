@@ -20,7 +20,8 @@
 //	spawn.go        a Caddy in a process of its own
 //	log.go          what Caddy logs and measures
 //	sites.go        sites that a test compares
-//	client.go       clients over one connection: HTTP/1.1 and HTTP/2
+//	client.go       clients over one connection, and HTTP/1.1
+//	http2.go        HTTP/2, frame by frame
 //	serve.go        other servers as child processes: nginx, HAProxy, Python
 //	peer.go         other programs that run to their end, and figures in their output
 //	strace.go       system calls of a Caddy

@@ -25,12 +25,23 @@ func TestDashboardAsksForWhatIsThere(t *testing.T) {
 		Panels []struct {
 			Title   string `json:"title"`
 			Targets []struct {
-				Expr string `json:"expr"`
+				Expr   string `json:"expr"`
+				Legend string `json:"legendFormat"`
 			} `json:"targets"`
 		} `json:"panels"`
+		Templating struct {
+			List []struct {
+				Name string `json:"name"`
+			} `json:"list"`
+		} `json:"templating"`
 	}
 	require.NoError(t, json.Unmarshal(text, &dashboard))
 	require.NotEmpty(t, dashboard.Panels)
+	var variables []string
+	for _, variable := range dashboard.Templating.List {
+		variables = append(variables, variable.Name)
+	}
+	require.Subset(t, variables, []string{"job", "instance"})
 
 	if runtime.GOOS != "linux" {
 		t.Skip("elsewhere there are no figures of listening sockets")
@@ -79,6 +90,9 @@ func TestDashboardAsksForWhatIsThere(t *testing.T) {
 				}
 			}
 			require.Equal(t, strings.Count(target.Expr, "("), strings.Count(target.Expr, ")"), target.Expr)
+			require.Equal(t, len(names), strings.Count(target.Expr, `{job=~"$job", instance=~"$instance"}`), target.Expr)
+			require.Contains(t, target.Legend, "{{instance}}", panel.Title)
+			require.Contains(t, target.Legend, "{{server}}", panel.Title)
 		}
 	}
 	for _, family := range families {

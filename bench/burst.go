@@ -35,8 +35,7 @@ var (
 
 // bursts are requests on each of some connections, all at once, and again when all are
 // answered: a millisecond or two of work for the server. Systems that take turns burst by
-// burst have the same pace of the machine, which a shared one changes from one tenth of a
-// second to the next. What a load generator needs to start is no part of it.
+// burst have the same pace of the machine, which a shared one changes all the time.
 type bursts struct {
 	protocol
 	connections int

@@ -109,8 +109,7 @@ func (l *lineup) start(dir string, command []string, ports []int) (*lab.Process,
 	return p, nil
 }
 
-// prepare makes a directory for a server, which may drop root's rights, and reserves
-// its ports.
+// prepare makes a server's directory, and reserves its ports.
 func (l *lineup) prepare(count int) (dir string, ports []int, err error) {
 	if dir, err = os.MkdirTemp(l.bench.dir, "server"); err != nil {
 		return "", nil, err
@@ -122,7 +121,7 @@ func (l *lineup) prepare(count int) (dir string, ports []int, err error) {
 		}
 		ports, l.release = append(ports, port), append(l.release, release)
 	}
-	return dir, ports, os.Chmod(dir, 0o755) //nolint:gosec // for such a server
+	return dir, ports, os.Chmod(dir, 0o755) //nolint:gosec // it may drop root's rights
 }
 
 // startCaddy starts a Caddy with some sites.

@@ -3,7 +3,6 @@ package integration_test
 import (
 	"bufio"
 	"crypto/tls"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -85,7 +84,9 @@ func TestPlacement(t *testing.T) {
 					}))
 				})
 			}
-			for _, l := range listeners(t, c) {
+			listeners := statusOf(t, c).Listeners
+			require.NotEmpty(t, listeners)
+			for _, l := range listeners {
 				require.Equal(t, "auto", l.QuickAck)
 				if place.secure && lab.PortOf(l.Address) == lab.PortOf(plain) {
 					continue
@@ -97,31 +98,6 @@ func TestPlacement(t *testing.T) {
 			require.Empty(t, c.Warnings())
 		})
 	}
-}
-
-// shown is a listener in the answer of GET /sockopt/.
-type shown struct {
-	Server   string `json:"server"`
-	Address  string `json:"address"`
-	QuickAck string `json:"quickack"`
-	Metrics  bool   `json:"metrics"`
-	Counters struct {
-		Connections  uint64 `json:"connections"`
-		Acknowledged uint64 `json:"acknowledged"`
-		Unreachable  uint64 `json:"unreachable"`
-	} `json:"counters"`
-}
-
-func listeners(t *testing.T, c *lab.Running) []shown {
-	t.Helper()
-	status, answer := c.API(http.MethodGet, "/sockopt/", "", "")
-	require.Equal(t, http.StatusOK, status, answer)
-	var all struct {
-		Listeners []shown `json:"listeners"`
-	}
-	require.NoError(t, json.Unmarshal([]byte(answer), &all))
-	require.NotEmpty(t, all.Listeners)
-	return all.Listeners
 }
 
 // TestProxyProtocolBesideSockopt: the PROXY protocol's list of peers and its addresses

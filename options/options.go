@@ -72,7 +72,8 @@ type Options struct {
 	Congestion *string `json:"congestion,omitempty"`
 
 	// The most bytes that are sent in a second, or a string such as "10MiB".
-	// Kernel: SO_MAX_PACING_RATE. Default: no limit.
+	// Kernel: SO_MAX_PACING_RATE; an MPTCP connection refuses it and has no limit, unless
+	// multipath is off. Default: no limit.
 	PacingRate *Size `json:"pacing_rate,omitempty"`
 
 	// The largest receive window that is offered, until the kernel sets it anew.
@@ -117,8 +118,9 @@ type Options struct {
 
 	// How long sent bytes may stay unacknowledged, or unsent because the peer's window
 	// is full, before the connection is dropped: a client that does not read for so long
-	// loses its connection, too. Kernel: TCP_USER_TIMEOUT, milliseconds, rounded up. 0 is
-	// the kernel's default, net.ipv4.tcp_retries2 retransmissions (about 15m).
+	// loses its connection, too. Kernel: TCP_USER_TIMEOUT, milliseconds, rounded up; an
+	// MPTCP connection refuses it, unless multipath is off. 0 is the kernel's default,
+	// net.ipv4.tcp_retries2 retransmissions (about 15m).
 	UserTimeout *Duration `json:"user_timeout,omitempty"`
 
 	// How long close waits for unsent bytes. 0 loses data: close drops what the

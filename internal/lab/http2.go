@@ -109,6 +109,10 @@ func (h *HTTP2) Receive() ([]byte, error) {
 			if f.StreamEnded() {
 				return h.body.Bytes(), nil
 			}
+		case *http2.RSTStreamFrame:
+			err = fmt.Errorf("stream %d was reset: %v", f.StreamID, f.ErrCode)
+		case *http2.GoAwayFrame:
+			err = fmt.Errorf("the server says GOAWAY: %v: %s", f.ErrCode, f.DebugData())
 		case *http2.WindowUpdateFrame:
 		default:
 			err = fmt.Errorf("unexpected frame %v", f)

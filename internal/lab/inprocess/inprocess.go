@@ -3,8 +3,10 @@
 package inprocess
 
 import (
+	"os"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -54,8 +56,13 @@ func Load(t testing.TB, caddyfile string) {
 // LoadJSON is Load for a configuration in JSON.
 func LoadJSON(t testing.TB, config []byte) {
 	t.Helper()
+	const variable = "GODEBUG" // to which multipath off adds, until a while after its configuration ends
+	before := os.Getenv(variable)
 	require.NoError(t, caddy.Load(config, true))
-	t.Cleanup(func() { require.NoError(t, caddy.Stop()) })
+	t.Cleanup(func() {
+		require.NoError(t, caddy.Stop())
+		require.Eventually(t, func() bool { return len(os.Getenv(variable)) <= len(before) }, lab.Patience, time.Millisecond)
+	})
 	// TLS.Start of Caddy 2.11.9 still writes to itself while its servers accept
 	// already. This orders it before the handshakes of connections that an Observer
 	// sees, for the race detector.

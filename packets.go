@@ -131,7 +131,7 @@ func (s *packetSocket) update(log *zap.Logger) {
 	var class socket.Value
 	for _, setting := range next {
 		s.save(setting.Option)
-		if isBuffer(setting.Option) {
+		if slices.ContainsFunc(buffers, setting.Option.Is) {
 			setting.Value = socket.AsQUIC(setting.Value)
 		}
 		s.put(setting, log)
@@ -177,8 +177,8 @@ func (s *packetSocket) save(o socket.Option) {
 		return
 	}
 	value = o.AsSet(value)
-	if isBuffer(o) {
-		value = socket.AsQUIC(value)
+	if i := slices.IndexFunc(buffers, o.Sets); i >= 0 { // under its name it may be above the sysctl's bound
+		o, value = buffers[i], socket.AsQUIC(value)
 	}
 	s.base = append(s.base, socket.Setting{Option: o, Value: value})
 }
@@ -195,12 +195,13 @@ func (s *packetSocket) put(setting socket.Setting, log *zap.Logger) {
 }
 
 func indexOf(settings []socket.Setting, o socket.Option) int {
-	return slices.IndexFunc(settings, func(s socket.Setting) bool { return s.Option.Is(o) })
+	return slices.IndexFunc(settings, func(s socket.Setting) bool { return o.Sets(s.Option) })
 }
 
 func same(a, b socket.Setting) bool { return a.Option.Is(b.Option) && a.Value == b.Value }
 
-func isBuffer(o socket.Option) bool { return o.Sets(socket.RecvBuffer) || o.Sets(socket.SendBuffer) }
+// buffers are raised by quic-go.
+var buffers = []socket.Option{socket.RecvBuffer, socket.SendBuffer}
 
 // packetStatus is a UDP socket as the admin API shows it.
 type packetStatus struct {

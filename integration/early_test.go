@@ -23,7 +23,7 @@ import (
 // connection while bytes of the client are under way, and the kernel resets it then.
 func TestEarlyResponses(t *testing.T) {
 	t.Parallel() // it waits most of the time
-	answers := lab.Long(10, 200)
+	answers := lab.Long(20, 200)
 	wrappings := []struct {
 		lab.Wrapping
 		route string

@@ -132,7 +132,7 @@ func TestHTTP3Reload(t *testing.T) {
 		{[]string{"metrics"}, untouched},
 		{[]string{"recv_buffer 7MiB", "ttl 7"}, with(func(u *udpState) { u.ttl = 7 })},
 		{nil, untouched}, // no wrapper
-		{[]string{"raw 1 8 8388608"}, with(func(u *udpState) { u.recv = 16 << 20 })},
+		{[]string{"raw 1 8 65536"}, with(func(u *udpState) { u.recv = 128 << 10 })},
 		{nil, untouched},
 		{[]string{"send_buffer 8MiB"}, with(func(u *udpState) { u.send = 16 << 20 })},
 	} {

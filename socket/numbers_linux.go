@@ -54,13 +54,13 @@ var (
 	FastOpen          = Option{"TCP_FASTOPEN", number{level: unix.IPPROTO_TCP, name: unix.TCP_FASTOPEN}}
 )
 
-// Raw is the option of any level and number that takes an int. A buffer is set and read as
-// under its name.
+// Raw is the option of any level and number that takes an int. A buffer reads as double
+// also under its numbers.
 func Raw(level, name int) Option {
 	o := Option{fmt.Sprintf("level %d option %d", level, name), number{level: level, name: name}}
 	for _, buffer := range []Option{RecvBuffer, SendBuffer} {
 		if o.Sets(buffer) {
-			o.number = buffer.number
+			o.lock = buffer.lock
 		}
 	}
 	return o

@@ -161,7 +161,11 @@ func (s *packetSocket) restore(next []socket.Setting, log *zap.Logger) {
 				zap.String("option", options.NameOf(o.Name)), zap.Stringer("address", s.conn.LocalAddr()))
 			continue
 		}
-		s.put(s.base[i], log)
+		base := s.base[i]
+		if i := slices.IndexFunc(buffers, o.Sets); i >= 0 {
+			base.Option = buffers[i] // which may set what is above the sysctl's bound
+		}
+		s.put(base, log)
 		s.base = slices.Delete(s.base, i, i+1)
 	}
 }
@@ -177,8 +181,8 @@ func (s *packetSocket) save(o socket.Option) {
 		return
 	}
 	value = o.AsSet(value)
-	if i := slices.IndexFunc(buffers, o.Sets); i >= 0 { // under its name it may be above the sysctl's bound
-		o, value = buffers[i], socket.AsQUIC(value)
+	if slices.ContainsFunc(buffers, o.Sets) {
+		value = socket.AsQUIC(value)
 	}
 	s.base = append(s.base, socket.Setting{Option: o, Value: value})
 }
@@ -195,7 +199,7 @@ func (s *packetSocket) put(setting socket.Setting, log *zap.Logger) {
 }
 
 func indexOf(settings []socket.Setting, o socket.Option) int {
-	return slices.IndexFunc(settings, func(s socket.Setting) bool { return o.Sets(s.Option) })
+	return slices.IndexFunc(settings, func(s socket.Setting) bool { return s.Option.Is(o) })
 }
 
 func same(a, b socket.Setting) bool { return a.Option.Is(b.Option) && a.Value == b.Value }

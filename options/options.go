@@ -442,7 +442,7 @@ var rows = []row{
 		name: "raw", option: socket.Option{Name: "any"}, phases: Listen | Accept | Dial | Route | Packet, since: "2.0",
 		doc:       "any other option, by numbers; may repeat",
 		clampedBy: "the kernel",
-		caution:   replacedByQUIC,
+		caution:   changedByQUIC,
 		field:     rawField{},
 	},
 	{

@@ -101,10 +101,11 @@ func TestPacket(t *testing.T) {
 		require.Equal(t, raised, resolved.Effects[0].Caution)
 		require.Equal(t, []entry{{zap.WarnLevel, name + ": " + raised, name, "3583KiB", "3583KiB", ""}}, logged)
 	}
-	resolved, _, err = resolve(t, Packet, "raw 0 1 72", "raw 1 12 3")
+	resolved, _, err = resolve(t, Packet, "raw 0 1 72", "raw 1 12 3", "raw 1 8 65536")
 	require.NoError(t, err)
 	require.Contains(t, resolved.Effects[0].Caution, "it has no effect")
 	require.Empty(t, resolved.Effects[1].Caution)
+	require.Equal(t, raised, resolved.Effects[2].Caution)
 	requireRefused(t, "raw 6 18 1: this kernel refuses level 6 option 18: setsockopt: protocol not available", Packet, "raw 6 18 1")
 	resolved, logged, err = resolve(t, Packet, "metrics", "raw 6 18 1", "ttl 7", "on_unsupported warn")
 	require.NoError(t, err)

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 	"text/template"
 )
@@ -56,7 +57,6 @@ func (r *Report) advise(target *url.URL, insecure bool) {
 		return
 	}
 	host := strings.TrimSuffix(target.Host, ":"+target.Port())
-	isSites := target.Port() == "" || target.Port() == map[string]string{"http": "80", "https": "443"}[target.Scheme]
 	values := struct {
 		Nagle, Behind, Insecure, H2C bool
 		Site, Upstream               string
@@ -66,7 +66,7 @@ func (r *Report) advise(target *url.URL, insecure bool) {
 		Insecure: insecure && target.Scheme == "https",
 		H2C:      r.Protocol == "HTTP/2" && target.Scheme == "http",
 	}
-	if values.Behind || isSites {
+	if values.Behind || slices.Contains([]string{"", "80", "443"}, target.Port()) { // the port is the site's
 		values.Upstream = target.Scheme + "://BACKEND:PORT"
 	}
 	if values.Behind { // its protocol is not known

@@ -91,11 +91,11 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
-// TestAdviceForwardsElsewhere: a site with its scheme's port is not its own backend.
+// TestAdviceForwardsElsewhere: a site at a port of sites is not its own backend.
 func TestAdviceForwardsElsewhere(t *testing.T) {
 	for at, want := range map[string]string{
 		"https://example.com/": "https://BACKEND:PORT", "https://example.com:443/": "https://BACKEND:PORT", "http://example.com:80/": "http://BACKEND:PORT",
-		"http://example.com:443/": "http://example.com:443", "http://[::1]:8092/": "http://[::1]:8092",
+		"http://example.com:8080/": "http://example.com:8080", "http://[::1]:8092/": "http://[::1]:8092",
 	} {
 		target, err := url.Parse(at)
 		require.NoError(t, err)

@@ -312,7 +312,7 @@ func (w waits) few(t *testing.T, a *acks, shortened bool) bool {
 	t.Helper()
 	const kernels, short = 30 * time.Millisecond, 5 * time.Millisecond
 	t.Logf("median %v, most %v, %d over 5 ms, %d over 30 ms; %s", w.median(), w[len(w)-1], w.over(short), w.over(kernels), a)
-	if w.median() >= time.Duration(lab.Long(10, 1))*time.Millisecond || a.stalled.Load() > 8 || a.stalledLong.Load() > 3 {
+	if w.median() >= 10*time.Millisecond || a.stalled.Load() > 8 || a.stalledLong.Load() > 3 {
 		return false
 	}
 	if !lab.IsLong() {

@@ -146,7 +146,7 @@ func (o *Overrides) endAll(fd int) {
 }
 
 func (o *Overrides) find(option Option) *overridden {
-	i := slices.IndexFunc(o.options, func(other *overridden) bool { return other.option.Sets(option) })
+	i := slices.IndexFunc(o.options, func(other *overridden) bool { return other.option.Is(option) })
 	if i < 0 {
 		return nil
 	}
@@ -236,7 +236,7 @@ func (o Option) restore(fd int, s saved) error {
 }
 
 // tuned reports whether the kernel may change the value by itself.
-func (o Option) tuned() bool { return o.lock != 0 || o.Is(WindowClamp) }
+func (o Option) tuned() bool { return o.lock != 0 || o.Sets(WindowClamp) }
 
 // Bits of SO_BUF_LOCK, from the kernel's include/uapi/linux/socket.h.
 const (

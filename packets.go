@@ -161,11 +161,7 @@ func (s *packetSocket) restore(next []socket.Setting, log *zap.Logger) {
 				zap.String("option", options.NameOf(o.Name)), zap.Stringer("address", s.conn.LocalAddr()))
 			continue
 		}
-		base := s.base[i]
-		if i := slices.IndexFunc(buffers, o.Sets); i >= 0 {
-			base.Option = buffers[i] // which may set what is above the sysctl's bound
-		}
-		s.put(base, log)
+		s.put(socket.Setting{Option: o.Forcing(), Value: s.base[i].Value}, log)
 		s.base = slices.Delete(s.base, i, i+1)
 	}
 }

@@ -58,9 +58,16 @@ var (
 // also under its numbers.
 func Raw(level, name int) Option {
 	o := Option{fmt.Sprintf("level %d option %d", level, name), number{level: level, name: name}}
+	o.lock = o.Forcing().lock
+	return o
+}
+
+// Forcing returns the buffer that o sets by its numbers, which can be set above the sysctl
+// that bounds it, or else o.
+func (o Option) Forcing() Option {
 	for _, buffer := range []Option{RecvBuffer, SendBuffer} {
 		if o.Sets(buffer) {
-			o.lock = buffer.lock
+			return buffer
 		}
 	}
 	return o

@@ -228,7 +228,7 @@ func (o Option) save(fd int) (s saved, err error) {
 
 // restore sets what was saved. The kernel tunes again what it tuned before.
 func (o Option) restore(fd int, s saved) error {
-	if err := o.set(fd, o.AsSet(s.value)); err != nil || o.lock == 0 || s.fixed {
+	if err := o.Forcing().set(fd, o.AsSet(s.value)); err != nil || o.lock == 0 || s.fixed {
 		return err
 	}
 	return os.NewSyscallError("setsockopt",

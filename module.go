@@ -21,8 +21,7 @@
 //	cork.go        TCP_CORK for a response
 //	status.go      what is in effect now
 //	admin.go       the admin endpoint, admin.api.sockopt
-//	command.go     the command "caddy sockopt"
-//	command_probe.go  its probe
+//	command*.go    the command "caddy sockopt", and its probe
 //	multipath.go   whether Go listens with MPTCP
 //
 //	options/        the options: how they are written, checked and tried at load

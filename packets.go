@@ -131,7 +131,7 @@ func (s *packetSocket) update(log *zap.Logger) {
 	var class socket.Value
 	for _, setting := range next {
 		s.save(setting.Option)
-		if slices.ContainsFunc(buffers, setting.Option.Is) {
+		if isBuffer(setting.Option) {
 			setting.Value = socket.AsQUIC(setting.Value)
 		}
 		s.put(setting, log)
@@ -177,7 +177,7 @@ func (s *packetSocket) save(o socket.Option) {
 		return
 	}
 	value = o.AsSet(value)
-	if slices.ContainsFunc(buffers, o.Sets) {
+	if isBuffer(o.Forcing()) {
 		value = socket.AsQUIC(value)
 	}
 	s.base = append(s.base, socket.Setting{Option: o, Value: value})
@@ -200,8 +200,7 @@ func indexOf(settings []socket.Setting, o socket.Option) int {
 
 func same(a, b socket.Setting) bool { return a.Option.Is(b.Option) && a.Value == b.Value }
 
-// buffers are raised by quic-go.
-var buffers = []socket.Option{socket.RecvBuffer, socket.SendBuffer}
+func isBuffer(o socket.Option) bool { return o.Is(socket.RecvBuffer) || o.Is(socket.SendBuffer) }
 
 // packetStatus is a UDP socket as the admin API shows it.
 type packetStatus struct {

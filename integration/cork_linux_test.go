@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -57,10 +56,11 @@ func TestCork(t *testing.T) {
 		}
 	})
 	addr := lab.Address(t)
-	secure, certificate := lab.Address(t), lab.Certify(t)
+	full, short, certificate := lab.Address(t), lab.Address(t), lab.Certify(t)
 	c := lab.Spawn(t, "servers {\nprotocols h1 h2c\nlistener_wrappers {\nsockopt\n}\n}",
 		fmt.Sprintf("http://%s {\nsockopt {\ncork on\n}\nreverse_proxy %s\n}\n", addr, backend)+
-			fmt.Sprintf("https://%s {\ntls %s %[2]s\nsockopt /corked {\ncork on\n}\necho_payload 100000\n}\n", secure, certificate.File))
+			fmt.Sprintf("https://%s {\ntls %s %[2]s\nsockopt {\ncork on\n}\necho_payload\n}\n", full, certificate.File)+
+			fmt.Sprintf("https://%s {\ntls %s %[2]s\necho_payload\n}\n", short, certificate.File))
 	dial := func(t *testing.T, request string) (net.Conn, *bufio.Reader) {
 		conn, err := net.Dial("tcp", addr)
 		require.NoError(t, err)
@@ -101,29 +101,9 @@ func TestCork(t *testing.T) {
 	})
 	// Go writes each TLS record by itself, and the first ones are short.
 	t.Run("full segments", func(t *testing.T) {
-		segments := func(path string) (received int) {
-			var conn *net.TCPConn
-			transport := &http.Transport{
-				TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // the test's own
-				DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-					c, err := new(net.Dialer).DialContext(ctx, network, addr)
-					conn, _ = c.(*net.TCPConn)
-					return c, err
-				},
-			}
-			defer transport.CloseIdleConnections()
-			client := http.Client{Transport: transport, Timeout: lab.Patience}
-			resp, err := client.Get("https://" + secure + path)
-			require.NoError(t, err)
-			defer resp.Body.Close()
-			n, err := io.Copy(io.Discard, resp.Body)
-			require.NoError(t, err)
-			require.EqualValues(t, 100_000, n)
-			received, _ = lab.Segments(t, conn)
-			return received
-		}
-		corked, uncorked := segments("/corked"), segments("/")
-		t.Logf("100,000 bytes over TLS in %d segments with a cork, %d without", corked, uncorked)
+		_, corked := askWhole(t, full, certificate, false, 1, 99)
+		requests, uncorked := askWhole(t, short, certificate, false, 1, 99)
+		t.Logf("%d responses over TLS in %d segments with a cork, %d without", requests, corked, uncorked)
 		require.Less(t, 3*corked, 2*uncorked)
 	})
 	t.Run("100 Continue", func(t *testing.T) {

@@ -106,7 +106,6 @@ func TestLearning(t *testing.T) {
 				timer                                 time.Duration
 			}
 			want := outcome{int64(tc.asked), int64(tc.wasted), int64(tc.patient), int64(tc.stalls), tc.timer}
-			var got outcome
 			eventually(t, func() bool { // a busy machine adds milliseconds to the times
 				accepted, peer := pair(t)
 				observer := new(acks)
@@ -115,7 +114,7 @@ func TestLearning(t *testing.T) {
 				for _, do := range tc.steps {
 					do(t, wired{conn, observer, peer})
 				}
-				got = outcome{
+				got := outcome{
 					acknowledged: observer.acknowledged.Load(), wasted: observer.wasted.Load(),
 					patient: observer.patient.Load(), stalls: observer.stalled.Load(),
 				}

@@ -98,23 +98,26 @@ func TestProbe(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel() // it waits for timers most of the time
 			addr := s.start(t)
-			verdict := judgedBy(t, "http://"+addr+"/")
-			row := []string{s.name, string(verdict)}
+			verdict := judged(t, s.want, "http://"+addr+"/").Verdict
 			require.Equal(t, s.want, verdict)
+			row := []string{s.name, string(verdict)}
 			for _, p := range reverseProxies {
 				if lab.IsLong() || s.want == probe.Both && p.name != "nginx" || s.want == probe.OtherSlow && p.name == "Caddy" {
-					behind := judgedBy(t, "http://"+p.start(t, addr)+"/")
-					row = append(row, string(behind))
+					want := probe.DelayedAck
 					switch {
 					case s.want.Waits() && p.name == "nginx" && strings.HasPrefix(s.name, "Caddy"):
 						// nginx reads this response so that its kernel acknowledges at once.
-						require.Equal(t, probe.DelayedAck, behind, p.name)
 					case s.want.Waits():
-						require.Contains(t, behind, probe.Behind, p.name)
+						want = probe.Behind
 					case s.want == probe.OtherSlow:
-						require.Equal(t, probe.OtherSlow, behind, p.name)
-					default:
-						require.Equal(t, probe.DelayedAck, behind, p.name)
+						want = probe.OtherSlow
+					}
+					behind := judged(t, want, "http://"+p.start(t, addr)+"/").Verdict
+					row = append(row, string(behind))
+					if want == probe.Behind { // others may join it
+						require.Contains(t, behind, want, p.name)
+					} else {
+						require.Equal(t, want, behind, p.name)
 					}
 				}
 			}
@@ -123,17 +126,24 @@ func TestProbe(t *testing.T) {
 	}
 }
 
-// judgedBy runs the command, and checks its exit status.
-func judgedBy(t testing.TB, url string, flags ...string) probe.Verdict {
+// judged runs the probe. Where the machine is busy, requests take as long as with a
+// timer, and the verdict says so: it runs again, four times at most.
+func judged(t testing.TB, want probe.Verdict, url string, flags ...string) (report *probe.Report) {
 	t.Helper()
-	report := probed(t, url, flags...)
-	t.Logf("%s: %s: %q", url, report.Verdict, report.Evidence)
-	for _, e := range report.Experiments {
-		t.Log(e.Number, e.Seconds)
+	for range 5 {
+		report = probed(t, url, flags...)
+		t.Logf("%s: %s: %q", url, report.Verdict, report.Evidence)
+		for _, e := range report.Experiments {
+			t.Log(e.Number, e.Seconds)
+		}
+		if want == probe.OtherSlow || report.Verdict != probe.OtherSlow {
+			break
+		}
 	}
-	return report.Verdict
+	return report
 }
 
+// probed runs the command, and checks its exit status.
 func probed(t testing.TB, url string, flags ...string) *probe.Report {
 	t.Helper()
 	requests := lab.Long(5, 10)
@@ -210,8 +220,8 @@ func TestProbeAdvice(t *testing.T) {
 			t.Parallel() // it waits for timers most of the time
 			addr, backend := test.start(t)
 			flags := append([]string{"--insecure"}, test.flags...)
-			report := probed(t, test.scheme+"://"+addr+"/", flags...)
-			require.Equal(t, test.want, report.Verdict, "%q", report.Evidence)
+			report := judged(t, test.want, test.scheme+"://"+addr+"/", flags...)
+			require.Equal(t, test.want, report.Verdict)
 			global, site := advised(t, report.Fix)
 			listens := lab.Address(t)
 			at := test.scheme + "://" + listens
@@ -221,7 +231,8 @@ func TestProbeAdvice(t *testing.T) {
 			if test.scheme == "https" {
 				awaitCertificate(t, listens)
 			}
-			require.Equal(t, probe.NoStall, judgedBy(t, at+"/", flags...), "%s\n%s", global, site)
+			t.Logf("%s\n%s", global, site)
+			require.Equal(t, probe.NoStall, judged(t, probe.NoStall, at+"/", flags...).Verdict)
 		})
 	}
 }

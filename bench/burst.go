@@ -240,16 +240,15 @@ func (cl *client) open() error {
 }
 
 // segments returns how many segments the client's connections have sent and received.
-func (cl *client) segments() (sent, received float64, err error) {
+func (cl *client) segments() (sum float64, err error) {
 	for _, c := range cl.conns {
 		info, err := unix.GetsockoptTCPInfo(int(c.Fd()), unix.IPPROTO_TCP, unix.TCP_INFO)
 		if err != nil {
-			return 0, 0, os.NewSyscallError("getsockopt", err)
+			return 0, os.NewSyscallError("getsockopt", err)
 		}
-		sent += float64(info.Segs_out)
-		received += float64(info.Segs_in)
+		sum += float64(info.Segs_out) + float64(info.Segs_in)
 	}
-	return sent, received, nil
+	return sum, nil
 }
 
 func (cl *client) close() {

@@ -20,26 +20,33 @@ var clientSystems = map[protocol][]string{
 	http2TLS: {stock, auto, on, off},
 }
 
-// measureClient sends the requests of a client that Caddy cannot change.
+// measureClient sends the requests of a client that Caddy cannot change: each in pieces,
+// or one in some, which are timed.
 func measureClient(ctx context.Context, b *bench) error {
-	for _, p := range []protocol{http1, http1TLS, http2TLS} {
-		err := rounds(ctx, 1, b.pick(p.work, clientSystems[p]...), func(c contender) error {
-			cl := b.newClient(c, bursts{protocol: p, connections: 1, inPieces: true})
+	for i := range 9 {
+		p, every := []protocol{http1, http1TLS, http2TLS}[i%3], []int{1, 3, 20}[i/3]
+		kase, systems := p.name, clientSystems[p]
+		if every > 1 {
+			kase, systems = fmt.Sprintf("%s, one request in %d in pieces", kase, every), []string{stock, auto}
+		}
+		err := rounds(ctx, 1, b.pick(p.work, systems...), func(c contender) error {
+			cl := b.newClient(c, bursts{protocol: p, connections: 1})
 			defer cl.close()
 			untimed := b.few(warmUp, 10)
-			for i := range untimed + b.few(200, 5) {
+			for i := range untimed + every*b.few(200, 5) {
 				begin := time.Now()
+				cl.inPieces = i%every == 0
 				if err := cl.burst(); err != nil {
 					return err
 				}
-				if i >= untimed {
-					b.add(2, p.name, c.system, secondsMeasure, time.Since(begin).Seconds())
+				if cl.inPieces && i >= untimed {
+					b.add(2, kase, c.system, secondsMeasure, time.Since(begin).Seconds())
 				}
 			}
 			return nil
 		})
 		if err != nil {
-			return fmt.Errorf("%s: %w", p.name, err)
+			return fmt.Errorf("%s: %w", kase, err)
 		}
 	}
 	return nil
@@ -52,7 +59,7 @@ func reportClient(r *record) section {
 	var s section
 	for _, kase := range r.cases(2) {
 		t := newTable("system", "p50, ms", "p99, ms", "p50 of stock Caddy, divided", "bar")
-		t.Title = fmt.Sprintf("%s, %d requests to each system:", kase, len(r.Of(2, kase, stock, secondsMeasure)))
+		t.Title = fmt.Sprintf("%s, %d requests in pieces to each system:", kase, len(r.Of(2, kase, stock, secondsMeasure)))
 		slow := lab.Median(r.Of(2, kase, stock, secondsMeasure))
 		var bars []bar
 		for _, system := range r.systems(2, kase, secondsMeasure) {

@@ -8,12 +8,14 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab/inprocess"
@@ -35,6 +37,78 @@ func TestDialTimeout(t *testing.T) {
 		require.Equal(t, http.StatusBadGateway, status)
 		require.Less(t, time.Since(begin), time.Second) // the default is 3s
 	}
+}
+
+// TestDialFallbackDelay: a backend's IPv6 address answers no SYN, so that its IPv4 address
+// gets one after the delay, and not before.
+func TestDialFallbackDelay(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	lab.RequireIPv6(t)
+	const near, silent = "2001:db8::1", "2001:db8::2"
+	n := newNetwork(t, nil)
+	ip(t, nil, "route", "add", behind, "via", n.Far)
+	ip(t, nil, "address", "add", near+"/64", "dev", secondLink, "nodad")
+	ip(t, nil, "neighbor", "add", silent, "lladdr", "02:00:00:00:00:01", "dev", secondLink) // which nobody has
+	n.addr = net.JoinHostPort("backend.test", lab.PortOf(n.addr))
+	const short, long = 10 * time.Millisecond, time.Second
+	dns := serveDNS(t, netip.MustParseAddr(behind), netip.MustParseAddr(silent))
+	block := func(transport string, delay time.Duration) string {
+		return fmt.Sprintf("transport %s {\nresolvers %s\nkeepalive off\ndial_timeout 30s\ndial_fallback_delay %s\n}", transport, dns, delay)
+	}
+	ask := n.proxy(t, block("http", long), block("sockopt", long), block("sockopt", short))
+	took := func(site int) time.Duration {
+		begin := time.Now()
+		status, seen := ask(site)
+		require.Equal(t, http.StatusOK, status)
+		require.Equal(t, n.Near, seen)
+		return time.Since(begin)
+	}
+	require.GreaterOrEqual(t, took(0), long)
+	require.GreaterOrEqual(t, took(1), long)
+	least := took(2)
+	for try := 1; try < 5 && least >= long/10; try++ {
+		least = min(least, took(2))
+	}
+	t.Log(least)
+	require.GreaterOrEqual(t, least, short)
+	require.Less(t, least, long/10)
+}
+
+// serveDNS serves an IPv4 and an IPv6 address for any name, and returns where.
+func serveDNS(t testing.TB, a, aaaa netip.Addr) string {
+	t.Helper()
+	conn, err := net.ListenPacket("udp", lab.Loopback+":0")
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close() })
+	bodies := map[dnsmessage.Type]dnsmessage.ResourceBody{
+		dnsmessage.TypeA:    &dnsmessage.AResource{A: a.As4()},
+		dnsmessage.TypeAAAA: &dnsmessage.AAAAResource{AAAA: aaaa.As16()},
+	}
+	go func() {
+		buf := make([]byte, 1500)
+		for {
+			size, from, err := conn.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			var m dnsmessage.Message
+			if m.Unpack(buf[:size]) != nil {
+				continue
+			}
+			m.Response, m.Additionals = true, nil
+			for _, q := range m.Questions {
+				if body := bodies[q.Type]; body != nil {
+					m.Answers = append(m.Answers, dnsmessage.Resource{Header: dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class}, Body: body})
+				}
+			}
+			if packed, err := m.Pack(); err == nil {
+				_, _ = conn.WriteTo(packed, from)
+			}
+		}
+	}()
+	return conn.LocalAddr().String()
 }
 
 // TestPROXYHeader: the backend gets the same bytes from both transports, over TCP and over

@@ -22,7 +22,7 @@ func TestMultipathOff(t *testing.T) {
 	t.Setenv("GODEBUG", environment)
 	addr, other := lab.Address(t), lab.Address(t)
 	if !new(net.ListenConfig).MultipathTCP() || lab.Sysctl("net.mptcp.enabled") != "1" {
-		lab.Missing(t, "this kernel has no MPTCP, or has it switched off in net.mptcp.enabled")
+		lab.MissingMPTCP(t)
 	}
 	const on, off = unix.IPPROTO_MPTCP, unix.IPPROTO_TCP
 	config := func(lines ...string) (global, sites string) {

@@ -298,7 +298,7 @@ func TestKernelRefuses(t *testing.T) {
 func TestRefusedByMPTCPAlone(t *testing.T) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_MPTCP)
 	if err != nil {
-		lab.Missing(t, "this kernel has no MPTCP")
+		lab.MissingMPTCP(t)
 	}
 	require.NoError(t, unix.Close(fd))
 	change(t, "nodelay", func(r *row) { r.option, r.phases = socket.QuickAck, Listen|Accept })

@@ -193,7 +193,7 @@ func mptcpPair(t testing.TB) (accepted, peer *net.TCPConn) {
 	dialer.SetMultipathTCP(true)
 	accepted, peer = connect(t, ln, dialer)
 	if multipath, err := accepted.MultipathTCP(); err != nil || !multipath {
-		lab.Missing(t, "this kernel has no MPTCP, or has it switched off in net.mptcp.enabled")
+		lab.MissingMPTCP(t)
 	}
 	return accepted, peer
 }

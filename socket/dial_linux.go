@@ -41,8 +41,15 @@ func BeforeSYN(multipath bool, settings []Setting) (before, after []Setting) {
 	})
 	if err == nil {
 		_ = control(conn, func(fd int) {
+			was := make([]state, len(settings)) // of all: on Linux 7.3 SO_RCVBUF changes TCP_WINDOW_CLAMP
 			for i, s := range settings {
-				early[i] = early[i] && (s.Option.Is(Interface) || s.Option.kept(fd, s.Value))
+				if early[i] && !s.Option.Is(Interface) {
+					was[i], err = s.Option.state(fd)
+					early[i] = err == nil
+				}
+			}
+			for i, s := range settings {
+				early[i] = early[i] && (s.Option.Is(Interface) || s.Option.stays(fd, s.Value, was[i]))
 			}
 		})
 		hangUp()
@@ -58,13 +65,9 @@ func BeforeSYN(multipath bool, settings []Setting) (before, after []Setting) {
 	return before, after
 }
 
-// kept reports whether the value that was set before the SYN is that of the open
-// connection: setting it again changes nothing, or is no longer possible.
-func (o Option) kept(fd int, v Value) bool {
-	was, err := o.state(fd)
-	if err != nil {
-		return false
-	}
+// stays reports whether setting a value again leaves an option as it was, or is no longer
+// possible.
+func (o Option) stays(fd int, v Value, was state) bool {
 	if o.set(fd, v) != nil {
 		return true
 	}

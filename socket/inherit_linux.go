@@ -30,7 +30,9 @@ var decidedPerConnection = []Option{
 // Errors: those of opening sockets on loopback.
 func Inherited(config net.ListenConfig, settings []Setting, onListener bool) ([]Setting, error) {
 	inherited := slices.DeleteFunc(slices.Clone(settings), func(s Setting) bool {
-		return includes(decidedPerConnection, s.Option)
+		// A buffer that the listening socket was not given is the kernel's to tune, also where
+		// it happens to be as large.
+		return includes(decidedPerConnection, s.Option) || !onListener && s.Option.lock != 0
 	})
 	for i, address := range []string{"127.0.0.1:0", "[::1]:0"} {
 		still, err := inheritedAt(config, address, inherited, onListener)

@@ -170,6 +170,9 @@ func TestTrafficClassDerivesPriority(t *testing.T) {
 
 // TestReleasedBufferIsTuned: a buffer whose size was restored is the kernel's again.
 func TestReleasedBufferIsTuned(t *testing.T) {
+	if !KernelHas("5.14") {
+		t.Skip("SO_BUF_LOCK needs Linux 5.14")
+	}
 	c := newOverridable(t)
 	for _, o := range []Option{SendBuffer, RecvBuffer, Raw(unix.SOL_SOCKET, unix.SO_SNDBUF)} {
 		size := func() (s saved) {

@@ -70,7 +70,18 @@ func DialMPTCP(t testing.TB, addr string) *net.TCPConn {
 	t.Cleanup(func() { conn.Close() })
 	tcp := conn.(*net.TCPConn)
 	if multipath, err := tcp.MultipathTCP(); err != nil || !multipath {
-		Missing(t, fmt.Sprintf("no MPTCP here (%v)", err))
+		MissingMPTCP(t)
 	}
 	return tcp
+}
+
+// MissingMPTCP is Missing for MPTCP. Before Linux 5.16 Go does not speak it.
+func MissingMPTCP(t testing.TB) {
+	t.Helper()
+	var major, minor int
+	_, _ = fmt.Sscanf(Sysctl("kernel.osrelease"), "%d.%d", &major, &minor) // another system has none
+	if major < 5 || major == 5 && minor < 16 {
+		t.Skip("Go speaks MPTCP with Linux 5.16 and newer")
+	}
+	Missing(t, "this kernel has no MPTCP, or has it switched off in net.mptcp.enabled")
 }

@@ -124,13 +124,13 @@ func (want inEffect) require(t *testing.T, shown options.Effect, ln *net.TCPList
 	}
 	kernel := heldBy(t, want.option)
 	if want.option == "linger" || want.option == "dscp" {
-		read = kernel.of(t, conn) // shown as another number than the kernel's
+		read = kernel.Read(t, conn) // shown as another number than the kernel's
 	}
 	if slices.Contains(o.Phases, "listen") {
-		require.Equal(t, read, kernel.of(t, ln), "on the listening socket")
+		require.Equal(t, read, kernel.Read(t, ln), "on the listening socket")
 	}
 	if slices.Contains(o.Phases, "accept") {
-		require.Equal(t, read, kernel.of(t, conn), "on the accepted connection")
+		require.Equal(t, read, kernel.Read(t, conn), "on the accepted connection")
 	}
 }
 
@@ -216,7 +216,7 @@ func TestByNetworkExample(t *testing.T) {
 			defer conn.Close()
 			accepted, _ := inprocess.AcceptedSocket(t, conn.NetConn())
 			pacing, congestion := heldBy(t, "pacing_rate"), heldBy(t, "congestion")
-			rate, algorithm := pacing.of(t, accepted), congestion.of(t, accepted)
+			rate, algorithm := pacing.Read(t, accepted), congestion.Read(t, accepted)
 			if far {
 				rate = fmt.Sprint(5 << 20)
 				bbr := socket.Setting{Option: socket.Congestion, Value: socket.Value{Text: "bbr"}}
@@ -228,8 +228,8 @@ func TestByNetworkExample(t *testing.T) {
 			require.NoError(t, err)
 			_, err = conn.Read(make([]byte, 1))
 			require.NoError(t, err)
-			require.Equal(t, rate, pacing.of(t, accepted))
-			require.Equal(t, algorithm, congestion.of(t, accepted))
+			require.Equal(t, rate, pacing.Read(t, accepted))
+			require.Equal(t, algorithm, congestion.Read(t, accepted))
 		})
 	}
 }

@@ -39,7 +39,7 @@ func TestEveryConnectionHasEveryOption(t *testing.T) {
 				named = append(named, fmt.Sprintf("%s %v", name, userTimeout))
 				continue
 			}
-			named = append(named, name+" "+heldBy(t, name).sample)
+			named = append(named, name+" "+heldBy(t, name).Sample)
 		}
 		return lab.Wrappers("sockopt" + lab.Block(named...) + "\n" + inprocess.Observer)
 	}
@@ -61,11 +61,11 @@ func TestEveryConnectionHasEveryOption(t *testing.T) {
 		require.True(t, latest)
 		for _, name := range names {
 			kernel := heldBy(t, name)
-			want := kernel.effective
+			want := kernel.Effective
 			if name == "user_timeout" {
 				want = fmt.Sprint(userTimeout.Milliseconds())
 			}
-			got := kernel.of(t, conn)
+			got := kernel.Read(t, conn)
 			if got == want || client.(*net.TCPConn) == mptcp && slices.Contains(refusedByMPTCP(), name) {
 				continue
 			}

@@ -1,7 +1,6 @@
 package integration_test
 
 import (
-	"encoding/binary"
 	"fmt"
 	"net"
 	"slices"
@@ -10,94 +9,26 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab/inprocess"
 	"github.com/caddy-sockopt/caddy-sockopt/options"
 )
 
-// inKernel is where the kernel keeps an option, by numbers of the kernel's
-// headers, and what is read there.
-type inKernel struct {
-	sample        string // a value that differs from what sockets have without the option
-	level, number int
-	effective     string // what the kernel makes of the sample
-
-	// inherited is what accepted connections have of an option that is the
-	// listening socket's alone, if they have it.
-	inherited string
-
-	// read reads the option. None: it is an int.
-	read func(t *testing.T, c syscall.Conn, level, number int) string
-}
-
-// Numbers of the kernel that package syscall lacks, from include/uapi: linux/tcp.h,
-// linux/in.h, linux/in6.h and asm-generic/socket.h.
+// Numbers of the kernel that package syscall lacks, from include/uapi: linux/tcp.h and
+// linux/in6.h.
 const (
-	tcpUserTimeout  = 18
-	tcpFastOpen     = 23
-	tcpNotSentLowat = 25
-	tcpRTOMax       = 44
-	tcpRTOMin       = 45
-	tcpDelayedAck   = 46
-	tcpThinLinear   = 16
-	soMark          = 36
-	soBusyPoll      = 46
-	soPacingRate    = 47
-	ipv6Hops        = 16
-	ipv6Class       = 67
+	tcpUserTimeout = 18
+	ipv6Hops       = 16
+	ipv6Class      = 67
 )
 
-// kernelHolds has the place of each of the kernel's options.
-var kernelHolds = map[string]inKernel{
-	"nodelay":            {sample: "off", level: syscall.IPPROTO_TCP, number: syscall.TCP_NODELAY, effective: "0"},
-	"quickack":           {sample: "off", level: syscall.IPPROTO_TCP, number: syscall.TCP_QUICKACK, effective: "0"},
-	"delayed_ack_max":    {sample: "40ms", level: syscall.IPPROTO_TCP, number: tcpDelayedAck, effective: "40000"},
-	"notsent_lowat":      {sample: "128KiB", level: syscall.IPPROTO_TCP, number: tcpNotSentLowat, effective: "131072"},
-	"cork":               {sample: "on", level: syscall.IPPROTO_TCP, number: syscall.TCP_CORK, effective: "1"},
-	"busy_poll":          {sample: "50us", level: syscall.SOL_SOCKET, number: soBusyPoll, effective: "50"},
-	"recv_buffer":        {sample: "96KiB", level: syscall.SOL_SOCKET, number: syscall.SO_RCVBUF, effective: "196608"},  // doubled: socket(7)
-	"send_buffer":        {sample: "192KiB", level: syscall.SOL_SOCKET, number: syscall.SO_SNDBUF, effective: "393216"}, // doubled: socket(7)
-	"congestion":         {sample: "reno", level: syscall.IPPROTO_TCP, number: syscall.TCP_CONGESTION, effective: "reno", read: readCongestion},
-	"pacing_rate":        {sample: "10MiB", level: syscall.SOL_SOCKET, number: soPacingRate, effective: "10485760"},
-	"window_clamp":       {sample: "48KiB", level: syscall.IPPROTO_TCP, number: syscall.TCP_WINDOW_CLAMP, effective: "49152"},
-	"max_segment":        {sample: "1200", level: syscall.IPPROTO_TCP, number: syscall.TCP_MAXSEG, effective: "1200", inherited: "1188"}, // less 12 for timestamps
-	"thin_stream":        {sample: "on", level: syscall.IPPROTO_TCP, number: tcpThinLinear, effective: "1"},
-	"keepalive":          {sample: "off", level: syscall.SOL_SOCKET, number: syscall.SO_KEEPALIVE, effective: "0"},
-	"keepalive_idle":     {sample: "2m", level: syscall.IPPROTO_TCP, number: syscall.TCP_KEEPIDLE, effective: "120"},
-	"keepalive_interval": {sample: "7s", level: syscall.IPPROTO_TCP, number: syscall.TCP_KEEPINTVL, effective: "7"},
-	"keepalive_count":    {sample: "5", level: syscall.IPPROTO_TCP, number: syscall.TCP_KEEPCNT, effective: "5"},
-	"user_timeout":       {sample: "30s", level: syscall.IPPROTO_TCP, number: tcpUserTimeout, effective: "30000"},
-	"linger":             {sample: "5s", level: syscall.SOL_SOCKET, number: syscall.SO_LINGER, effective: "1 5", read: readLinger},
-	"fin_timeout":        {sample: "30s", level: syscall.IPPROTO_TCP, number: syscall.TCP_LINGER2, effective: "30"},
-	"rto_min":            {sample: "60ms", level: syscall.IPPROTO_TCP, number: tcpRTOMin, effective: "60000"},
-	"rto_max":            {sample: "10s", level: syscall.IPPROTO_TCP, number: tcpRTOMax, effective: "10000"},
-	"dscp":               {sample: "ef", level: syscall.IPPROTO_IP, number: syscall.IP_TOS, effective: "184"},
-	"priority":           {sample: "3", level: syscall.SOL_SOCKET, number: syscall.SO_PRIORITY, effective: "3"},
-	"mark":               {sample: "0x2a", level: syscall.SOL_SOCKET, number: soMark, effective: "42"},
-	"ttl":                {sample: "42", level: syscall.IPPROTO_IP, number: syscall.IP_TTL, effective: "42"},
-	"backlog":            {sample: "7", level: syscall.IPPROTO_TCP, number: syscall.TCP_INFO, effective: "7", read: readBacklog},
-	"defer_accept":       {sample: "3s", level: syscall.IPPROTO_TCP, number: syscall.TCP_DEFER_ACCEPT, effective: "3"},
-	"fastopen":           {sample: "16", level: syscall.IPPROTO_TCP, number: tcpFastOpen, effective: "16"},
-	"raw":                {sample: "6 18 30000", level: syscall.IPPROTO_TCP, number: tcpUserTimeout, effective: "30000"},
-}
-
-// heldBy returns where the kernel has an option.
-func heldBy(t testing.TB, name string) inKernel {
+// heldBy returns where the kernel has an option, and a sample.
+func heldBy(t testing.TB, name string) lab.Expected {
 	t.Helper()
-	kernel, ok := kernelHolds[name]
-	require.True(t, ok, "add a line for %s to kernelHolds in integration/options_linux_test.go", name)
+	kernel, ok := lab.Expectations[name]
+	require.True(t, ok, "add a line for %s to Expectations in internal/lab/expectations.go", name)
 	return kernel
-}
-
-// of reads the option from a socket.
-func (k inKernel) of(t *testing.T, c syscall.Conn) string {
-	t.Helper()
-	if k.read == nil {
-		return lab.GetSockOpt(t, c, k.level, k.number)
-	}
-	return k.read(t, c, k.level, k.number)
 }
 
 // needKernel skips the test where this kernel is too old for the option. Where this
@@ -122,6 +53,13 @@ func supportOf(t testing.TB, name string) options.Support {
 	return all[i]
 }
 
+// inherits is what accepted connections have of the samples that are the listening
+// socket's alone.
+var inherits = map[string]string{
+	"max_segment": "1188", // less 12 for timestamps
+	"interface":   "lo",
+}
+
 // TestOptionsReachTheKernel sets each option through a running Caddy, and reads it back
 // from the sockets that Caddy has then, and from the admin API.
 func TestOptionsReachTheKernel(t *testing.T) {
@@ -131,35 +69,35 @@ func TestOptionsReachTheKernel(t *testing.T) {
 	}
 	for _, o := range all {
 		accept, listen := slices.Contains(o.Phases, "accept"), slices.Contains(o.Phases, "listen")
-		kernel, ok := kernelHolds[o.Name]
-		if !ok || !accept && !listen {
-			continue // the tests of options read every option back
+		kernel := heldBy(t, o.Name)
+		if kernel.Level == 0 && kernel.Number == 0 || !accept && !listen {
+			continue // it is not a socket's, or not one of a listener
 		}
 		t.Run(o.Name, func(t *testing.T) {
 			needKernel(t, o.Name)
 			ln, conn := sockets(t, inprocess.Observer)
-			onListener, onConn := kernel.of(t, ln), kernel.of(t, conn)
+			onListener, onConn := kernel.Read(t, ln), kernel.Read(t, conn)
 			if accept {
-				require.NotEqual(t, kernel.effective, onConn, "the sample must differ from what a connection has without it")
-				onConn = kernel.effective
+				require.NotEqual(t, kernel.Effective, onConn, "the sample must differ from what a connection has without it")
+				onConn = kernel.Effective
 			}
-			if kernel.inherited != "" {
-				require.NotEqual(t, kernel.inherited, onConn)
-				onConn = kernel.inherited
+			if inherited := inherits[o.Name]; inherited != "" {
+				require.NotEqual(t, inherited, onConn)
+				onConn = inherited
 			}
 			if listen && !accept || strings.HasSuffix(o.Name, "_buffer") {
-				require.NotEqual(t, kernel.effective, onListener, "the sample must differ from what a listener has without it")
-				onListener = kernel.effective
+				require.NotEqual(t, kernel.Effective, onListener, "the sample must differ from what a listener has without it")
+				onListener = kernel.Effective
 			}
 
-			lines := []string{o.Name + " " + kernel.sample}
+			lines := []string{o.Name + " " + kernel.Sample}
 			if o.NeedsMPTCP != "" {
 				lines = append(lines, "multipath off") // the fix that the error names
 			}
 			c, ln, conn := runningSockets(t, "sockopt"+lab.Block(lines...)+"\n"+inprocess.Observer)
-			require.Equal(t, onConn, kernel.of(t, conn), "on the accepted connection")
-			if !accept || onListener == kernel.effective {
-				require.Equal(t, onListener, kernel.of(t, ln), "on the listening socket")
+			require.Equal(t, onConn, kernel.Read(t, conn), "on the accepted connection")
+			if !accept || onListener == kernel.Effective {
+				require.Equal(t, onListener, kernel.Read(t, ln), "on the listening socket")
 			}
 
 			for _, warning := range c.Warnings() {
@@ -169,8 +107,8 @@ func TestOptionsReachTheKernel(t *testing.T) {
 			shown := slices.DeleteFunc(statusOf(t, c).Listeners[0].Options, func(e options.Effect) bool { return e.Option == "multipath" })
 			require.Len(t, shown, 1)
 			require.Equal(t, o.Name, shown[0].Option)
-			require.Equal(t, kernel.sample, shown[0].Requested)
-			require.Equal(t, kernel.sample, shown[0].Effective)
+			require.Equal(t, kernel.Sample, shown[0].Requested)
+			require.Equal(t, kernel.Sample, shown[0].Effective)
 		})
 	}
 }
@@ -203,30 +141,6 @@ func TestBothFamilies(t *testing.T) {
 			require.Empty(t, c.Warnings())
 		})
 	}
-}
-
-func readCongestion(t *testing.T, c syscall.Conn, level, number int) string {
-	return lab.GetSockOptText(t, c, level, number)
-}
-
-// readLinger reads a struct linger: on or off, and seconds.
-func readLinger(t *testing.T, c syscall.Conn, level, number int) (text string) {
-	t.Helper()
-	raw, err := c.SyscallConn()
-	require.NoError(t, err)
-	require.NoError(t, raw.Control(func(fd uintptr) {
-		both, err := unix.GetsockoptUint64(int(fd), level, number)
-		require.NoError(t, err)
-		value := binary.NativeEndian.AppendUint64(nil, both)
-		text = fmt.Sprint(binary.NativeEndian.Uint32(value), " ", binary.NativeEndian.Uint32(value[4:]))
-	}))
-	return text
-}
-
-// readBacklog reads the length of a listener's queue.
-func readBacklog(t *testing.T, c syscall.Conn, _, _ int) string {
-	t.Helper()
-	return fmt.Sprint(lab.TCPInfo(t, c).Sacked)
 }
 
 // recvBuffer is the effective receive buffer of a socket.

@@ -75,22 +75,22 @@ func TestRouteOptions(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/h2c %v", o.Name, h2c), func(t *testing.T) {
 				needKernel(t, o.Name)
 				kernel := heldBy(t, o.Name)
-				c, addr := g.routes(t, "h1 h2c", fmt.Sprintf("sockopt /held {\n%s %s\n}", o.Name, kernel.sample))
+				c, addr := g.routes(t, "h1 h2c", fmt.Sprintf("sockopt /held {\n%s %s\n}", o.Name, kernel.Sample))
 				client, conn := singleClient(t, h2c)
 				requirePayload(t, client, "http://"+addr+"/")
 				served, _ := inprocess.AcceptedSocket(t, conn())
-				base := kernel.of(t, served)
-				require.NotEqual(t, kernel.effective, base)
+				base := kernel.Read(t, served)
+				require.NotEqual(t, kernel.Effective, base)
 
 				for range 2 {
 					answered := make(chan error, 1)
 					go func() { answered <- lab.Get(t.Context(), client, "http://"+addr+"/held") }()
 					<-g.entered["/held"]
-					require.Equal(t, kernel.effective, kernel.of(t, served))
+					require.Equal(t, kernel.Effective, kernel.Read(t, served))
 					g.leave["/held"] <- struct{}{}
 					require.NoError(t, <-answered)
 					// net/http says that a connection is idle after the client has the response.
-					require.Eventually(t, func() bool { return kernel.of(t, served) == base },
+					require.Eventually(t, func() bool { return kernel.Read(t, served) == base },
 						lab.Patience, time.Millisecond, "%v again", base)
 				}
 				requirePayload(t, client, "http://"+addr+"/")
@@ -110,7 +110,7 @@ func TestRouteRestoresDerivedPriority(t *testing.T) {
 	requirePayload(t, client, "http://"+addr+"/")
 	served, _ := inprocess.AcceptedSocket(t, conn())
 	require.Eventually(t, func() bool {
-		return kernelHolds["dscp"].of(t, served) == "0" && priorityOf(t, served) == 5
+		return heldBy(t, "dscp").Read(t, served) == "0" && priorityOf(t, served) == 5
 	}, lab.Patience, time.Millisecond)
 }
 
@@ -186,7 +186,7 @@ func TestRouteManyStreams(t *testing.T) {
 	named := []string{"priority", "notsent_lowat", "dscp", "user_timeout", "send_buffer"}
 	base := make([]string, len(named))
 	for i, name := range named {
-		base[i] = heldBy(t, name).of(t, served)
+		base[i] = heldBy(t, name).Read(t, served)
 	}
 	paths := []string{"/", "/a/", "/x/b", "/a/b"}
 	var next atomic.Int64
@@ -211,11 +211,11 @@ func TestRouteManyStreams(t *testing.T) {
 	wg.Wait()
 	require.Eventually(t, func() bool {
 		for i, name := range named[:4] {
-			if heldBy(t, name).of(t, served) != base[i] {
+			if heldBy(t, name).Read(t, served) != base[i] {
 				return false
 			}
 		}
-		return kernelHolds["send_buffer"].of(t, served) != fmt.Sprint(2*192<<10)
+		return heldBy(t, "send_buffer").Read(t, served) != fmt.Sprint(2*192<<10)
 	}, lab.Patience, time.Millisecond)
 	conn() // it was one
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
@@ -24,8 +25,8 @@ func FuzzCaddyfile(f *testing.F) {
 	for _, bad := range badCaddyfiles {
 		f.Add(bad.follows)
 	}
-	for name, e := range expectations {
-		f.Add(block(name + " " + e.sample))
+	for name, e := range lab.Expectations {
+		f.Add(block(name + " " + e.Sample))
 	}
 	f.Fuzz(func(t *testing.T, follows string) {
 		o, err := parse(Listen|Accept, follows)
@@ -47,8 +48,8 @@ func FuzzJSON(f *testing.F) {
 	} {
 		f.Add(text)
 	}
-	for name, e := range expectations {
-		for _, value := range e.json {
+	for name, e := range lab.Expectations {
+		for _, value := range e.JSON {
 			f.Add(fmt.Sprintf(`{"%s":%s}`, name, value))
 		}
 	}
@@ -102,9 +103,9 @@ func FuzzSize(f *testing.F) {
 // in JSON, too; and the kernel is asked for no other, but for a duration that its unit
 // rounds up.
 func FuzzValue(f *testing.F) {
-	for _, e := range expectations {
-		f.Add(e.sample)
-		for _, value := range e.refused {
+	for _, e := range lab.Expectations {
+		f.Add(e.Sample)
+		for _, value := range e.Refused {
 			f.Add(value)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
@@ -44,17 +45,17 @@ func TestRowsReachTheKernel(t *testing.T) {
 				require.NoError(t, err)
 				require.Len(t, resolved.Effects, 1)
 				e := resolved.Effects[0]
-				require.Equal(t, want.sample, e.Requested)
-				require.Equal(t, want.sample, e.Effective)
+				require.Equal(t, want.Sample, e.Requested)
+				require.Equal(t, want.Sample, e.Effective)
 				require.Empty(t, e.ClampedBy)
 
-				require.NotEqual(t, want.effective, read(t, c, want), "the sample must differ from what a socket has without it")
+				require.NotEqual(t, want.Effective, want.Read(t, c), "the sample must differ from what a socket has without it")
 				settings := resolved.Settings[p]
 				require.Len(t, settings, 1)
 				refused, err := socket.Set(c, settings)
 				require.NoError(t, err)
 				require.Empty(t, refused)
-				require.Equal(t, want.effective, read(t, c, want))
+				require.Equal(t, want.Effective, want.Read(t, c))
 				if p == Route {
 					require.Equal(t, settings[0], resolved.Overrides[0].Setting)
 					now, err := socket.Get(c, settings[0].Option)
@@ -193,7 +194,7 @@ func TestListenersTakeEachOption(t *testing.T) {
 			}
 			_, err := socket.Try(true, setting)
 			if isMissing(err) && r.tooOldForMPTCP() {
-				line := r.name + " " + expectations[r.name].sample
+				line := r.name + " " + lab.Expectations[r.name].Sample
 				requireRefused(t, fmt.Sprintf("%s: on this kernel listening sockets that speak MPTCP refuse %s: "+
 					"needs Linux %s, or multipath off, or start Caddy with GODEBUG=multipathtcp=0", line, r.option.Name, r.sinceMPTCP), Listen, line)
 				t.Skipf("listening MPTCP sockets need Linux %s", r.sinceMPTCP)
@@ -201,35 +202,4 @@ func TestListenersTakeEachOption(t *testing.T) {
 			require.NoError(t, err)
 		})
 	}
-}
-
-// read reads an option by its numbers: an int, or what the test's table shows of it.
-func read(t testing.TB, c syscall.Conn, want expected) (text string) {
-	t.Helper()
-	raw, err := c.SyscallConn()
-	require.NoError(t, err)
-	require.NoError(t, raw.Control(func(descriptor uintptr) {
-		fd := int(descriptor)
-		switch want.kernel {
-		case "TCP_CONGESTION", "SO_BINDTODEVICE":
-			text, err = unix.GetsockoptString(fd, want.level, want.number)
-			return
-		case "SO_LINGER":
-			var linger *unix.Linger
-			linger, err = unix.GetsockoptLinger(fd, want.level, want.number)
-			text = fmt.Sprint(linger.Onoff, " ", linger.Linger)
-			return
-		case "listen(2)":
-			// The length of the queue: tcp_get_info in the kernel's net/ipv4/tcp.c.
-			var info *unix.TCPInfo
-			info, err = unix.GetsockoptTCPInfo(fd, want.level, want.number)
-			text = fmt.Sprint(info.Sacked)
-			return
-		}
-		var number int
-		number, err = unix.GetsockoptInt(fd, want.level, want.number)
-		text = fmt.Sprint(number)
-	}))
-	require.NoError(t, err)
-	return text
 }

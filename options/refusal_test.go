@@ -69,7 +69,7 @@ var notRaw = map[string]string{
 func TestEveryOptionRefuses(t *testing.T) {
 	everywhere(t, func(t *testing.T, phases Phase, r row) {
 		expected, _ := expect(t, r)
-		good := strings.TrimSpace(r.name + " " + expected.sample)
+		good := strings.TrimSpace(r.name + " " + expected.Sample)
 		refused := func(want string, lines ...string) {
 			t.Helper()
 			_, err := parse(phases, block(lines...))
@@ -101,8 +101,8 @@ func TestEveryOptionRefuses(t *testing.T) {
 				refused(r.name+": "+why, good, r.name+" "+line)
 			}
 		}
-		for _, value := range expected.refused {
-			refused(fmt.Sprintf("%s: %s is not from %s; leave the option out for the kernel's default", r.name, printed(t, r, value), expected.within),
+		for _, value := range expected.Refused {
+			refused(fmt.Sprintf("%s: %s is not from %s; leave the option out for the kernel's default", r.name, printed(t, r, value), expected.Within),
 				r.name+" "+value)
 		}
 	})
@@ -204,15 +204,15 @@ func TestEveryOptionRefusesJSON(t *testing.T) {
 				refused(value, why)
 			}
 		}
-		for _, value := range expected.refused {
-			within := printed(t, r, value) + " is not from " + expected.within
+		for _, value := range expected.Refused {
+			within := printed(t, r, value) + " is not from " + expected.Within
 			refused(`"`+value+`"`, within)
 			if number, ok := jsonNumber(t, r, value); ok {
 				refused(number, within)
 			}
 		}
 		capitals := strings.ToUpper(r.name)
-		_, err := unmarshal(phases, fmt.Sprintf(`{"%s":%s}`, capitals, expected.json[0]))
+		_, err := unmarshal(phases, fmt.Sprintf(`{"%s":%s}`, capitals, expected.JSON[0]))
 		require.ErrorContains(t, err, fmt.Sprintf("unknown option %q (did you mean %s?); here it can be ", capitals, r.name))
 	})
 }
@@ -236,7 +236,7 @@ func TestOptionsElsewhereAreRefused(t *testing.T) {
 				}
 				want, _ := expect(t, r)
 				refused(fmt.Sprintf("%s %s%s", r.name, r.barred(p.phases), here),
-					r.name+" "+want.sample, fmt.Sprintf(`"%s":%s`, r.name, want.json[0]))
+					r.name+" "+want.Sample, fmt.Sprintf(`"%s":%s`, r.name, want.JSON[0]))
 			}
 			refused(`unknown option "something"`+here, "something on", `"something":true`)
 			refused("unknown option \"\ufffd\""+here, "\xff on", "\"\xff\":true")

@@ -24,14 +24,28 @@ func GetSockOpt(t testing.TB, c syscall.Conn, level, option int) (text string) {
 	return text
 }
 
-// GetSockOptText reads an option that is text, such as TCP_CONGESTION.
-func GetSockOptText(t testing.TB, c syscall.Conn, level, option int) (text string) {
+// Read reads the option from a socket, as Effective writes it.
+func (e Expected) Read(t testing.TB, c syscall.Conn) (text string) {
 	t.Helper()
-	control(t, c, func(fd int) {
-		var err error
-		text, err = unix.GetsockoptString(fd, level, option)
-		require.NoError(t, err)
-	})
+	switch e.Kernel {
+	case "TCP_CONGESTION", "SO_BINDTODEVICE":
+		control(t, c, func(fd int) {
+			var err error
+			text, err = unix.GetsockoptString(fd, e.Level, e.Number)
+			require.NoError(t, err)
+		})
+	case "SO_LINGER":
+		control(t, c, func(fd int) {
+			linger, err := unix.GetsockoptLinger(fd, e.Level, e.Number)
+			require.NoError(t, err)
+			text = fmt.Sprint(linger.Onoff, " ", linger.Linger)
+		})
+	case "listen(2)":
+		// The length of the queue: tcp_get_info in the kernel's net/ipv4/tcp.c.
+		text = fmt.Sprint(TCPInfo(t, c).Sacked)
+	default:
+		text = GetSockOpt(t, c, e.Level, e.Number)
+	}
 	return text
 }
 

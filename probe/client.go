@@ -23,10 +23,11 @@ type client struct {
 	address  string
 	host     string // of the Host field or :authority
 	fields   http.Header
-	tls      *tls.Config // nil for http
-	deadline time.Time   // of the run
-	until    time.Time   // when the experiment should end
-	block    []byte      // what bodies consist of; all requests share it
+	tls      *tls.Config   // nil for http
+	deadline time.Time     // of the run
+	until    time.Time     // when the experiment should end
+	pause    time.Duration // before a request, in an experiment with pauses
+	block    []byte        // what bodies consist of; all requests share it
 
 	protocol         string // HTTP/1.1 or HTTP/2, once a connection has been opened
 	status           int    // of the last response, like the others
@@ -146,7 +147,7 @@ func (c *client) runKeepAlive(ctx context.Context, r *Result) error {
 			select {
 			case <-ctx.Done():
 				return ctx.Err()
-			case <-time.After(pause):
+			case <-time.After(c.pause):
 			}
 		}
 		asked := time.Now()

@@ -58,9 +58,8 @@ const (
 	// paused is how many requests wait for a pause. They need no warm-up.
 	paused = 8
 
-	// pause is longer than a delayed acknowledgement, and than most retransmission
-	// timers: after it Linux acknowledges at once (tcp_event_data_recv).
-	pause = 500 * time.Millisecond
+	// mostPause bounds a pause.
+	mostPause = 500 * time.Millisecond
 
 	// userAgent is the probe's name in the server's log.
 	userAgent = "caddy-sockopt-probe"
@@ -190,6 +189,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		if e.paused && !r.waits() {
 			continue
 		}
+		c.pause = r.pause()
 		if o.Progress != nil {
 			o.Progress(e)
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Report is what a run found. Texts of the server have no character that is not
@@ -132,9 +133,24 @@ const manyWait = .3
 
 // waits reports whether many requests take as long as a timer although the client
 // acknowledges at once.
-func (r *Report) waits() bool {
+func (r *Report) waits() bool { return r.wait() >= timerLeast }
+
+// wait is how long those of the requests take that wait, if many do.
+func (r *Report) wait() float64 {
 	seconds := r.result(r.keepAlive()).Seconds
-	return len(seconds) > 0 && quantile(seconds, 1-manyWait) >= timerLeast
+	if len(seconds) == 0 {
+		return 0
+	}
+	return quantile(seconds, 1-manyWait)
+}
+
+// pause is how long the client waits in experiment 7 before each request. Linux delays
+// acknowledgements once it has taken a request for a reply to what it received before:
+// one that is written within twice the time between two segments (icsk_ack.ato, in
+// tcp_event_data_sent of the kernel's net/ipv4/tcp_output.c and tcp_event_data_recv of its
+// net/ipv4/tcp_input.c). A longer pause tells no more, and lets the machine sleep.
+func (r *Report) pause() time.Duration {
+	return min(mostPause, time.Duration(3*r.wait()*float64(time.Second)))
 }
 
 // compare reports whether experiment a waits for a timer where b does not, which

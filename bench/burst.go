@@ -40,7 +40,8 @@ type bursts struct {
 	protocol
 	connections int
 	closing     bool // each burst opens its own connections, and the server closes them
-	inPieces    bool // Nagle's algorithm is on, and each request is three writes
+	nagle       bool // Nagle's algorithm is on
+	inPieces    bool // each request is three writes
 	inARow      int  // bursts of a turn, 0 is 1: after a pause Linux does not delay acknowledgements
 }
 
@@ -216,7 +217,7 @@ func (cl *client) open() error {
 	c := &conn{File: os.NewFile(uintptr(fd), "")} //nolint:gosec // a descriptor fits
 	cl.conns = append(cl.conns, c)
 	noDelay, timeout := 1, unix.NsecToTimeval(lab.Patience.Nanoseconds())
-	if cl.inPieces {
+	if cl.nagle {
 		noDelay = 0
 	}
 	err = errors.Join(

@@ -20,8 +20,8 @@ var clientSystems = map[protocol][]string{
 	http2TLS: {stock, auto, on, off},
 }
 
-// measureClient sends the requests of a client that Caddy cannot change: each in pieces,
-// or one in some, which are timed.
+// measureClient sends the requests of a client that Caddy cannot change. All of them or
+// one in some is in pieces, and only these are timed.
 func measureClient(ctx context.Context, b *bench) error {
 	for i := range 9 {
 		p, every := []protocol{http1, http1TLS, http2TLS}[i%3], []int{1, 3, 20}[i/3]
@@ -30,7 +30,7 @@ func measureClient(ctx context.Context, b *bench) error {
 			kase, systems = fmt.Sprintf("%s, one request in %d in pieces", kase, every), []string{stock, auto}
 		}
 		err := rounds(ctx, 1, b.pick(p.work, systems...), func(c contender) error {
-			cl := b.newClient(c, bursts{protocol: p, connections: 1})
+			cl := b.newClient(c, bursts{protocol: p, connections: 1, nagle: true})
 			defer cl.close()
 			untimed := b.few(warmUp, 10)
 			for i := range untimed + every*b.few(200, 5) {

@@ -185,7 +185,7 @@ func TestUpgradeOverTLSSpeaksHTTP1(t *testing.T) {
 // TestMultipathToBackends: only with the option, and only where the backend speaks it.
 func TestMultipathToBackends(t *testing.T) {
 	if lab.Sysctl("net.mptcp.enabled") != "1" {
-		lab.Missing(t, "this network has no MPTCP")
+		lab.MissingMPTCP(t)
 	}
 	speaks := make(chan bool, 1)
 	addrs := make(map[bool]string)

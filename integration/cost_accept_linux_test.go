@@ -40,7 +40,7 @@ func TestAcceptCounts(t *testing.T) {
 		}
 		t.Run(test.name, func(t *testing.T) {
 			if strings.HasSuffix(test.name, "with MPTCP") && socket.Sysctl("net.mptcp.enabled") != "1" {
-				lab.Missing(t, "no MPTCP in this network namespace")
+				lab.MissingMPTCP(t)
 			}
 			t.Setenv("GODEBUG", test.godebug)
 			var l lab.Sites

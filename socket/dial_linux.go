@@ -41,7 +41,7 @@ func BeforeSYN(multipath bool, settings []Setting) (before, after []Setting) {
 	})
 	if err == nil {
 		_ = control(conn, func(fd int) {
-			was := make([]state, len(settings)) // of all: on Linux 7.3 SO_RCVBUF changes TCP_WINDOW_CLAMP
+			was := make([]state, len(settings)) // of all first: on Linux 7.3 SO_RCVBUF changes TCP_WINDOW_CLAMP
 			for i, s := range settings {
 				if early[i] && !s.Option.Is(Interface) {
 					was[i], err = s.Option.state(fd)

@@ -114,7 +114,7 @@ func (h *HTTP2) Receive() ([]byte, error) {
 			}
 		case *http2.RSTStreamFrame:
 			// Caddy's write_idle_timeout fires for some streams a minute after their end.
-			if h.open[f.StreamID] {
+			if h.open[f.StreamID] || f.StreamID > h.stream {
 				err = fmt.Errorf("stream %d was reset: %v", f.StreamID, f.ErrCode)
 			}
 		case *http2.GoAwayFrame:

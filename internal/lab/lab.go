@@ -30,6 +30,7 @@
 //	sysctl.go       the kernel's settings
 //	quantile.go     medians
 //	ten.go          two lists of ten options
+//	expectations.go what is true of each option
 package lab
 
 import (

@@ -26,7 +26,7 @@ func TestAcceptQueue(t *testing.T) {
 			first := opened.(*net.TCPListener)
 			defer first.Close()
 			if multipath && !socket.SpeaksMPTCP(first) {
-				lab.Missing(t, "this kernel has no MPTCP")
+				lab.MissingMPTCP(t)
 			}
 			const limit = 3
 			_, err = socket.Set(first, []socket.Setting{{Option: socket.Backlog, Value: socket.Value{Number: limit}}})

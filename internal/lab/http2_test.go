@@ -40,16 +40,19 @@ func TestHTTP2Resets(t *testing.T) {
 				_ = server.WriteData(stream, true, Stars)
 			}
 			require.NoError(t, h.Send())
-			go answer(1)
+			sent := make(chan struct{})
+			go func() {
+				answer(1)
+				<-sent
+				_ = server.WriteRSTStream(test.resets, http2.ErrCodeInternal)
+				answer(3)
+			}()
 			body, err := h.Receive()
 			require.NoError(t, err)
 			require.Equal(t, Stars, body)
 
 			require.NoError(t, h.Send())
-			go func() {
-				_ = server.WriteRSTStream(test.resets, http2.ErrCodeInternal)
-				answer(3)
-			}()
+			close(sent)
 			body, err = h.Receive()
 			if test.err != "" {
 				require.EqualError(t, err, test.err)

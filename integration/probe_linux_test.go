@@ -127,28 +127,29 @@ func TestProbe(t *testing.T) {
 }
 
 // judged runs the probe. Where the machine is busy, requests take as long as with a
-// timer, and the verdict says so: it runs again, four times at most.
+// timer, and the verdict says so: it runs again, twice at most.
 func judged(t testing.TB, want probe.Verdict, url string, flags ...string) (report *probe.Report) {
 	t.Helper()
-	unlessSlow(func() (slow bool) {
+	_ = thrice(func() error {
 		report = probed(t, url, flags...)
 		t.Logf("%s: %s: %q", url, report.Verdict, report.Evidence)
 		for _, e := range report.Experiments {
 			t.Log(e.Number, e.Seconds)
 		}
-		return want != probe.OtherSlow && report.Verdict == probe.OtherSlow
+		if want == probe.OtherSlow {
+			return nil
+		}
+		return slow(report.Verdict)
 	})
 	return report
 }
 
-// unlessSlow tries until the probe does not say that requests are slow for another reason
-// than a timer, five times at most.
-func unlessSlow(try func() (slow bool)) {
-	for range 5 {
-		if !try() {
-			return
-		}
+// slow is an error for the verdict that a busy machine gets.
+func slow(verdict probe.Verdict) error {
+	if verdict == probe.OtherSlow {
+		return errors.New(string(verdict))
 	}
+	return nil
 }
 
 // probed runs the command, and checks its exit status.
@@ -276,10 +277,10 @@ func TestProbeGRPC(t *testing.T) {
 	go func() { _ = server.Serve(ln) }()
 	defer server.Stop()
 	var report *probe.Report
-	unlessSlow(func() bool {
+	_ = thrice(func() error {
 		report, err = probe.Run(t.Context(), probe.Options{URL: "http://" + ln.Addr().String() + "/", HTTP2: true, Requests: 5})
 		require.NoError(t, err)
-		return report.Verdict == probe.OtherSlow
+		return slow(report.Verdict)
 	})
 	require.Equal(t, http.StatusUnsupportedMediaType, report.Status)
 	require.Equal(t, "HTTP/2", report.Protocol)
@@ -326,9 +327,12 @@ func TestProbePrints(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "picture.svg")
 	var stdout, stderr string
 	var err error
-	unlessSlow(func() bool {
+	_ = thrice(func() error {
 		stdout, stderr, err = lab.CaddyOutput(t, append(args, "--svg", file)...)
-		return strings.Contains(stdout, string(probe.OtherSlow))
+		if strings.Contains(stdout, string(probe.OtherSlow)) {
+			return slow(probe.OtherSlow)
+		}
+		return nil
 	})
 	require.Equal(t, 3, exitOf(t, err), stderr)
 	for _, line := range []string{
@@ -349,11 +353,11 @@ func TestProbePrints(t *testing.T) {
 	require.Equal(t, 1, exitOf(t, err), "a directory is not a file")
 
 	var both []probe.Report
-	unlessSlow(func() bool {
+	_ = thrice(func() error {
 		stdout, _, _ = lab.CaddyOutput(t, append(args, "--json")...)
 		require.NoError(t, json.Unmarshal([]byte(stdout), &both))
 		require.Len(t, both, 2)
-		return both[1].Verdict == probe.OtherSlow
+		return slow(both[1].Verdict)
 	})
 	require.Equal(t, probe.NoStall, both[1].Verdict)
 }

@@ -42,9 +42,9 @@ func provisioned(t testing.TB, o options.Options, server *caddyhttp.Server) (*Li
 
 // errorsOf counts the options that were refused and the connections that could not be
 // reached.
-func errorsOf(c stats.CountersNow) uint64 {
-	sum := c.Unreachable
-	for _, r := range c.Refused {
+func errorsOf(c *stats.Counters) uint64 {
+	sum := stats.Unreachable.Of(c)
+	for _, r := range c.Refusals() {
 		sum += r.Count
 	}
 	return sum
@@ -160,7 +160,8 @@ func TestAcceptHandsEveryConnectionOver(t *testing.T) {
 			w.resolved.Settings[options.Accept] = []socket.Setting{bogus}
 			inner := script(t)
 			ln := w.WrapListener(inner).(*listener)
-			before := ln.observer.Now()
+			counters := ln.observer.Counters
+			connections, errs := stats.Connections.Of(counters), errorsOf(counters)
 			const conns = 20
 			for range conns {
 				conn := test.conn(t)
@@ -172,9 +173,8 @@ func TestAcceptHandsEveryConnectionOver(t *testing.T) {
 				}
 				require.Equal(t, conn, got)
 			}
-			after := ln.observer.Now()
-			require.EqualValues(t, conns, after.Connections-before.Connections)
-			require.EqualValues(t, conns, errorsOf(after)-errorsOf(before))
+			require.EqualValues(t, conns, stats.Connections.Of(counters)-connections)
+			require.EqualValues(t, conns, errorsOf(counters)-errs)
 			require.Equal(t, 1, logs.Len(), "%v", logs.All())
 			require.Equal(t, test.logged, logs.All()[0].Message)
 		})

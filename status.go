@@ -14,12 +14,12 @@ import (
 // activeUse is a place where options are in use, as the admin API shows it: a
 // listening address, a transport to backends, or the routes of a server.
 type activeUse struct {
-	Server   string            `json:"server"`
-	Address  string            `json:"address,omitempty"`  // of the listener, or of the backends
-	QuickAck string            `json:"quickack,omitempty"` // not of a route
-	Metrics  bool              `json:"metrics"`
-	Options  []options.Effect  `json:"options"`
-	Counters stats.CountersNow `json:"counters"`
+	Server   string           `json:"server"`
+	Address  string           `json:"address,omitempty"`  // of the listener, or of the backends
+	QuickAck string           `json:"quickack,omitempty"` // not of a route
+	Metrics  bool             `json:"metrics"`
+	Options  []options.Effect `json:"options"`
+	Counters map[string]any   `json:"counters"`
 
 	AcceptQueue *stats.AcceptQueue `json:"accept_queue,omitempty"` // of a listener
 

@@ -28,11 +28,16 @@ type status struct {
 
 // use is a place where options are in use.
 type use struct {
-	Server   string            `json:"server"`
-	Address  string            `json:"address"`
-	QuickAck string            `json:"quickack"`
-	Options  []options.Effect  `json:"options"`
-	Counters stats.CountersNow `json:"counters"`
+	Server   string           `json:"server"`
+	Address  string           `json:"address"`
+	QuickAck string           `json:"quickack"`
+	Options  []options.Effect `json:"options"`
+	Counters struct {
+		Connections  uint64          `json:"connections"`
+		Acknowledged uint64          `json:"acknowledged"`
+		Unreachable  uint64          `json:"unreachable"`
+		Refused      []stats.Refusal `json:"refused"`
+	} `json:"counters"`
 
 	AcceptQueue *stats.AcceptQueue `json:"accept_queue"`
 }

@@ -7,32 +7,59 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caddy-sockopt/caddy-sockopt/options"
 )
+
+// The counters, one a row. The rest about a counter follows from its row: its storage,
+// its name in the answer of the admin API, and its metric.
+var (
+	Connections  = counter("connections", "connections_total", "Connections accepted from clients, or dialed to backends.")
+	Acknowledged = counter("acknowledged", "acknowledgements_total", "Acknowledgements that quickack auto or on asked the kernel for.")
+	Wasted       = counter("wasted", "wasted_acknowledgements_total", "Acknowledgements that were needless, because the next write would have carried them.")
+	Patient      = counter("patient", "patient_connections_total", "Times that a connection stopped asking for acknowledgements, because they were needless.")
+	Stalled      = counter("suspected_stalls", "suspected_stalls_total", "Waits for a peer's next bytes that took as long as a delayed acknowledgement, where none was asked for.")
+	Unreachable  = counter("unreachable", "unreachable_connections_total", "Connections in which no TCP socket was found, so that they go without options.")
+)
+
+// Counter is one thing that is counted of the connections of each origin.
+type Counter struct {
+	index int // in counters, and in Counters.counts
+	name  string
+	desc  *prometheus.Desc
+}
+
+// counters has every Counter, in the order of the rows.
+var counters []Counter
+
+func counter(name, metric, help string) Counter {
+	c := Counter{len(counters), name, desc(metric, help, originLabels...)}
+	counters = append(counters, c)
+	return c
+}
+
+// Of returns what was counted for an origin.
+func (c Counter) Of(o *Counters) uint64 { return o.counts[c.index].Load() }
+
+// add counts one more and returns how many there are now.
+func (c Counter) add(o *Counters) uint64 { return o.counts[c.index].Add(1) }
 
 // Counters count what the connections of one origin do. They survive a reload, and are
 // dropped some time after the last configuration with that origin has ended.
 type Counters struct {
 	origin Origin
+	counts []atomic.Uint64
 
-	connections  atomic.Uint64 // accepted or dialed
-	acknowledged atomic.Uint64
-	wasted       atomic.Uint64
-	patient      atomic.Uint64
-	unreachable  atomic.Uint64
-	stalled      atomic.Uint64
-
-	listening listening
-
-	mu      sync.Mutex
-	refused map[refusalKey]uint64
+	mu        sync.Mutex
+	refused   map[refusalKey]uint64
+	listeners []listener
+	dropped   uint64 // by listening sockets that were closed
 
 	// These are guarded by the registry's mutex.
-	uses    int       // in running configurations
-	unused  time.Time // since when there are none
-	scraped bool      // since then
+	uses    int  // in running configurations
+	scraped bool // since there are none
 }
 
 type refusalKey struct{ option, errno string }
@@ -55,20 +82,16 @@ const (
 	Route    Direction = "route" // accepted ones, while a route is served
 )
 
-const (
-	// keepUnused is how long counters stay after the last configuration that used them,
-	// unless a scrape has read them since.
-	keepUnused = time.Hour
-
-	// mostUnused bounds how many of these stay.
-	mostUnused = 100
-)
+// mostUnused bounds how many counters stay that no configuration uses.
+const mostUnused = 100
 
 // registry has the counters of all origins.
 var registry = struct {
 	sync.Mutex
-	of map[Origin]*Counters
-}{of: make(map[Origin]*Counters)}
+	of     map[Origin]*Counters
+	equal  map[[3]string]int // how many of them have these labels
+	unused []*Counters       // the one that is unused for longest is first
+}{of: make(map[Origin]*Counters), equal: make(map[[3]string]int)}
 
 // Use returns the counters of an origin for a configuration that has it. The caller
 // calls Done when the configuration ends.
@@ -77,8 +100,11 @@ func Use(o Origin) *Counters {
 	defer registry.Unlock()
 	c, ok := registry.of[o]
 	if !ok {
-		c = &Counters{origin: o, refused: make(map[refusalKey]uint64)}
+		c = &Counters{origin: o, counts: make([]atomic.Uint64, len(counters)), refused: make(map[refusalKey]uint64)}
 		registry.of[o] = c
+		registry.equal[o.labels()]++
+	} else if c.uses == 0 {
+		registry.unused = slices.DeleteFunc(registry.unused, func(other *Counters) bool { return other == c })
 	}
 	c.uses++
 	return c
@@ -88,41 +114,32 @@ func Use(o Origin) *Counters {
 func (c *Counters) Done() {
 	registry.Lock()
 	defer registry.Unlock()
-	c.uses--
-	c.unused, c.scraped = time.Now(), false
-	dropUnused()
+	if c.uses--; c.uses == 0 {
+		c.scraped = false
+		registry.unused = append(registry.unused, c)
+		dropUnused()
+	}
 }
 
 // dropUnused drops counters that no running configuration uses: those that a scrape
-// has read since, those that are old, and the oldest of many.
+// has read since, and the oldest of many.
 func dropUnused() {
-	var unused []*Counters
-	for _, c := range registry.of {
-		switch {
-		case c.uses > 0:
-		case c.scraped, time.Since(c.unused) > keepUnused:
-			c.drop()
-		default:
-			unused = append(unused, c)
+	tooMany := len(registry.unused) - mostUnused
+	registry.unused = slices.DeleteFunc(registry.unused, func(c *Counters) bool {
+		tooMany--
+		if tooMany < 0 && !c.scraped {
+			return false
 		}
-	}
-	if len(unused) <= mostUnused {
-		return
-	}
-	slices.SortFunc(unused, func(a, b *Counters) int { return a.unused.Compare(b.unused) })
-	for _, c := range unused[:len(unused)-mostUnused] {
-		c.drop()
-	}
-}
-
-func (c *Counters) drop() {
-	delete(registry.of, c.origin)
-	for o := range registry.of {
-		if slices.Equal(o.labels(), c.origin.labels()) {
-			return
+		delete(registry.of, c.origin)
+		labels := c.origin.labels()
+		if registry.equal[labels]--; registry.equal[labels] == 0 {
+			delete(registry.equal, labels)
+			for _, m := range closeMetrics {
+				m.DeleteLabelValues(labels[:]...)
+			}
 		}
-	}
-	dropCloseMetrics(c.origin)
+		return true
+	})
 }
 
 // refuse counts an option that a connection refused, and returns how often it
@@ -134,30 +151,6 @@ func (c *Counters) refuse(key refusalKey) uint64 {
 	return c.refused[key]
 }
 
-// CountersNow are counters at one moment.
-type CountersNow struct {
-	// Connections that were accepted or dialed.
-	Connections uint64 `json:"connections"`
-
-	// Acknowledgements that quickack auto or on asked for.
-	Acknowledged uint64 `json:"acknowledged"`
-
-	// Those that turned out to be needless: the response would have carried them.
-	Wasted uint64 `json:"wasted"`
-
-	// Times that a connection stopped acknowledging, because it was needless.
-	Patient uint64 `json:"patient"`
-
-	// Connections in which no TCP socket was found.
-	Unreachable uint64 `json:"unreachable"`
-
-	// Waits that look like those for a delayed acknowledgement.
-	Stalled uint64 `json:"suspected_stalls"`
-
-	// Options that connections refused.
-	Refused []Refusal `json:"refused"`
-}
-
 // Refusal is how often an option was refused for one reason.
 type Refusal struct {
 	Option string `json:"option"`
@@ -166,24 +159,25 @@ type Refusal struct {
 	Count  uint64 `json:"count"`
 }
 
-// Now returns the counters.
-func (c *Counters) Now() CountersNow {
-	now := CountersNow{
-		Connections:  c.connections.Load(),
-		Acknowledged: c.acknowledged.Load(),
-		Wasted:       c.wasted.Load(),
-		Patient:      c.patient.Load(),
-		Unreachable:  c.unreachable.Load(),
-		Stalled:      c.stalled.Load(),
-		Refused:      []Refusal{},
-	}
+// Refusals returns how often connections refused options.
+func (c *Counters) Refusals() []Refusal {
+	refused := []Refusal{}
 	c.mu.Lock()
 	for key, count := range c.refused {
-		now.Refused = append(now.Refused, Refusal{options.NameOf(key.option), key.option, key.errno, count})
+		refused = append(refused, Refusal{options.NameOf(key.option), key.option, key.errno, count})
 	}
 	c.mu.Unlock()
-	slices.SortFunc(now.Refused, func(a, b Refusal) int {
+	slices.SortFunc(refused, func(a, b Refusal) int {
 		return cmp.Or(cmp.Compare(a.Kernel, b.Kernel), cmp.Compare(a.Errno, b.Errno))
 	})
+	return refused
+}
+
+// Now returns the counters by name, and as "refused" what Refusals returns.
+func (c *Counters) Now() map[string]any {
+	now := map[string]any{"refused": c.Refusals()}
+	for _, counter := range counters {
+		now[counter.name] = counter.Of(c)
+	}
 	return now
 }

@@ -2,10 +2,9 @@ package stats
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
@@ -21,14 +20,14 @@ func inNewRegistry(t *testing.T) Origin {
 	t.Helper()
 	registry.Lock()
 	defer registry.Unlock()
-	old := registry.of
-	registry.of = make(map[Origin]*Counters)
+	of, equal, unused := registry.of, registry.equal, registry.unused
+	registry.of, registry.equal, registry.unused = make(map[Origin]*Counters), make(map[[3]string]int), nil
 	t.Cleanup(func() {
 		registry.Lock()
 		defer registry.Unlock()
-		registry.of = old
-		for _, c := range closeCollectors() {
-			c.(interface{ Reset() }).Reset()
+		registry.of, registry.equal, registry.unused = of, equal, unused
+		for _, m := range closeMetrics {
+			m.Reset()
 		}
 	})
 	return Origin{Direction: Dialed, Server: "srv0", Address: t.Name()}
@@ -72,12 +71,17 @@ func isKept(o Origin) bool {
 	return registry.of[o] != nil
 }
 
+// closes returns the row of closeMetrics with a figure.
+func closes(f socket.Figure) int {
+	return slices.IndexFunc(closeMetrics, func(m closeMetric) bool { return m.figure == f })
+}
+
 // TestCountersSurviveAReload: the next configuration has the same counters, whether it
 // begins before the other ends or after.
 func TestCountersSurviveAReload(t *testing.T) {
 	origin := inNewRegistry(t)
 	first := Use(origin)
-	first.connections.Add(1)
+	Connections.add(first)
 	require.Same(t, first, Use(origin))
 	first.Done()
 	for range 3 {
@@ -94,53 +98,52 @@ func TestUnusedCountersAreScrapedOnce(t *testing.T) {
 	origin := inNewRegistry(t)
 	connections := series("connections_total", origin)
 	c := Use(origin)
-	c.connections.Add(2)
+	Connections.add(c)
+	Connections.add(c)
 	require.InDelta(t, 2, gather(t)[connections], 0)
-	c.connections.Add(1)
+	Connections.add(c)
 	c.Done()
 	require.InDelta(t, 3, gather(t)[connections], 0)
 	require.NotContains(t, gather(t), connections)
-	require.Zero(t, Use(origin).Now().Connections)
+	require.Zero(t, Connections.Of(Use(origin)))
 	require.Contains(t, gather(t), connections)
 }
 
-// TestUnusedCountersGetOld: without a scrape they stay for an hour, and only the latest
-// of many.
-func TestUnusedCountersGetOld(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		origin := inNewRegistry(t)
-		nth := func(n int) Origin {
-			o := origin
-			o.Address = fmt.Sprint(n)
-			return o
-		}
-		Use(origin)
-		const more = 5
-		for n := range mostUnused + more {
-			Use(nth(n)).Done()
-			time.Sleep(time.Second)
-		}
-		for n := range mostUnused + more {
-			require.Equal(t, n >= more, isKept(nth(n)), n)
-		}
-		time.Sleep(keepUnused)
-		Use(nth(-1)).Done()
-		for n := range mostUnused + more {
-			require.False(t, isKept(nth(n)), n)
-		}
-		require.True(t, isKept(nth(-1)))
-		require.True(t, isKept(origin), "it is in use")
-	})
+// TestUnusedCountersAreBounded: without a scrape the latest of many stay.
+func TestUnusedCountersAreBounded(t *testing.T) {
+	origin := inNewRegistry(t)
+	nth := func(n int) Origin {
+		o := origin
+		o.Address = fmt.Sprint(n)
+		return o
+	}
+	Use(origin)
+	const more = 5
+	for n := range mostUnused + more {
+		Use(nth(n)).Done()
+	}
+	for n := range mostUnused + more {
+		require.Equal(t, n >= more, isKept(nth(n)), n)
+	}
+	Use(nth(more))
+	Use(nth(-1)).Done()
+	require.True(t, isKept(nth(more)), "it is in use again")
+	require.True(t, isKept(nth(more+1)))
+	Use(nth(-2)).Done()
+	require.False(t, isKept(nth(more+1)), "it is the oldest")
+	require.True(t, isKept(origin), "it is in use")
 }
 
 // TestOriginsThatDifferInNumberAreOneSeries: their counts are added up.
 func TestOriginsThatDifferInNumberAreOneSeries(t *testing.T) {
 	origin := inNewRegistry(t)
-	for nth, connections := range []uint64{2, 3} {
+	for nth, connections := range []int{2, 3} {
 		o := origin
 		o.Nth = nth
 		c := Use(o)
-		c.connections.Add(connections)
+		for range connections {
+			Connections.add(c)
+		}
 		c.refuse(refusalKey{socket.TTL.Name, "EINVAL"})
 	}
 	shown := gather(t)
@@ -165,7 +168,7 @@ func TestCloseMetricsGoWithTheOrigin(t *testing.T) {
 	other.Nth = 1
 	first, second := Use(origin), Use(other)
 	for _, c := range []*Counters{first, second} {
-		NewObserver(c, zap.NewNop(), true).atClose.acked.Add(1)
+		NewObserver(c, zap.NewNop(), true).atClose[closes(socket.BytesAcked)](1)
 	}
 	acked := series("acked_bytes_total", origin)
 	first.Done()
@@ -181,13 +184,13 @@ func TestCloseMetricsGoWithTheOrigin(t *testing.T) {
 func TestMetricsAreWellNamed(t *testing.T) {
 	c := Use(inNewRegistry(t))
 	c.refuse(refusalKey{socket.TTL.Name, "EINVAL"})
-	NewObserver(c, zap.NewNop(), true).atClose.rtt.Observe(1)
+	NewObserver(c, zap.NewNop(), true).atClose[closes(socket.RTT)](1)
 	r := prometheus.NewPedanticRegistry()
 	require.NoError(t, Register(r))
 	require.NoError(t, Register(r), "a configuration registers for each of its modules")
 	families, err := r.Gather()
 	require.NoError(t, err)
-	require.Len(t, families, len(totals)+1+len(closeCollectors()))
+	require.Len(t, families, len(counters)+1+len(closeMetrics))
 	problems, err := promlint.NewWithMetricFamilies(families).Lint()
 	require.NoError(t, err)
 	require.Empty(t, problems)

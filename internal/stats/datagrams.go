@@ -1,10 +1,6 @@
 package stats
 
-import (
-	"errors"
-
-	"github.com/prometheus/client_golang/prometheus"
-)
+import "github.com/prometheus/client_golang/prometheus"
 
 // Datagrams is what the kernel has dropped at one UDP socket of HTTP/3.
 type Datagrams struct {
@@ -16,17 +12,13 @@ type Datagrams struct {
 // RegisterDatagrams adds the metric of UDP sockets to the registry of a configuration.
 // now returns the sockets that are open.
 func RegisterDatagrams(registry *prometheus.Registry, now func() []Datagrams) error {
-	var registered prometheus.AlreadyRegisteredError
-	if err := registry.Register(datagramsCollector(now)); err != nil && !errors.As(err, &registered) {
-		return err
-	}
-	return nil
+	return register(registry, datagramsCollector(now))
 }
 
 type datagramsCollector func() []Datagrams
 
-var droppedDatagramsDesc = prometheus.NewDesc(metricPrefix+"dropped_datagrams_total",
-	"Datagrams that the kernel dropped because the receive buffer of a UDP socket was full.", []string{"server", "address"}, nil)
+var droppedDatagramsDesc = desc("dropped_datagrams_total",
+	"Datagrams that the kernel dropped because the receive buffer of a UDP socket was full.", "server", "address")
 
 // Describe implements prometheus.Collector.
 func (datagramsCollector) Describe(ch chan<- *prometheus.Desc) { ch <- droppedDatagramsDesc }

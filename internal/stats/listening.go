@@ -15,19 +15,12 @@ type AcceptQueue struct {
 	Dropped     uint64 `json:"dropped"`     // by the kernel, mostly because there were more
 }
 
-// listening are the listening sockets of an origin.
-type listening struct {
-	mu      sync.Mutex
-	sockets []*listeningSocket
-	dropped uint64 // by those that were closed
-}
-
-// listeningSocket is one socket. Where it was handed over (fd/), each configuration has a
-// descriptor of its own for it.
-type listeningSocket struct {
-	cookie      uint64
-	descriptors []syscall.Conn
-	base        uint32 // what it had dropped before
+// listener is a descriptor of a listening socket. A socket that was handed over (fd/)
+// has one for each configuration.
+type listener struct {
+	syscall.Conn
+	cookie uint64 // of the socket
+	base   uint32 // what the socket had dropped before
 }
 
 // Listens adds a listening socket. The caller calls closing before it closes it.
@@ -36,67 +29,56 @@ func (c *Counters) Listens(ln syscall.Conn) (closing func()) {
 	if err != nil {
 		return func() {}
 	}
-	c.listening.add(cookie, ln)
-	return sync.OnceFunc(func() { c.listening.remove(cookie, ln) })
-}
-
-func (l *listening) add(cookie uint64, ln syscall.Conn) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	i := slices.IndexFunc(l.sockets, func(s *listeningSocket) bool { return s.cookie == cookie })
-	if i < 0 {
-		i = len(l.sockets)
-		base, _ := socket.Dropped(ln) // a kernel without SO_MEMINFO (4.12) counts none
-		l.sockets = append(l.sockets, &listeningSocket{cookie: cookie, base: base})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l := listener{Conn: ln, cookie: cookie}
+	if first := c.firstWith(cookie); first >= 0 {
+		l.base = c.listeners[first].base
+	} else {
+		l.base, _ = socket.Dropped(ln) // a kernel without SO_MEMINFO (4.12) counts none
 	}
-	l.sockets[i].descriptors = append(l.sockets[i].descriptors, ln)
-}
-
-func (l *listening) remove(cookie uint64, ln syscall.Conn) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.sockets = slices.DeleteFunc(l.sockets, func(s *listeningSocket) bool {
-		if s.cookie != cookie {
-			return false
+	c.listeners = append(c.listeners, l)
+	return sync.OnceFunc(func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.listeners = slices.DeleteFunc(c.listeners, func(other listener) bool { return other == l })
+		if c.firstWith(cookie) < 0 {
+			c.dropped += l.dropped()
 		}
-		if len(s.descriptors) > 1 {
-			s.descriptors = slices.DeleteFunc(s.descriptors, func(d syscall.Conn) bool { return d == ln })
-			return false
-		}
-		l.dropped += s.dropped()
-		return true
 	})
 }
 
+// firstWith returns the index of the first descriptor of a socket, or -1.
+func (c *Counters) firstWith(cookie uint64) int {
+	return slices.IndexFunc(c.listeners, func(l listener) bool { return l.cookie == cookie })
+}
+
 // dropped returns the connections that the socket has dropped.
-func (s *listeningSocket) dropped() uint64 {
-	now, err := socket.Dropped(s.descriptors[0])
+func (l listener) dropped() uint64 {
+	now, err := socket.Dropped(l)
 	if err != nil {
 		return 0
 	}
-	return uint64(now - s.base)
+	return uint64(now - l.base)
 }
 
 // AcceptQueue returns the sum over the listening sockets, which are several while one
 // configuration replaces another. It is nil where there is none.
 func (c *Counters) AcceptQueue() *AcceptQueue {
-	l := &c.listening
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	q := AcceptQueue{Dropped: l.dropped}
-	var found bool
-	for _, s := range l.sockets {
-		connections, limit, err := socket.AcceptQueue(s.descriptors[0])
-		if err != nil {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var q *AcceptQueue
+	for i, l := range c.listeners {
+		connections, limit, err := socket.AcceptQueue(l)
+		if err != nil || c.firstWith(l.cookie) < i {
 			continue
 		}
-		found = true
+		if q == nil {
+			q = &AcceptQueue{Dropped: c.dropped}
+		}
 		q.Connections += connections
 		q.Limit += limit
-		q.Dropped += s.dropped()
+		q.Dropped += l.dropped()
 	}
-	if !found {
-		return nil
-	}
-	return &q
+	return q
 }

@@ -17,8 +17,8 @@ import (
 type Observer struct {
 	*Counters
 	log     *zap.Logger
-	limits  sync.Map      // *rate.Sometimes by what is logged: a refusalKey or a name
-	atClose *closeMetrics // nil without metrics
+	limits  sync.Map        // *rate.Sometimes by what is logged: a refusalKey or a name
+	atClose []func(float64) // of closeMetrics; nil without metrics
 }
 
 var (
@@ -31,7 +31,10 @@ var (
 func NewObserver(c *Counters, log *zap.Logger, metrics bool) *Observer {
 	o := &Observer{Counters: c, log: log}
 	if metrics {
-		o.atClose = metricsAtClose(c.origin)
+		labels := c.origin.labels()
+		for _, m := range closeMetrics {
+			o.atClose = append(o.atClose, m.of(labels[:]...))
+		}
 	}
 	return o
 }
@@ -46,7 +49,7 @@ func (o *Observer) sometimes(kind any, f func()) {
 }
 
 // Connected counts a connection.
-func (o *Observer) Connected() { o.connections.Add(1) }
+func (o *Observer) Connected() { Connections.add(o.Counters) }
 
 // Refused counts an option that one connection refused.
 func (o *Observer) Refused(conn net.Conn, option socket.Option, err error) {
@@ -64,7 +67,7 @@ func (o *Observer) Refused(conn net.Conn, option socket.Option, err error) {
 // Unreachable counts a connection whose socket was not found. It logs the type
 // alone: a method of conn may wait for the client.
 func (o *Observer) Unreachable(conn net.Conn, err error) {
-	count := o.unreachable.Add(1)
+	count := Unreachable.add(o.Counters)
 	o.sometimes("unreachable", func() {
 		o.log.Warn("cannot reach the socket of a connection; its options are not set",
 			zap.String("type", fmt.Sprintf("%T", conn)),
@@ -74,13 +77,13 @@ func (o *Observer) Unreachable(conn net.Conn, err error) {
 }
 
 // Acknowledged implements socket.Observer.
-func (o *Observer) Acknowledged() { o.acknowledged.Add(1) }
+func (o *Observer) Acknowledged() { Acknowledged.add(o.Counters) }
 
 // Wasted implements socket.Observer.
-func (o *Observer) Wasted(*socket.Conn) { o.wasted.Add(1) }
+func (o *Observer) Wasted(*socket.Conn) { Wasted.add(o.Counters) }
 
 // BecamePatient implements socket.Observer.
-func (o *Observer) BecamePatient(*socket.Conn) { o.patient.Add(1) }
+func (o *Observer) BecamePatient(*socket.Conn) { Patient.add(o.Counters) }
 
 // AcknowledgeFailed implements socket.Observer.
 func (o *Observer) AcknowledgeFailed(c *socket.Conn, err error) {
@@ -89,7 +92,7 @@ func (o *Observer) AcknowledgeFailed(c *socket.Conn, err error) {
 
 // Stalled implements socket.Observer.
 func (o *Observer) Stalled(c *socket.Conn, wait time.Duration) {
-	count := o.stalled.Add(1)
+	count := Stalled.add(o.Counters)
 	o.sometimes("stalled", func() {
 		o.log.Debug("suspected stall: the peer's next bytes came after the time of a delayed acknowledgement",
 			zap.Stringer("remote", c.RemoteAddr()),
@@ -103,7 +106,18 @@ func (o *Observer) Closing(c *socket.Conn) {
 	if o.atClose == nil {
 		return
 	}
-	if info, err := socket.Info(c.TCPConn); err == nil {
-		o.atClose.add(info)
+	info, err := socket.Info(c.TCPConn)
+	if err != nil {
+		return
+	}
+	for i, add := range o.atClose {
+		value, known := info.Value(closeMetrics[i].figure)
+		switch {
+		case !known: // this kernel does not report it
+		case closeMetrics[i].figure.Time:
+			add(float64(value) / 1e6)
+		default:
+			add(float64(value))
+		}
 	}
 }

@@ -81,22 +81,24 @@ func TestObserverCounts(t *testing.T) {
 	defer conn.Close()
 	defer peer.Close()
 	for _, test := range []struct {
-		name  string
-		event func(o *Observer)
-		count func(c *CountersNow) *uint64
+		counter Counter
+		event   func(o *Observer)
 	}{
-		{"connections", (*Observer).Connected, func(c *CountersNow) *uint64 { return &c.Connections }},
-		{"acknowledged", (*Observer).Acknowledged, func(c *CountersNow) *uint64 { return &c.Acknowledged }},
-		{"wasted", func(o *Observer) { o.Wasted(nil) }, func(c *CountersNow) *uint64 { return &c.Wasted }},
-		{"patient", func(o *Observer) { o.BecamePatient(nil) }, func(c *CountersNow) *uint64 { return &c.Patient }},
-		{"unreachable", func(o *Observer) { o.Unreachable(conn, net.ErrClosed) }, func(c *CountersNow) *uint64 { return &c.Unreachable }},
+		{Connections, (*Observer).Connected},
+		{Acknowledged, (*Observer).Acknowledged},
+		{Wasted, func(o *Observer) { o.Wasted(nil) }},
+		{Patient, func(o *Observer) { o.BecamePatient(nil) }},
+		{Unreachable, func(o *Observer) { o.Unreachable(conn, net.ErrClosed) }},
 	} {
-		t.Run(test.name, func(t *testing.T) {
+		t.Run(test.counter.name, func(t *testing.T) {
 			o, _ := newObserved(t)
+			want := map[string]any{"refused": []Refusal{}}
+			for _, c := range counters {
+				want[c.name] = uint64(0)
+			}
+			want[test.counter.name] = uint64(2)
 			test.event(o)
 			test.event(o)
-			want := CountersNow{Refused: []Refusal{}}
-			*test.count(&want) = 2
 			require.Equal(t, want, o.Now())
 		})
 	}
@@ -111,6 +113,6 @@ func TestObserverCounts(t *testing.T) {
 			{"ttl", "IP_TTL, IPV6_UNICAST_HOPS", einval, 1},
 			{"quickack", "TCP_QUICKACK", einval, 2},
 			{"raw", "level 6 option 18", "of another kind", 1},
-		}, o.Now().Refused)
+		}, o.Refusals())
 	})
 }

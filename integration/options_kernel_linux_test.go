@@ -95,7 +95,7 @@ func TestOptionsReachTheKernel(t *testing.T) {
 				lines = append(lines, "multipath off") // the fix that the error names
 			}
 			c, ln, conn := runningSockets(t, "sockopt"+lab.Block(lines...)+"\n"+inprocess.Observer)
-			require.Equal(t, onConn, kernel.Read(t, conn), "on the accepted connection, with what it inherits (inherits in options_linux_test.go)")
+			require.Equal(t, onConn, kernel.Read(t, conn), "on the accepted connection, with what it inherits (inherits in options_kernel_linux_test.go)")
 			if !accept || onListener == kernel.Effective {
 				require.Equal(t, onListener, kernel.Read(t, ln), "on the listening socket")
 			}

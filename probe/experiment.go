@@ -21,14 +21,25 @@ type Experiment struct {
 	paused    bool // the client pauses before each request; made only where requests wait
 }
 
+// The numbers of the experiments.
+const (
+	newConns = iota + 1
+	keepAlive
+	ackAtOnce
+	piecesNagle
+	piecesNoDelay
+	pipelined
+	ackAfterPause
+)
+
 var experiments = []Experiment{
-	{Number: 1, Name: "new connections", newConns: true},
-	{Number: 2, Name: "keep-alive"},
-	{Number: 3, Name: "keep-alive, acknowledging at once", ackAtOnce: true},
-	{Number: 4, Name: "in pieces, Nagle on", pieces: true, nagle: true},
-	{Number: 5, Name: "in pieces, TCP_NODELAY", pieces: true},
-	{Number: 6, Name: "pipelined", pipelined: true, mayFail: true},
-	{Number: 7, Name: "acknowledging at once, with pauses", ackAtOnce: true, paused: true, mayFail: true},
+	{Number: newConns, Name: "new connections", newConns: true},
+	{Number: keepAlive, Name: "keep-alive"},
+	{Number: ackAtOnce, Name: "keep-alive, acknowledging at once", ackAtOnce: true},
+	{Number: piecesNagle, Name: "in pieces, Nagle on", pieces: true, nagle: true},
+	{Number: piecesNoDelay, Name: "in pieces, TCP_NODELAY", pieces: true},
+	{Number: pipelined, Name: "pipelined", pipelined: true, mayFail: true},
+	{Number: ackAfterPause, Name: "acknowledging at once, with pauses", ackAtOnce: true, paused: true, mayFail: true},
 }
 
 // Result is what an experiment measured. What was not measured is nil.

@@ -86,12 +86,12 @@ func (r *Report) judge() {
 			found = append(found, string(v))
 		}
 	}
-	nagle := r.compare(2, 3, .1, "which acknowledges at once")
+	nagle := r.compare(keepAlive, ackAtOnce, .1, "which acknowledges at once")
 	add(Nagle, nagle)
 	// Where the time is not the client's acknowledgement's, a pause may still change it:
 	// the kernel of a proxy acknowledges at once what comes after a pause.
-	add(Behind, (!nagle || r.measured(3)) && r.behind())
-	add(DelayedAck, r.compare(4, 5, .1, "which has TCP_NODELAY on the client's side"))
+	add(Behind, (!nagle || r.measured(ackAtOnce)) && r.behind())
+	add(DelayedAck, r.compare(piecesNagle, piecesNoDelay, .1, "which has TCP_NODELAY on the client's side"))
 	r.Verdict = NoStall
 	switch {
 	case len(found) > 0:
@@ -102,18 +102,18 @@ func (r *Report) judge() {
 		r.Verdict = Unclear
 	}
 	r.Meaning = r.Verdict.meaning()
-	if len(r.Evidence) == 0 && r.result(2).err != nil {
-		r.Evidence = []string{r.result(2).err.Error()}
+	if len(r.Evidence) == 0 && r.result(keepAlive).err != nil {
+		r.Evidence = []string{r.result(keepAlive).err.Error()}
 	}
 }
 
-// keepAlive is the number of the experiment whose requests wait for nothing of the
-// client's, if the system has it.
-func (r *Report) keepAlive() int {
-	if r.measured(3) {
-		return 3
+// prompt is the experiment whose requests wait for nothing of the client's, if the system
+// has it.
+func (r *Report) prompt() int {
+	if r.measured(ackAtOnce) {
+		return ackAtOnce
 	}
-	return 2
+	return keepAlive
 }
 
 // behind reports whether requests wait for a timer that is neither this client's nor this
@@ -122,9 +122,9 @@ func (r *Report) behind() bool {
 	if !r.waits() {
 		return false
 	}
-	a := r.keepAlive()
-	return r.compare(a, 7, manyWait, "whose requests follow a pause, after which a kernel acknowledges at once") ||
-		r.compare(a, 1, .5, "with a connection for each request")
+	a := r.prompt()
+	return r.compare(a, ackAfterPause, manyWait, "whose requests follow a pause, after which a kernel acknowledges at once") ||
+		r.compare(a, newConns, .5, "with a connection for each request")
 }
 
 // manyWait is the least share of requests that wait for a timer behind the server. A proxy
@@ -137,14 +137,14 @@ func (r *Report) waits() bool { return r.wait() >= timerLeast }
 
 // wait is how long those of the requests take that wait, if many do.
 func (r *Report) wait() float64 {
-	seconds := r.result(r.keepAlive()).Seconds
+	seconds := r.result(r.prompt()).Seconds
 	if len(seconds) == 0 {
 		return 0
 	}
 	return quantile(seconds, 1-manyWait)
 }
 
-// pause is how long the client waits in experiment 7 before each request. Linux delays
+// pause is how long the client waits before each request of ackAfterPause. Linux delays
 // acknowledgements once it has taken a request for a reply to what it received before:
 // one that is written within twice the time between two segments (icsk_ack.ato, in
 // tcp_event_data_sent of the kernel's net/ipv4/tcp_output.c and tcp_event_data_recv of its
@@ -158,8 +158,8 @@ func (r *Report) pause() time.Duration {
 // requests has to wait.
 func (r *Report) compare(a, b int, least float64, how string) bool {
 	slow, quick := r.result(a), r.result(b)
-	if len(quick.Seconds) == 0 && b == 3 { // no TCP_QUICKACK here
-		quick, how = r.result(1), "with a connection for each request"
+	if len(quick.Seconds) == 0 && b == ackAtOnce { // no TCP_QUICKACK here
+		quick, how = r.result(newConns), "with a connection for each request"
 	}
 	if len(slow.Seconds) == 0 || len(quick.Seconds) == 0 {
 		return false
@@ -210,7 +210,7 @@ func alike(waits []float64) bool {
 
 // slow reports whether requests take long that wait for no timer.
 func (r *Report) slow() bool {
-	for _, number := range []int{3, 5, 2, 1} {
+	for _, number := range []int{ackAtOnce, piecesNoDelay, keepAlive, newConns} {
 		if r.measured(number) {
 			return r.result(number).median() >= timerLeast
 		}
@@ -221,7 +221,7 @@ func (r *Report) slow() bool {
 // cut reports whether the budget has left too few requests of an experiment that the verdict needs.
 func (r *Report) cut() bool {
 	for _, e := range r.Experiments {
-		if e.Number <= 5 && len(e.Seconds) < 3 && (errors.Is(e.err, errBudget) || e.err == nil) {
+		if e.Number <= piecesNoDelay && len(e.Seconds) < 3 && (errors.Is(e.err, errBudget) || e.err == nil) {
 			return true
 		}
 	}

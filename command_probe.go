@@ -49,16 +49,15 @@ Exit status:
 With --compare it is the worse of both: 1, then 2, then 3.`,
 		Example: "caddy sockopt probe http://localhost:8080/",
 		Args: func(cmd *cobra.Command, args []string) error {
-			err := cobra.ExactArgs(1)(cmd, args)
-			if err != nil {
-				err = fmt.Errorf("give one URL, not %d; --compare takes a second", len(args))
-				cmd.PrintErrf("Error: %v\n\n%s", err, cmd.UsageString())
+			if len(args) != 1 {
+				return fmt.Errorf("give one URL, not %d; --compare takes a second\n\n%s", len(args), cmd.UsageString())
 			}
-			return err
+			return nil
 		},
-		// Caddy logs an error itself, and a stall is not an error.
-		SilenceErrors: true,
-		RunE:          caddycmd.WrapCommandFuncForCobra(runProbe),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cmd.SilenceErrors = true // Caddy logs an error itself, and a stall is not an error
+			return caddycmd.WrapCommandFuncForCobra(runProbe)(cmd, args)
+		},
 	}
 	flags := cmd.Flags()
 	flags.String("compare", "", "probe this URL as well, and print both side by side")
@@ -71,7 +70,7 @@ With --compare it is the worse of both: 1, then 2, then 3.`,
 	flags.Bool("insecure", false, "accept any certificate")
 	flags.Bool("http1", false, "HTTP/1.1 over https, whatever the server prefers")
 	flags.Bool("http2", false, "HTTP/2: over http with prior knowledge (h2c)")
-	flags.Bool("json", false, "print JSON, with --compare an array of two reports")
+	flags.Bool("json", false, "print JSON, with --compare an array of both reports")
 	flags.String("svg", "", "draw the time of each request to this file")
 	return cmd
 }
@@ -86,6 +85,7 @@ func runProbe(flags caddycmd.Flags) (int, error) {
 		urls = append(urls, other)
 		o.Budget /= 2
 	}
+	var names []string // without user and password
 	for _, url := range urls {
 		o.URL = url
 		plan, err := o.Plan()
@@ -98,6 +98,7 @@ func runProbe(flags caddycmd.Flags) (int, error) {
 		}
 		fmt.Fprintf(os.Stderr, "Sending at most %d requests%s to %s, one connection at a time and %d in all.\n",
 			plan.Requests, bodies, plan.URL, plan.Connections)
+		names = append(names, plan.URL)
 	}
 	onTerminal := term.IsTerminal(int(os.Stderr.Fd()))
 	if onTerminal {
@@ -106,21 +107,29 @@ func runProbe(flags caddycmd.Flags) (int, error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var reports []*probe.Report
-	for _, url := range urls {
-		o.URL = url
+	var failed error // the results of one URL are printed where the other has none
+	for i := 0; i < len(urls) && ctx.Err() == nil; i++ {
+		o.URL = urls[i]
 		report, err := probe.Run(ctx, o)
 		if onTerminal {
 			fmt.Fprint(os.Stderr, clearLine)
 		}
-		if err != nil {
-			return exitError, err
+		switch {
+		case err == nil:
+			reports = append(reports, report)
+		case ctx.Err() != nil:
+			failed = errors.Join(failed, errors.New("interrupted before the end of the run"))
+		default:
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", names[i], err))
 		}
-		reports = append(reports, report)
+	}
+	if len(reports) == 0 {
+		return exitError, failed
 	}
 	switch {
 	case !flags.Bool("json"):
 		err = probe.Print(os.Stdout, reports...)
-	case len(reports) == 1:
+	case len(urls) == 1:
 		err = writeJSON(os.Stdout, reports[0])
 	default:
 		err = writeJSON(os.Stdout, reports)
@@ -128,10 +137,10 @@ func runProbe(flags caddycmd.Flags) (int, error) {
 	if file := flags.String("svg"); err == nil && file != "" {
 		err = draw(file, reports)
 	}
-	if err != nil {
+	if err = errors.Join(failed, err); err != nil {
 		return exitError, err
 	}
-	return exitStatus(reports)
+	return exitStatus(reports), nil
 }
 
 func probeOptions(flags caddycmd.Flags) (probe.Options, error) {
@@ -161,7 +170,7 @@ func probeOptions(flags caddycmd.Flags) (probe.Options, error) {
 	}
 	for _, line := range lines {
 		name, value, ok := strings.Cut(line, ":")
-		if !ok || strings.TrimSpace(name) == "" || strings.ContainsAny(line, "\r\n") {
+		if !ok {
 			return o, errors.New(`a --header is not a name and a value, such as "Accept: text/html"`)
 		}
 		o.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
@@ -170,18 +179,18 @@ func probeOptions(flags caddycmd.Flags) (probe.Options, error) {
 }
 
 // exitStatus is that of the worst report.
-func exitStatus(reports []*probe.Report) (status int, err error) {
+func exitStatus(reports []*probe.Report) (status int) {
 	for _, r := range reports {
 		switch {
 		case r.Verdict == probe.Unclear:
-			return exitError, nil
+			return exitError
 		case r.Verdict.Waits():
 			status = exitStall
 		case r.Verdict.WaitsInPieces() && status == 0:
 			status = exitInPieces
 		}
 	}
-	return status, nil
+	return status
 }
 
 func draw(file string, reports []*probe.Report) error {

@@ -1,6 +1,8 @@
 package integration_test
 
 import (
+	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"encoding/xml"
@@ -307,6 +309,7 @@ func TestProbeErrors(t *testing.T) {
 		{[]string{"--requests", "9999", "http://localhost"}, "more than the 10000"},
 		{[]string{"--method", "POST", "--requests", "1600", "--body-size", "67108864", "http://localhost"}, "choose fewer requests or a smaller body"},
 		{[]string{"--header", "X", "http://localhost"}, `such as "Accept: text/html"`},
+		{[]string{"--header", "X Y: z", "http://localhost"}, `header "X Y" is not a field's name`},
 		{[]string{"--method", "a b", "http://localhost"}, "is not one such as GET"},
 		{[]string{strings.Replace(secure.URL, "https", "http", 1)}, "this port speaks TLS; probe " + secure.URL},
 		{[]string{"http://me:secret@" + lab.Address(t) + "/"}, "connection refused"},
@@ -316,6 +319,46 @@ func TestProbeErrors(t *testing.T) {
 		require.Contains(t, strings.ReplaceAll(stderr, `\"`, `"`), test.want)
 		require.NotContains(t, stderr, "secret")
 	}
+}
+
+// TestProbeComparesWithNothing: the results of one URL are printed where the other has
+// none, in either order.
+func TestProbeComparesWithNothing(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Connection", "close") // which makes a run short
+	}))
+	defer server.Close()
+	refuses := "http://" + lab.Address(t) + "/"
+	for _, urls := range [][]string{{server.URL, refuses}, {refuses, server.URL}} {
+		stdout, stderr, err := lab.CaddyOutput(t, "sockopt", "probe", "--json", "--compare", urls[1], urls[0])
+		require.Equal(t, 1, exitOf(t, err))
+		require.Contains(t, stderr, refuses+": ")
+		require.Contains(t, stderr, "connection refused")
+		var reports []probe.Report
+		require.NoError(t, json.Unmarshal([]byte(stdout), &reports))
+		require.Len(t, reports, 1)
+		require.Equal(t, server.URL, reports[0].URL)
+	}
+}
+
+// TestProbeInterrupted says so.
+func TestProbeInterrupted(t *testing.T) {
+	t.Parallel()
+	ctx, interrupt := context.WithCancel(t.Context())
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		interrupt()
+		<-r.Context().Done()
+	}))
+	defer server.Close()
+	cmd, err := lab.CaddyCommand(ctx, t.TempDir(), nil, "sockopt", "probe", server.URL)
+	require.NoError(t, err)
+	var stderr bytes.Buffer
+	cmd.Stderr, cmd.WaitDelay = &stderr, lab.Patience
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	require.Equal(t, 1, exitOf(t, cmd.Run()))
+	require.Contains(t, stderr.String(), "interrupted before the end of the run")
+	require.NotContains(t, stderr.String(), "context")
 }
 
 // TestProbePrints: the table, the picture with a dot for each request, and both of two

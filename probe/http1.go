@@ -3,9 +3,11 @@ package probe
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 )
 
 // http1 is a connection of HTTP/1.1.
@@ -42,15 +44,17 @@ func newHTTP1(w *wire) *http1 {
 type boundedReader struct {
 	reader io.Reader
 	left   int
+	err    error // of the last read
 }
 
 func (b *boundedReader) Read(p []byte) (int, error) {
 	if b.left <= 0 {
 		return 0, errTooLong
 	}
-	n, err := b.reader.Read(p[:min(len(p), b.left)])
+	var n int
+	n, b.err = b.reader.Read(p[:min(len(p), b.left)])
 	b.left -= n
-	return n, err
+	return n, b.err
 }
 
 func (h *http1) ask(pieces bool) (closes bool, err error) {
@@ -115,20 +119,33 @@ func (h *http1) askTogether(requests int, answered func()) error {
 	return nil
 }
 
+// brokeOff is the error of a response that ends in its header.
+func brokeOff(err error) error {
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("the header of the response broke off: %w", err)
+}
+
 func (h *http1) receive() (closes bool, err error) {
 	h.bounded.left = mostHeader
 	begin, err := h.reader.Peek(len("HTTP/"))
-	if err != nil && len(begin) == 0 {
-		return false, err
-	}
-	if string(begin) != "HTTP/" {
+	switch {
+	case !strings.HasPrefix("HTTP/", string(begin)):
 		return false, fmt.Errorf("%w: it says %.40q", errHTTP, begin)
+	case err != nil && len(begin) > 0:
+		return false, brokeOff(err)
+	case err != nil:
+		return false, err
 	}
 	var resp *http.Response
 	for {
 		resp, err = http.ReadResponse(h.reader, h.request)
 		if h.bounded.left <= 0 {
 			return false, fmt.Errorf("%w: its header has more than %d bytes", errTooLong, mostHeader)
+		}
+		if h.bounded.err != nil {
+			return false, brokeOff(h.bounded.err)
 		}
 		if err != nil {
 			return false, fmt.Errorf("%w: %w", errHTTP, err)

@@ -11,8 +11,11 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // Options say what to request, and how often.
@@ -157,7 +160,26 @@ func (o Options) complete() (Options, *url.URL, error) {
 	case o.HTTP1 && o.HTTP2:
 		return o, nil, errors.New("choose HTTP/1.1 or HTTP/2, not both")
 	}
-	return o, target, nil
+	return o, target, checkFields(o.Header)
+}
+
+// checkFields refuses what would not be sent as it is, and what decides how long a
+// request or a connection is, since the experiments do.
+func checkFields(header http.Header) error {
+	for name, values := range header {
+		switch name := http.CanonicalHeaderKey(name); {
+		case !httpguts.ValidHeaderFieldName(name):
+			return fmt.Errorf("header %q is not a field's name: it may have letters, digits and !#$%%&'*+-.^_`|~", short(name))
+		case slices.Contains([]string{"Connection", "Content-Length", "Keep-Alive", "Proxy-Connection", "Te", "Transfer-Encoding", "Upgrade"}, name):
+			return fmt.Errorf("header %s is the probe's own: its experiments differ in the connections, and --body-size is the length of a body; leave it out", name)
+		}
+		for _, value := range values {
+			if !httpguts.ValidHeaderFieldValue(value) || name == "Host" && !httpguts.ValidHostHeader(value) {
+				return fmt.Errorf("header %s has a value with a character that cannot be sent", name)
+			}
+		}
+	}
+	return nil
 }
 
 // shown is a URL as it may be printed.

@@ -122,6 +122,11 @@ func TestErrors(t *testing.T) {
 	}{
 		{"refused", "connection refused", Options{URL: "http://" + refused}},
 		{"never answers", "no answer within the timeout", Options{URL: scripted(t, silent), Timeout: 50 * time.Millisecond}},
+		{"begins to answer", "no answer within the timeout: the header of the response broke off", Options{URL: scripted(t, then("HTTP", silent)), Timeout: 50 * time.Millisecond}},
+		{"begins a header", "no answer within the timeout: the header of the response broke off", Options{URL: scripted(t, then("HTTP/1.1 200 OK\r\nX", silent)), Timeout: 50 * time.Millisecond}},
+		{"begins a frame", "no answer within the timeout", Options{URL: scripted(t, then("\x00\x00", silent)), Timeout: 50 * time.Millisecond, HTTP2: true}},
+		{"closes within its first word", "header of the response broke off: unexpected EOF", Options{URL: answering(t, 1, "HTT")}},
+		{"closes within the header", "header of the response broke off: unexpected EOF", Options{URL: answering(t, 1, "HTTP/1.1 200 OK\r\nX: ")}},
 		{"never answers in the budget", "no answer within the budget", Options{URL: scripted(t, silent), Budget: 50 * time.Millisecond}},
 		{"garbage", "does not speak HTTP", Options{URL: scripted(t, saying("220 smtp.example.com ESMTP\r\n"))}},
 		{"garbage after HTTP/", "does not speak HTTP", Options{URL: answering(t, 1, "HTTP/one\r\n\r\n")}},
@@ -166,6 +171,14 @@ func silent(_ net.Conn, r *bufio.Reader) { _, _ = r.WriteTo(io.Discard) }
 // saying answers without being asked.
 func saying(text string) func(net.Conn, *bufio.Reader) {
 	return func(c net.Conn, _ *bufio.Reader) { _, _ = io.WriteString(c, text) }
+}
+
+// then says something before it serves.
+func then(text string, serve func(net.Conn, *bufio.Reader)) func(net.Conn, *bufio.Reader) {
+	return func(c net.Conn, r *bufio.Reader) {
+		saying(text)(c, r)
+		serve(c, r)
+	}
 }
 
 // endless answers, and repeats the end of its answer until the client closes.
@@ -347,6 +360,14 @@ func TestOptionsAreChecked(t *testing.T) {
 		{Options{Requests: 1600, BodySize: 64 << 20}, "choose fewer requests or a smaller body"},
 		{Options{Method: "GET /\r\n"}, "method"},
 		{Options{HTTP1: true, HTTP2: true}, "not both"},
+		{Options{Header: http.Header{"X Y": {"1"}}}, `header "X Y" is not a field's name`},
+		{Options{Header: http.Header{"X\r\nY": {"1"}}}, "is not a field's name"},
+		{Options{Header: http.Header{":path": {"/"}}}, `header ":path" is not a field's name`},
+		{Options{Header: http.Header{"": {"1"}}}, `header "" is not a field's name`},
+		{Options{Header: http.Header{"X": {"a\r\nY: b"}}}, "header X has a value with a character that cannot be sent"},
+		{Options{Header: http.Header{"Host": {"a b"}}}, "header Host has a value"},
+		{Options{Header: http.Header{"connection": {"close"}}}, "header Connection is the probe's own"},
+		{Options{Header: http.Header{"Content-Length": {"5"}}}, "--body-size is the length of a body"},
 	} {
 		test.o.URL = "http://localhost"
 		_, err := test.o.Plan()

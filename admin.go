@@ -6,6 +6,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
 	"github.com/caddy-sockopt/caddy-sockopt/options"
 )
 
@@ -30,7 +31,7 @@ func (AdminAPI) CaddyModule() caddy.ModuleInfo {
 
 // Provision tells that a configuration is being loaded, also one without socket options.
 func (AdminAPI) Provision(ctx caddy.Context) error {
-	listenersMultipath.follow(ctx, false)
+	configurationOf(ctx)
 	return nil
 }
 
@@ -38,7 +39,7 @@ func (AdminAPI) Provision(ctx caddy.Context) error {
 func (AdminAPI) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		{Pattern: statusPath, Handler: show(statusPath, func() any {
-			return status{activeListeners.now(), packetSockets.now(), activeTransports.now(), activeRoutes.now()}
+			return status{entriesOf(stats.Accepted), packetSockets.now(), entriesOf(stats.Dialed), entriesOf(stats.Route)}
 		})},
 		{Pattern: optionsPath, Handler: show(optionsPath, func() any { return options.ThisSystem() })},
 	}
@@ -46,10 +47,10 @@ func (AdminAPI) Routes() []caddy.AdminRoute {
 
 // status is the answer of GET /sockopt/.
 type status struct {
-	Listeners  []activeUse    `json:"listeners"`
+	Listeners  []entry        `json:"listeners"`
 	Packets    []packetStatus `json:"packets"`
-	Transports []activeUse    `json:"transports"`
-	Routes     []activeUse    `json:"routes"`
+	Transports []entry        `json:"transports"`
+	Routes     []entry        `json:"routes"`
 }
 
 // show answers GET and HEAD of one path.

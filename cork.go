@@ -6,6 +6,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-sockopt/caddy-sockopt/internal/connection"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
@@ -13,7 +14,7 @@ import (
 // request's body, a 100 Continue and an upgrade must not wait for full segments.
 type corkedWriter struct {
 	*caddyhttp.ResponseWriterWrapper
-	conn   *served
+	conn   *connection.Served
 	hold   *socket.Hold
 	corked bool
 }
@@ -43,7 +44,7 @@ func (c *corkedWriter) ReadFrom(r io.Reader) (int64, error) {
 func (c *corkedWriter) FlushError() error {
 	err := http.NewResponseController(c.ResponseWriter).Flush()
 	if c.corked {
-		c.conn.push(c.hold)
+		c.conn.Push(c.hold)
 	}
 	return err
 }
@@ -51,13 +52,13 @@ func (c *corkedWriter) FlushError() error {
 func (c *corkedWriter) cork() {
 	if !c.corked {
 		c.corked = true
-		c.conn.cork(c.hold)
+		c.conn.Cork(c.hold)
 	}
 }
 
 // end is called when the handlers have returned.
 func (c *corkedWriter) end() {
 	if c.corked {
-		c.conn.end(c.hold, false)
+		c.conn.End(c.hold, false)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-sockopt/caddy-sockopt/internal/connection"
 	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
 	"github.com/caddy-sockopt/caddy-sockopt/options"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
@@ -50,6 +51,7 @@ type Handler struct {
 
 	overrides []socket.Override // without cork
 	cork      []socket.Override
+	entry     *entry
 	observer  *stats.Observer
 	noTCP     func(proto string)
 }
@@ -97,41 +99,42 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		})
 	}
 	server := serverOf(ctx)
-	server.showConnections()
-	if !activeRoutes.has(server) { // once for a server
-		server.restoreWhenIdle()
+	server.restoreWhenIdle()
+	for _, o := range resolved.Overrides {
+		server.routeOptions[o.Option.Name] = true
 	}
-	h.observer = stats.NewObserver(activeRoutes.add(h, server, "", &resolved), log, false)
-	return stats.Register(ctx.GetMetricsRegistry())
+	h.entry = server.show(stats.Route, "", &resolved)
+	h.observer = stats.NewObserver(h.entry.counters, log, false)
+	return nil
 }
 
 // Cleanup removes the handler from what the admin API shows.
 func (h *Handler) Cleanup() error {
-	activeRoutes.remove(h)
+	h.entry.hide()
 	return nil
 }
 
 // ServeHTTP lets the next handler serve the request with the options set.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	conn, ok := servedBy(r)
+	conn, ok := connection.ServedBy(r)
 	if !ok {
 		h.noTCP(r.Proto)
 		return next.ServeHTTP(w, r)
 	}
 	hold := &socket.Hold{Overrides: h.overrides, Observer: h.observer}
-	if err := conn.hold(hold); err != nil {
-		h.observer.Unreachable(conn.tcp, err)
+	if err := conn.Hold(hold); err != nil {
+		h.observer.Unreachable(conn.TCP, err)
 		return next.ServeHTTP(w, r)
 	}
 	shared := r.ProtoMajor > 1
-	defer conn.end(hold, shared)
+	defer conn.End(hold, shared)
 	switch {
 	case h.cork == nil:
 	case r.Close && r.ContentLength != 0:
 		// net/http closes the connection without reading the rest of the body, and
 		// the kernel then drops what is corked (tcp_close in net/ipv4/tcp.c).
 	case shared:
-		h.observer.Refused(conn.tcp, socket.Cork, errHTTP2)
+		h.observer.Refused(conn.TCP, socket.Cork, errHTTP2)
 	default:
 		c := &corkedWriter{
 			ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},

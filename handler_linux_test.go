@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-sockopt/caddy-sockopt/internal/connection"
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
 	"github.com/caddy-sockopt/caddy-sockopt/options"
@@ -33,9 +34,15 @@ func routeHandler(t *testing.T, o options.Options) *Handler {
 }
 
 // over returns a request that comes over a connection.
-func over(conn *served) *http.Request {
+func over(conn net.Conn) *http.Request {
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
-	return r.WithContext(context.WithValue(r.Context(), servedKey{}, conn))
+	return r.WithContext(connection.Show(r.Context(), conn))
+}
+
+// restore makes the connection of a request idle.
+func restore(r *http.Request) {
+	conn, _ := connection.ServedBy(r)
+	conn.RestoreAll()
 }
 
 // respond is a handler that runs f.
@@ -57,12 +64,12 @@ func priorityOf(t *testing.T, conn *net.TCPConn) int64 {
 // connection is idle, or has a request without them.
 func TestOptionsWhileServed(t *testing.T) {
 	accepted, _ := tcpPair(t)
-	conn := &served{tcp: accepted}
+	r := over(accepted)
 	h := routeHandler(t, options.Options{Priority: new(options.Number(3))})
 	other := routeHandler(t, options.Options{TTL: nil, UserTimeout: new(options.Duration(time.Second))})
 	serve := func(h *Handler, want int64) {
 		ran := false
-		require.NoError(t, h.ServeHTTP(httptest.NewRecorder(), over(conn), respond(func() {
+		require.NoError(t, h.ServeHTTP(httptest.NewRecorder(), r, respond(func() {
 			ran = true
 			require.Equal(t, want, priorityOf(t, accepted))
 		})))
@@ -70,7 +77,7 @@ func TestOptionsWhileServed(t *testing.T) {
 	}
 	serve(h, 3)
 	require.EqualValues(t, 3, priorityOf(t, accepted), "the end of the response is still to be sent")
-	conn.restoreAll()
+	restore(r)
 	require.EqualValues(t, 0, priorityOf(t, accepted))
 	serve(h, 3)
 	serve(other, 0)
@@ -85,10 +92,10 @@ func TestRequestsWithoutAConnection(t *testing.T) {
 	next := respond(func() { passed++ })
 	require.NoError(t, h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil), next))
 	accepted, _ := tcpPair(t)
-	conn := &served{tcp: accepted}
+	r := over(accepted)
 	require.NoError(t, accepted.Close())
-	require.NoError(t, h.ServeHTTP(httptest.NewRecorder(), over(conn), next))
-	conn.restoreAll()
+	require.NoError(t, h.ServeHTTP(httptest.NewRecorder(), r, next))
+	restore(r)
 	require.Equal(t, 2, passed)
 	require.Equal(t, before, h.observer.Now())
 }
@@ -97,20 +104,20 @@ func TestRequestsWithoutAConnection(t *testing.T) {
 // change, and of tcp_info with a placeholder that is used.
 func TestObservingAllocatesLittle(t *testing.T) {
 	accepted, _ := tcpPair(t)
-	conn := &served{tcp: accepted}
+	r := over(accepted)
 	o := options.Options{Priority: new(options.Number(3)), UserTimeout: new(options.Duration(30 * time.Second))}
 	resolved, err := o.Resolve(options.Route, zap.NewNop())
 	require.NoError(t, err)
 	counters := stats.Use(stats.Origin{Direction: stats.Route, Address: t.Name()})
 	defer counters.Done()
 	h := &Handler{overrides: resolved.Overrides, observer: stats.NewObserver(counters, zap.NewNop(), false)}
-	r, nothing := over(conn), respond(func() {})
+	nothing := respond(func() {})
 	changing := testing.AllocsPerRun(1000, func() {
 		_ = h.ServeHTTP(nil, r, nothing)
-		conn.restoreAll()
+		restore(r)
 	})
 	info := testing.AllocsPerRun(1000, func() {
-		asked := askedInfo{prefix: "http.tcp_info.", tcp: conn.tcp}
+		asked := askedInfo{prefix: "http.tcp_info.", tcp: accepted}
 		_, _ = asked.placeholder("http.tcp_info.rtt")
 	})
 	t.Logf("%v allocations for two options, %v for a placeholder", changing, info)

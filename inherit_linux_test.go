@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-sockopt/caddy-sockopt/internal/connection"
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 	"github.com/caddy-sockopt/caddy-sockopt/options"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
@@ -122,7 +123,7 @@ func TestAttachAllocatesNothingPerOption(t *testing.T) {
 			settings := w.resolved.Settings[options.Accept]
 			require.NotEmpty(t, settings)
 			before := logs.Len()
-			allocs := testing.AllocsPerRun(1000, func() { attach(conn, settings, &w.resolved, ln.observer) })
+			allocs := testing.AllocsPerRun(1000, func() { connection.Attach(conn, settings, &w.resolved, ln.observer) })
 			require.Equal(t, before, logs.Len(), logs.All())
 			return allocs
 		}

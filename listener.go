@@ -11,8 +11,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-sockopt/caddy-sockopt/internal/connection"
 	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
 	"github.com/caddy-sockopt/caddy-sockopt/options"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
@@ -42,7 +42,8 @@ type ListenerWrapper struct {
 	inherited []socket.Setting // of the accept phase
 	hidden    string           // the wrapper that may hide connections
 	log       *zap.Logger
-	server    httpServer
+	server    *server
+	entries   []*entry
 }
 
 // CaddyModule returns the Caddy module information.
@@ -62,43 +63,28 @@ func (w *ListenerWrapper) UnmarshalJSON(b []byte) error {
 func (w *ListenerWrapper) Provision(ctx caddy.Context) (err error) {
 	w.log = ctx.Logger()
 	w.server = serverOf(ctx)
-	if err := w.followMultipath(ctx); err != nil {
+	if err = w.server.listedOnce("listener", w.server.ListenerWrappersRaw); err != nil {
+		return err
+	}
+	if err = w.server.configuration.followMultipath(ctx, w.Multipath); err != nil {
 		return err
 	}
 	w.resolved, err = w.Resolve(options.Listen|options.Accept, w.log)
 	if err != nil {
 		return err
 	}
-	if w.server.lists(wrapperName) > 1 {
-		return fmt.Errorf("sockopt is listed twice among the listener wrappers of server %s; put all options into one of them", w.server.name())
-	}
-	if w.hidden = w.server.hiddenBy(); w.hidden != "" && needsConn(&w.resolved) {
+	if w.hidden = w.server.hiddenBy(); w.hidden != "" && connection.NeedsConn(&w.resolved) {
 		w.log.Warn("quickack and metrics have no effect behind another listener wrapper; list sockopt before it",
-			zap.String("server", w.server.name()), zap.Strings("addresses", w.server.Listen), zap.String("wrapper", w.hidden))
+			zap.String("server", w.server.Name()), zap.Strings("addresses", w.server.Listen), zap.String("wrapper", w.hidden))
 	}
 	w.inherit()
-	return stats.Register(ctx.GetMetricsRegistry())
-}
-
-// followMultipath makes Go listen as the servers say, before anything is tried on a
-// listener of Go's.
-func (w *ListenerWrapper) followMultipath(ctx caddy.Context) (err error) {
-	off := w.Multipath != nil && !*w.Multipath
-	for _, module := range ctx.Modules() {
-		if app, ok := module.(*caddyhttp.App); ok {
-			if off, err = saysMultipathOff(app); err != nil {
-				return err
-			}
-		}
-	}
-	listenersMultipath.follow(ctx, off)
 	return nil
 }
 
 // inherit finds out which options connections inherit. Without that each is set.
 func (w *ListenerWrapper) inherit() {
 	settings := w.resolved.Settings[options.Accept]
-	if w.server.Server == nil || len(settings) == 0 {
+	if w.server.otherApp || len(settings) == 0 {
 		return
 	}
 	onListener := !w.server.sharesListeners()
@@ -118,26 +104,25 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 	if caddy.IsUnixNetwork(ln.Addr().Network()) {
 		return ln
 	}
-	// quickack auto leaves the kernel's timer alone where a route sets it, too. The server's
-	// first listener finds that: it may accept already while the next one is wrapped.
-	if !w.resolved.Ack.KeepDelayedAckMax && activeRoutes.set(w.server, "delayed_ack_max") {
-		w.resolved.Ack.KeepDelayedAckMax = true
-	}
+	resolved := w.resolved
+	// quickack auto leaves the kernel's timer alone where a route sets it, too.
+	resolved.Ack.KeepDelayedAckMax = resolved.Ack.KeepDelayedAckMax || w.server.routeOptions[socket.DelayedAckMax.Name]
 	inner, place := innermost(ln)
-	wrapped := &listener{Listener: inner, resolved: &w.resolved, rest: w.resolved.Settings[options.Accept]}
-	inEffect := w.resolved
-	if !isBare(inner) && needsConn(&w.resolved) {
+	wrapped := &listener{Listener: inner, resolved: &resolved, rest: w.resolved.Settings[options.Accept]}
+	inEffect := resolved
+	if !isBare(inner) && connection.NeedsConn(&w.resolved) {
 		inEffect.Ack.Mode, inEffect.Metrics = socket.AckOff, false
 		if w.hidden == "" {
 			w.log.Warn("quickack and metrics have no effect on connections of this listener; list sockopt before what wraps it",
-				zap.String("server", w.server.name()), zap.Stringer("address", ln.Addr()), zap.String("listener", fmt.Sprintf("%T", inner)))
+				zap.String("server", w.server.Name()), zap.Stringer("address", ln.Addr()), zap.String("listener", fmt.Sprintf("%T", inner)))
 		}
 	}
-	counters := activeListeners.add(w, w.server, ln.Addr().String(), &inEffect)
-	wrapped.observer = stats.NewObserver(counters, w.log, w.resolved.Metrics)
+	entry := w.server.show(stats.Accepted, ln.Addr().String(), &inEffect)
+	w.entries = append(w.entries, entry)
+	wrapped.observer = stats.NewObserver(entry.counters, w.log, w.resolved.Metrics)
 	wrapped.closing = func() {}
 	if tcp, ok := socket.TCPListener(inner); ok {
-		wrapped.closing = counters.Listens(tcp)
+		wrapped.closing = entry.counters.Listens(tcp)
 	}
 	w.prepare(wrapped)
 	if !place.IsValid() {
@@ -149,7 +134,9 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 
 // Cleanup removes the wrapper's listeners from what the admin API shows.
 func (w *ListenerWrapper) Cleanup() error {
-	activeListeners.remove(w)
+	for _, e := range w.entries {
+		e.hide()
+	}
 	return nil
 }
 
@@ -226,5 +213,5 @@ func (l *listener) Accept() (net.Conn, error) {
 	if l.early.Load() > 0 && l.early.Add(-1) >= 0 {
 		settings = l.resolved.Settings[options.Accept]
 	}
-	return attach(conn, settings, l.resolved, l.observer), nil
+	return connection.Attach(conn, settings, l.resolved, l.observer), nil
 }

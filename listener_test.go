@@ -253,7 +253,7 @@ func TestUnreachableListener(t *testing.T) {
 	}
 	const noEffect = "quickack and metrics have no effect on connections of this listener; list sockopt before what wraps it"
 	require.Equal(t, 1, logs.FilterMessage(noEffect).Len())
-	require.Equal(t, "off", activeListeners.now()[0].QuickAck)
+	require.Equal(t, "off", entriesOf(stats.Accepted)[0].QuickAck)
 }
 
 // TestPlacedBeneath: the wrapper goes beneath TLS, where the kernel's connections are.

@@ -4,30 +4,30 @@
 // The root package knows Caddy, package options knows what people write, and package
 // socket knows the kernel:
 //
-//	module.go      registers every module
-//	listener.go    the listener wrapper, caddy.listeners.sockopt
-//	packetconn.go  the packet conn wrapper for HTTP/3, caddy.packetconns.sockopt
-//	packets.go     the UDP sockets of HTTP/3, which outlive configurations
-//	transport.go   the transport to backends, http.reverse_proxy.transport.sockopt
-//	dialer.go      how it dials, with options before the SYN
-//	handler.go     options for the requests of a route, http.handlers.sockopt
-//	tcpinfo.go     placeholders for what the kernel measures, http.handlers.tcp_info
-//	echo.go        the test payload, http.handlers.echo_payload
-//	caddyfile.go   the parsers of the directives
-//	connection.go  puts options on one connection, accepted or dialed
-//	server.go      what we need of Caddy's HTTP server
-//	placement.go   beneath which listener wrappers ours can go
-//	served.go      options that hold for a request
-//	cork.go        TCP_CORK for a response
-//	status.go      what is in effect now
-//	admin.go       the admin endpoint, admin.api.sockopt
-//	command*.go    the command "caddy sockopt", and its probe
-//	multipath.go   whether Go listens with MPTCP
+//	module.go            registers every module
+//	listener.go          the listener wrapper, caddy.listeners.sockopt
+//	packetconn.go        the packet conn wrapper for HTTP/3, caddy.packetconns.sockopt
+//	packets.go           the UDP sockets of HTTP/3, which outlive configurations
+//	transport.go         the transport to backends, http.reverse_proxy.transport.sockopt
+//	dialer.go            how it dials, with options before the SYN
+//	handler.go           options for the requests of a route, http.handlers.sockopt
+//	tcpinfo.go           placeholders for what the kernel measures, http.handlers.tcp_info
+//	echo.go              the test payload, http.handlers.echo_payload
+//	caddyfile.go         the parsers of the directives
+//	configuration.go     what the modules of one configuration share
+//	server.go            what we know of one of its HTTP servers, and need of it
+//	placement.go         beneath which listener wrappers ours can go
+//	cork.go              TCP_CORK for a response
+//	status.go            shows what is in effect now
+//	admin.go             the admin endpoint, admin.api.sockopt
+//	command*.go          the command "caddy sockopt", and its probe
+//	multipath.go         whether Go listens with MPTCP
 //
-//	options/        the options: how they are written, checked and tried at load
-//	socket/         the kernel: set and get, a connection that acknowledges, TCP_INFO
-//	internal/stats/ counters and metrics
-//	probe/          finds out whether a server stalls, and why
+//	options/             the options: how they are written, checked and tried at load
+//	socket/              the kernel: set and get, a connection that acknowledges, TCP_INFO
+//	internal/connection/ puts options on one connection, accepted or dialed, and on its requests
+//	internal/stats/      counters and metrics
+//	probe/               finds out whether a server stalls, and why
 package sockopt
 
 import (

@@ -1,73 +1,60 @@
 package sockopt
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
-	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// listenersMultipath is whether Go listens with MPTCP. It is a setting of the process,
-// which Go reads from GODEBUG at each Listen.
-var listenersMultipath multipathSetting
-
-// multipathSetting follows the newest configuration. One without multipath off has what
-// the environment says.
-type multipathSetting struct {
-	mu    sync.Mutex
-	uses  []*multipathUse // the newest is last
-	isOff bool            // GODEBUG is changed
-}
-
-// multipathUse is what one configuration says.
-type multipathUse struct {
-	config any // what identifies it
-	off    bool
-}
-
-// follow makes the configuration of ctx the newest, until ctx ends: it fails to load, or
-// another has replaced it. off makes its listeners open without MPTCP.
-func (m *multipathSetting) follow(ctx caddy.Context, off bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	var config any = ctx.GetMetricsRegistry() // each configuration has its own
-	if i := slices.IndexFunc(m.uses, func(u *multipathUse) bool { return u.config == config }); i >= 0 {
-		m.uses[i].off = m.uses[i].off || off
-		m.apply()
-		return
+// followMultipath makes Go listen as the listener wrappers say, before anything is tried
+// on a listener of Go's. The first wrapper of a server speaks for those of all servers.
+func (c *configuration) followMultipath(ctx caddy.Context, own *bool) (err error) {
+	off := own != nil && !*own
+	for _, module := range ctx.Modules() {
+		app, ok := module.(*caddyhttp.App)
+		if !ok {
+			continue
+		}
+		if app == c.http {
+			return nil
+		}
+		c.http = app
+		if off, err = saysMultipathOff(app); err != nil {
+			return err
+		}
 	}
-	use := &multipathUse{config, off}
-	m.uses = append(m.uses, use)
-	m.apply()
-	context.AfterFunc(ctx, func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.uses = slices.DeleteFunc(m.uses, func(u *multipathUse) bool { return u == use })
-		m.apply()
-	})
+	configurations.Lock()
+	defer configurations.Unlock()
+	c.multipathOff = c.multipathOff || off
+	applyMultipath()
+	return nil
 }
 
-// apply adds Go's setting to GODEBUG, whose last setting of a name counts, or removes it.
-func (m *multipathSetting) apply() {
-	off := len(m.uses) > 0 && m.uses[len(m.uses)-1].off
-	if off == m.isOff {
+// multipathIsOff says that GODEBUG is changed. It is guarded by configurations.
+var multipathIsOff bool
+
+// applyMultipath makes Go listen as the newest configuration says; one without multipath
+// off has what the environment says. Go reads its setting from GODEBUG at each Listen,
+// where the last setting of a name counts.
+func applyMultipath() {
+	all := configurations.all
+	off := len(all) > 0 && all[len(all)-1].multipathOff
+	if off == multipathIsOff {
 		return
 	}
 	const name, setting = "GODEBUG", "multipathtcp=0"
-	all := os.Getenv(name)
+	value := os.Getenv(name)
 	if off {
-		all = strings.TrimPrefix(all+","+setting, ",")
+		value = strings.TrimPrefix(value+","+setting, ",")
 	} else {
-		all = strings.TrimSuffix(strings.TrimSuffix(all, setting), ",")
+		value = strings.TrimSuffix(strings.TrimSuffix(value, setting), ",")
 	}
-	if os.Setenv(name, all) == nil {
-		m.isOff = off
+	if os.Setenv(name, value) == nil {
+		multipathIsOff = off
 	}
 }
 

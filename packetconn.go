@@ -2,7 +2,6 @@ package sockopt
 
 import (
 	"context"
-	"errors"
 	"net"
 	"reflect"
 	"sync/atomic"
@@ -31,7 +30,7 @@ type PacketConnWrapper struct {
 
 	resolved options.Resolved
 	log      *zap.Logger
-	server   httpServer
+	server   *server
 	places   []quicPlace
 }
 
@@ -50,8 +49,8 @@ func (w *PacketConnWrapper) UnmarshalJSON(b []byte) error { return w.Unmarshal(b
 func (w *PacketConnWrapper) Provision(ctx caddy.Context) (err error) {
 	w.log = ctx.Logger()
 	w.server = serverOf(ctx)
-	if w.server.wrapsPackets() > 1 {
-		return errors.New("sockopt is listed twice among the packet conn wrappers of server " + w.server.name() + "; put all options into one of them")
+	if err = w.server.listedOnce("packet conn", w.server.PacketConnWrappersRaw); err != nil {
+		return err
 	}
 	if w.resolved, err = w.Resolve(options.Packet, w.log); err != nil {
 		return err

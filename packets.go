@@ -82,7 +82,7 @@ func (l *packetSocketList) use(w *PacketConnWrapper) {
 			s.update(w.log)
 		case s == nil && p.inUse():
 			w.log.Warn("sockopt has no effect on a UDP socket that was opened without it; restart Caddy",
-				zap.String("server", w.server.name()), zap.String("address", p.address))
+				zap.String("server", w.server.Name()), zap.String("address", p.address))
 		}
 	}
 }
@@ -229,7 +229,7 @@ func (l *packetSocketList) now() []packetStatus {
 			continue
 		}
 		status := packetStatus{
-			Server:  w.server.name(),
+			Server:  w.server.Name(),
 			Address: s.conn.LocalAddr().String(),
 			Metrics: w.resolved.Metrics,
 			Options: w.resolved.Live(options.Packet, s.conn.UDPConn),

@@ -4,7 +4,6 @@ import (
 	"net"
 	"reflect"
 	"slices"
-	"strings"
 )
 
 // transparent are the listeners beneath which the wrapper can go: each hands over
@@ -60,8 +59,8 @@ func packageOf(value any) string {
 
 // hiddenBy returns the listener wrapper before sockopt that may hide connections, or
 // nothing.
-func (s httpServer) hiddenBy() string {
-	for _, name := range s.wrappers() {
+func (s *server) hiddenBy() string {
+	for _, name := range wrapperNames(s.ListenerWrappersRaw) {
 		if name == wrapperName {
 			return ""
 		}
@@ -71,6 +70,3 @@ func (s httpServer) hiddenBy() string {
 	}
 	return ""
 }
-
-// wrapperName is the name of ListenerWrapper in a configuration.
-var wrapperName = strings.TrimPrefix(string(ListenerWrapper{}.CaddyModule().ID), "caddy.listeners.")

@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
@@ -94,9 +95,9 @@ func TestProvisionTakes(t *testing.T) {
 			continue
 		}
 		require.NoError(t, validate(t, server), server)
-		require.Empty(t, activeListeners.now())
-		require.Empty(t, activeRoutes.now())
-		require.Empty(t, activeTransports.now())
+		for _, direction := range []stats.Direction{stats.Accepted, stats.Dialed, stats.Route} {
+			require.Empty(t, entriesOf(direction))
+		}
 	}
 }
 

@@ -1,43 +1,57 @@
 package sockopt
 
 import (
-	"context"
+	"cmp"
 	"encoding/json"
+	"fmt"
 	"net"
-	"net/http"
-	"reflect"
 	"runtime"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-sockopt/caddy-sockopt/internal/connection"
+	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-// httpServer is Caddy's HTTP server with what we need of it. The methods work on a nil
-// server, which stands for any other app with listeners.
-type httpServer struct{ *caddyhttp.Server }
+// wrapperName is the name of both wrappers in a configuration.
+const wrapperName = "sockopt"
 
-// serverOf returns the HTTP server whose module is provisioned.
-func serverOf(ctx caddy.Context) httpServer {
-	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	return httpServer{server}
+// server is what we know of one HTTP server of a configuration.
+type server struct {
+	*caddyhttp.Server
+	configuration *configuration
+	otherApp      bool // there is no such server: listeners and dialers of other apps
+
+	shows, restores bool            // its hooks are installed
+	routeOptions    map[string]bool // that its routes set, by the kernel's names
+
+	// What GET /sockopt/ shows, guarded by configurations.
+	entries map[*entry]bool
+	nth     map[stats.Origin]int // how many there were of an origin
 }
 
-// name returns the server's name in the configuration.
-func (s httpServer) name() string {
-	if s.Server == nil {
-		return ""
+// serverOf returns the record of the server whose module is provisioned.
+func serverOf(ctx caddy.Context) *server {
+	c := configurationOf(ctx)
+	of, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	s, ok := c.servers[of]
+	if !ok {
+		s = &server{
+			Server: cmp.Or(of, new(caddyhttp.Server)), configuration: c, otherApp: of == nil,
+			routeOptions: make(map[string]bool), entries: make(map[*entry]bool), nth: make(map[stats.Origin]int),
+		}
+		c.servers[of] = s
 	}
-	return s.Name()
+	return s
 }
 
 // listenConfig returns what Caddy opens the server's listeners with (App.Start in
 // caddyhttp/app.go).
-func (s httpServer) listenConfig() net.ListenConfig {
+func (s *server) listenConfig() net.ListenConfig {
 	return net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{
 		Enable:   s.KeepAliveInterval >= 0,
 		Interval: time.Duration(s.KeepAliveInterval),
@@ -49,8 +63,8 @@ func (s httpServer) listenConfig() net.ListenConfig {
 // adoptKeepAlive gives Go, which sets keepalive on each connection anyway, the values of
 // settings. A server whose keepalive_interval is negative keeps Go's defaults. onListener says that the listening sockets are set to them, too: connections
 // then inherit idle time and count, and Go must not set these.
-func (s httpServer) adoptKeepAlive(settings []socket.Setting, onListener bool) {
-	if s.Server == nil || s.KeepAliveInterval < 0 {
+func (s *server) adoptKeepAlive(settings []socket.Setting, onListener bool) {
+	if s.KeepAliveInterval < 0 {
 		return
 	}
 	const unchanged = -1 // net.KeepAliveConfig
@@ -71,14 +85,7 @@ func (s httpServer) adoptKeepAlive(settings []socket.Setting, onListener bool) {
 	}
 }
 
-// wrappers returns the names of the server's listener wrappers, in their order.
-func (s httpServer) wrappers() []string {
-	if s.Server == nil {
-		return nil
-	}
-	return wrapperNames(s.ListenerWrappersRaw)
-}
-
+// wrapperNames returns the names of listener wrappers or packet conn wrappers.
 func wrapperNames(wrappers []json.RawMessage) []string {
 	names := make([]string, len(wrappers))
 	for i, raw := range wrappers {
@@ -92,24 +99,13 @@ func wrapperNames(wrappers []json.RawMessage) []string {
 	return names
 }
 
-// wrapsPackets returns how many of the server's packet conn wrappers are sockopt.
-func (s httpServer) wrapsPackets() int {
-	if s.Server == nil {
-		return 0
+// listedOnce returns an error where wrappers of the server have sockopt twice.
+func (s *server) listedOnce(kind string, wrappers []json.RawMessage) error {
+	names := wrapperNames(wrappers)
+	if i := slices.Index(names, wrapperName); i >= 0 && slices.Contains(names[i+1:], wrapperName) {
+		return fmt.Errorf("sockopt is listed twice among the %s wrappers of server %s; put all options into one of them", kind, s.Name())
 	}
-	return count(wrapperNames(s.PacketConnWrappersRaw), wrapperName)
-}
-
-// lists returns how often a listener wrapper is listed.
-func (s httpServer) lists(name string) int { return count(s.wrappers(), name) }
-
-func count(names []string, name string) (n int) {
-	for _, other := range names {
-		if other == name {
-			n++
-		}
-	}
-	return n
+	return nil
 }
 
 // sharesListeners reports whether a listening socket of the server may be another
@@ -117,8 +113,8 @@ func count(names []string, name string) (n int) {
 // queued connections to another socket (net.ipv4.tcp_migrate_req). Outside an HTTP
 // server this cannot be known, so assume shared. Systems other than Linux may share
 // each socket.
-func (s httpServer) sharesListeners() bool {
-	if s.Server == nil || runtime.GOOS != "linux" || !slices.Contains([]string{"", "0"}, socket.Sysctl("net.ipv4.tcp_migrate_req")) {
+func (s *server) sharesListeners() bool {
+	if s.otherApp || runtime.GOOS != "linux" || !slices.Contains([]string{"", "0"}, socket.Sysctl("net.ipv4.tcp_migrate_req")) {
 		return true
 	}
 	return slices.ContainsFunc(s.Listen, func(address string) bool {
@@ -127,61 +123,22 @@ func (s httpServer) sharesListeners() bool {
 	})
 }
 
-type servedKey struct{}
-
-// servedBy returns the connection of a request. A request over HTTP/3 or over a
-// Unix socket has none.
-func servedBy(r *http.Request) (*served, bool) {
-	s, ok := r.Context().Value(servedKey{}).(*served)
-	return s, ok
-}
-
 // showConnections makes the server give its requests their connection.
-func (s httpServer) showConnections() {
-	if s.Server == nil {
-		return
+func (s *server) showConnections() {
+	if !s.shows {
+		s.shows = true
+		s.RegisterConnContext(connection.Show)
 	}
-	s.RegisterConnContext(func(ctx context.Context, conn net.Conn) context.Context {
-		if ctx.Value(servedKey{}) != nil { // another handler registered it
-			return ctx
-		}
-		tcp, ok := socket.TCPConn(conn)
-		if !ok {
-			return ctx
-		}
-		acking, _ := socket.AckingConn(conn)
-		return context.WithValue(ctx, servedKey{}, &served{tcp: tcp, acking: acking})
-	})
 }
 
-// restoring has the connections that restore their options when they are idle, as
-// *served by net.Conn, until net/http closes them or hands them over.
-var restoring sync.Map
-
-// restoreWhenIdle makes the server restore the options of a connection that becomes
-// idle. It cannot be sooner: net/http sends the end of a response after its handlers
-// have returned.
-func (s httpServer) restoreWhenIdle() {
-	if s.Server == nil {
-		return
+// restoreWhenIdle makes the server restore the options that its routes set.
+func (s *server) restoreWhenIdle() {
+	s.showConnections()
+	if !s.restores {
+		s.restores = true
+		s.RegisterConnContext(connection.Restore)
+		s.RegisterConnState(connection.RestoreWhenIdle)
 	}
-	s.RegisterConnContext(func(ctx context.Context, conn net.Conn) context.Context {
-		if s, ok := ctx.Value(servedKey{}).(*served); ok && reflect.ValueOf(conn).Comparable() { // it is the key of a map
-			restoring.Store(conn, s)
-		}
-		return ctx
-	})
-	s.RegisterConnState(func(conn net.Conn, state http.ConnState) {
-		if state == http.StateNew || state == http.StateActive || !reflect.ValueOf(conn).Comparable() {
-			return
-		}
-		if s, ok := restoring.Load(conn); ok && state == http.StateIdle {
-			s.(*served).restoreAll()
-		}
-		if state != http.StateIdle { // closed or hijacked: its last state
-			restoring.Delete(conn)
-		}
-	})
 }
 
 // quicPlace is an address at which Caddy serves HTTP/3, as caddy.ListenerUsage knows it.
@@ -193,10 +150,7 @@ type quicPlace struct {
 func (p quicPlace) inUse() bool { return caddy.ListenerUsage(p.network, p.address) > 0 }
 
 // quicPlaces returns the addresses of the server at which it may serve HTTP/3.
-func (s httpServer) quicPlaces() (places []quicPlace) {
-	if s.Server == nil {
-		return nil
-	}
+func (s *server) quicPlaces() (places []quicPlace) {
 	for _, listen := range s.Listen {
 		parsed, err := caddy.ParseNetworkAddressWithDefaults(listen, "tcp", caddyhttp.DefaultHTTPSPort)
 		if err != nil {

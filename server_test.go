@@ -15,12 +15,12 @@ import (
 )
 
 // serverWith is a server with listener wrappers of these names.
-func serverWith(wrappers ...string) httpServer {
+func serverWith(wrappers ...string) *server {
 	s := new(caddyhttp.Server)
 	for _, name := range wrappers {
 		s.ListenerWrappersRaw = append(s.ListenerWrappersRaw, json.RawMessage(`{"wrapper":"`+name+`"}`))
 	}
-	return httpServer{s}
+	return &server{Server: s}
 }
 
 // TestAdoptKeepAlive: Go sets keepalive on each connection, so it gets the values of
@@ -70,10 +70,9 @@ func TestWrappers(t *testing.T) {
 		{[]string{"tls", "plugin", "sockopt"}, "plugin"},
 	} {
 		s := serverWith(test.wrappers...)
-		require.Equal(t, test.wrappers, s.wrappers())
+		require.Equal(t, test.wrappers, wrapperNames(s.ListenerWrappersRaw))
 		require.Equal(t, test.hiddenBy, s.hiddenBy(), test.wrappers)
-		require.Equal(t, 1, s.lists("sockopt"))
-		require.Zero(t, s.lists("none"))
+		require.NoError(t, s.listedOnce("listener", s.ListenerWrappersRaw))
 	}
 }
 
@@ -95,12 +94,7 @@ func TestSharesListeners(t *testing.T) {
 
 // TestNoServer: other apps have listeners, too.
 func TestNoServer(t *testing.T) {
-	var s httpServer
-	require.Empty(t, s.name())
-	require.Empty(t, s.wrappers())
-	require.Zero(t, s.lists("sockopt"))
+	s, _ := newServer(t, nil)
+	require.Empty(t, s.Name())
 	require.True(t, s.sharesListeners())
-	s.adoptKeepAlive([]socket.Setting{to(socket.KeepAliveIdle, 30)}, true)
-	s.showConnections()
-	s.restoreWhenIdle()
 }

@@ -3,17 +3,14 @@ package sockopt
 import (
 	"cmp"
 	"slices"
-	"sync"
-
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
 	"github.com/caddy-sockopt/caddy-sockopt/options"
 )
 
-// activeUse is a place where options are in use, as the admin API shows it: a
-// listening address, a transport to backends, or the routes of a server.
-type activeUse struct {
+// entry is an entry of GET /sockopt/: a listening address, a transport to backends, or the
+// routes of a server, with the options that are in effect there.
+type entry struct {
 	Server   string           `json:"server"`
 	Address  string           `json:"address,omitempty"`  // of the listener, or of the backends
 	QuickAck string           `json:"quickack,omitempty"` // not of a route
@@ -23,101 +20,65 @@ type activeUse struct {
 
 	AcceptQueue *stats.AcceptQueue `json:"accept_queue,omitempty"` // of a listener
 
-	owner    any // the module
-	server   *caddyhttp.Server
+	server   *server
+	origin   stats.Origin
 	counters *stats.Counters
 }
 
-// activeUses are the uses in the running configuration or, while one replaces another,
-// in both.
-type activeUses struct {
-	direction stats.Direction
-
-	mu   sync.Mutex
-	uses []*activeUse
-}
-
-var (
-	activeListeners  = activeUses{direction: stats.Accepted}
-	activeTransports = activeUses{direction: stats.Dialed}
-	activeRoutes     = activeUses{direction: stats.Route}
-)
-
-// add adds a use of a module and returns its counters.
-func (a *activeUses) add(owner any, server httpServer, address string, r *options.Resolved) *stats.Counters {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	origin := stats.Origin{Direction: a.direction, Server: server.name(), Address: address}
-	if a.direction != stats.Accepted { // an address has one listener
-		origin.Nth = a.count(server, address)
+// show adds an entry, which has counters. The caller calls hide when they are no longer used.
+func (s *server) show(direction stats.Direction, address string, r *options.Resolved) *entry {
+	origin := stats.Origin{Direction: direction, Server: s.Name(), Address: address}
+	configurations.Lock()
+	defer configurations.Unlock()
+	if direction != stats.Accepted { // an address has one listener
+		s.nth[origin]++
+		origin.Nth = s.nth[origin] - 1
 	}
-	u := &activeUse{
-		Server:   server.name(),
+	e := &entry{
+		Server:   s.Name(),
 		Address:  address,
 		QuickAck: string(r.Ack.Mode),
 		Metrics:  r.Metrics,
 		Options:  r.Effects,
-		owner:    owner,
-		server:   server.Server,
+		server:   s,
+		origin:   origin,
 		counters: stats.Use(origin),
 	}
-	a.uses = append(a.uses, u)
-	return u.counters
+	s.entries[e] = true
+	return e
 }
 
-// count returns how many uses a server of one configuration has for an address.
-func (a *activeUses) count(server httpServer, address string) (n int) {
-	for _, u := range a.uses {
-		if u.server == server.Server && u.Address == address {
-			n++
+// hide removes an entry, which may be nil or removed.
+func (e *entry) hide() {
+	configurations.Lock()
+	defer configurations.Unlock()
+	if e != nil && e.server.entries[e] {
+		delete(e.server.entries, e)
+		e.counters.Done()
+	}
+}
+
+// entriesOf returns the entries of one direction with their counters, by server and
+// address.
+func entriesOf(direction stats.Direction) []entry {
+	entries := []entry{}
+	configurations.Lock()
+	for _, c := range configurations.all {
+		for _, s := range c.servers {
+			for e := range s.entries {
+				if e.origin.Direction == direction {
+					entries = append(entries, *e)
+				}
+			}
 		}
 	}
-	return n
-}
-
-// has reports whether a server of one configuration has a use.
-func (a *activeUses) has(server httpServer) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return slices.ContainsFunc(a.uses, func(u *activeUse) bool { return u.server == server.Server })
-}
-
-// set reports whether a use of a server sets an option.
-func (a *activeUses) set(server httpServer, option string) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return slices.ContainsFunc(a.uses, func(u *activeUse) bool {
-		return u.server == server.Server && slices.ContainsFunc(u.Options, func(e options.Effect) bool { return e.Option == option })
-	})
-}
-
-// remove removes all uses of a module.
-func (a *activeUses) remove(owner any) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.uses = slices.DeleteFunc(a.uses, func(u *activeUse) bool {
-		if u.owner != owner {
-			return false
-		}
-		u.counters.Done()
-		return true
-	})
-}
-
-// now returns the active uses with their counters, by server and address.
-func (a *activeUses) now() []activeUse {
-	a.mu.Lock()
-	now := make([]activeUse, len(a.uses))
-	for i, u := range a.uses {
-		now[i] = *u
+	configurations.Unlock()
+	for i := range entries {
+		entries[i].Counters = entries[i].counters.Now()
+		entries[i].AcceptQueue = entries[i].counters.AcceptQueue()
 	}
-	a.mu.Unlock()
-	for i := range now {
-		now[i].Counters = now[i].counters.Now()
-		now[i].AcceptQueue = now[i].counters.AcceptQueue()
-	}
-	slices.SortStableFunc(now, func(a, b activeUse) int {
-		return cmp.Or(cmp.Compare(a.Server, b.Server), cmp.Compare(a.Address, b.Address))
+	slices.SortStableFunc(entries, func(a, b entry) int {
+		return cmp.Or(cmp.Compare(a.Server, b.Server), cmp.Compare(a.Address, b.Address), cmp.Compare(a.origin.Nth, b.origin.Nth))
 	})
-	return now
+	return entries
 }

@@ -1,53 +1,123 @@
 package sockopt
 
 import (
+	"context"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
 	"github.com/caddy-sockopt/caddy-sockopt/options"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-// TestActiveUses: a configuration that replaces another has the counters of the uses that
-// both have. Uses of one server for the same address are told apart.
-func TestActiveUses(t *testing.T) {
-	uses := activeUses{direction: stats.Dialed}
-	before, after := httpServer{new(caddyhttp.Server)}, httpServer{new(caddyhttp.Server)}
+// newServer returns the record of a server in a configuration of its own, and what ends that.
+func newServer(t testing.TB, of *caddyhttp.Server) (*server, context.CancelFunc) {
+	t.Helper()
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.WithValue(context.Background(), caddyhttp.ServerCtxKey, of)})
+	t.Cleanup(cancel)
+	s := serverOf(ctx)
+	require.Same(t, s, serverOf(ctx), "a server has one record")
+	return s, cancel
+}
+
+// TestEntries: a configuration that replaces another has the counters of the entries that
+// both have. Entries of one server for the same address are told apart.
+func TestEntries(t *testing.T) {
+	before, end := newServer(t, new(caddyhttp.Server))
+	after, _ := newServer(t, new(caddyhttp.Server))
 	resolved := &options.Resolved{
 		Ack:     socket.AckOptions{Mode: socket.AckAuto},
 		Metrics: true,
 		Effects: []options.Effect{{Option: "ttl", Requested: "9", Effective: "9"}},
 	}
-	first := uses.add("first", before, "192.0.2.1:80", resolved)
-	second := uses.add("second", before, "192.0.2.1:80", resolved)
-	require.NotSame(t, first, second)
-	uses.add("third", before, "192.0.2.0:80", resolved)
-	require.True(t, uses.has(before))
-	require.False(t, uses.has(after))
+	first := before.show(stats.Dialed, "192.0.2.1:80", resolved)
+	second := before.show(stats.Dialed, "192.0.2.1:80", resolved)
+	require.NotSame(t, first.counters, second.counters)
+	third := before.show(stats.Dialed, "192.0.2.0:80", resolved)
 
-	now := uses.now()
+	now := entriesOf(stats.Dialed)
 	require.Len(t, now, 3)
 	require.Equal(t, "192.0.2.0:80", now[0].Address, "by address")
 	require.Equal(t, "auto", now[0].QuickAck)
 	require.True(t, now[0].Metrics)
 	require.Equal(t, resolved.Effects, now[0].Options)
+	require.Empty(t, entriesOf(stats.Accepted))
 
-	require.Same(t, first, uses.add("the first's next", after, "192.0.2.1:80", resolved))
-	for _, owner := range []any{"first", "second", "third"} {
-		uses.remove(owner)
+	next := after.show(stats.Dialed, "192.0.2.1:80", resolved)
+	require.Same(t, first.counters, next.counters)
+	for _, e := range []*entry{first, second, third} {
+		e.hide()
+		e.hide() // as a program that cleans up twice
 	}
-	require.False(t, uses.has(before))
-	require.True(t, uses.has(after))
-	require.Len(t, uses.now(), 1)
-	uses.remove("the first's next")
-	require.Empty(t, uses.now())
+	require.Len(t, entriesOf(stats.Dialed), 1)
+	next.hide()
+	require.Empty(t, entriesOf(stats.Dialed))
+
+	end()
+	require.Eventually(t, func() bool {
+		configurations.Lock()
+		defer configurations.Unlock()
+		return !slices.Contains(configurations.all, before.configuration) && slices.Contains(configurations.all, after.configuration)
+	}, lab.Patience, time.Millisecond, "its record goes with the configuration")
+}
+
+// TestEntriesAreLinear: at a reload, a hundred times as many listening addresses and
+// transports take about a hundred times as long, and not ten thousand times.
+func TestEntriesAreLinear(t *testing.T) {
+	show := func(s *server, n int) (entries []*entry) {
+		for i := range n {
+			entries = append(entries,
+				s.show(stats.Accepted, fmt.Sprint("192.0.2.1:", i), new(options.Resolved)),
+				s.show(stats.Dialed, "192.0.2.1:80", new(options.Resolved)))
+		}
+		return entries
+	}
+	took := func(n int) time.Duration {
+		best := time.Hour
+		for range 5 {
+			before, _ := newServer(t, new(caddyhttp.Server))
+			after, _ := newServer(t, new(caddyhttp.Server))
+			old := show(before, n)
+			start := time.Now()
+			entries := show(after, n)
+			for _, e := range old {
+				e.hide()
+			}
+			best = min(best, time.Since(start))
+			for _, e := range entries {
+				e.hide()
+			}
+		}
+		return best
+	}
+	few, many := took(50), took(5000)
+	t.Logf("50 of each %v, 5,000 of each %v", few, many)
+	require.Less(t, many, 2000*few)
+}
+
+// TestHooksAreInstalledOnce: a connection is stored once however many modules ask for it.
+func TestHooksAreInstalledOnce(t *testing.T) {
+	of := new(caddyhttp.Server)
+	s, _ := newServer(t, of)
+	s.showConnections()
+	for range 3 {
+		s.restoreWhenIdle()
+		s.showConnections()
+	}
+	hooks := reflect.ValueOf(of).Elem()
+	require.Equal(t, 2, hooks.FieldByName("connContextFuncs").Len())
+	require.Equal(t, 1, hooks.FieldByName("connStateFuncs").Len())
 }
 
 // TestAdminAPI: its endpoints take GET and HEAD.

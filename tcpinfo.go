@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-sockopt/caddy-sockopt/internal/connection"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
@@ -71,8 +72,8 @@ func (TCPInfo) Provision(ctx caddy.Context) error {
 func (TCPInfo) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		asked := &askedInfo{prefix: "http.tcp_info."}
-		if conn, ok := servedBy(r); ok {
-			asked.tcp = conn.tcp
+		if conn, ok := connection.ServedBy(r); ok {
+			asked.tcp = conn.TCP
 		}
 		repl.Map(asked.placeholder)
 	}

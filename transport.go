@@ -22,6 +22,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-sockopt/caddy-sockopt/internal/connection"
 	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
 	"github.com/caddy-sockopt/caddy-sockopt/options"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
@@ -46,6 +47,7 @@ type Transport struct {
 	Socket options.Options `json:"socket,omitzero"`
 
 	resolved options.Resolved
+	entry    *entry
 	observer *stats.Observer
 	dialer   *dialer
 	afterSYN []socket.Setting // to be set on an open connection
@@ -78,8 +80,8 @@ func (t *Transport) Provision(ctx caddy.Context) (err error) {
 	}
 	var beforeSYN []socket.Setting
 	beforeSYN, t.afterSYN = t.resolved.SplitDial()
-	counters := activeTransports.add(t, serverOf(ctx), backendsOf(ctx), &t.resolved)
-	t.observer = stats.NewObserver(counters, t.log, t.resolved.Metrics)
+	t.entry = serverOf(ctx).show(stats.Dialed, backendsOf(ctx), &t.resolved)
+	t.observer = stats.NewObserver(t.entry.counters, t.log, t.resolved.Metrics)
 	if t.dialer, err = newDialer(&t.HTTPTransport, beforeSYN, t.observer); err != nil {
 		return err
 	}
@@ -88,13 +90,13 @@ func (t *Transport) Provision(ctx caddy.Context) (err error) {
 	if t.Transport.DialTLSContext != nil {
 		t.Transport.DialTLSContext = t.dialTLS
 	}
-	return stats.Register(ctx.GetMetricsRegistry())
+	return nil
 }
 
 // Cleanup closes idle connections and removes the transport from what the admin
 // API shows.
 func (t *Transport) Cleanup() error {
-	activeTransports.remove(t)
+	t.entry.hide()
 	return t.HTTPTransport.Cleanup()
 }
 
@@ -137,7 +139,7 @@ func (t *Transport) attach(conn net.Conn) net.Conn {
 		return conn
 	}
 	t.observer.Connected()
-	conn = attach(conn, t.afterSYN, &t.resolved, t.observer)
+	conn = connection.Attach(conn, t.afterSYN, &t.resolved, t.observer)
 	if tcp, ok := conn.(tcpConn); ok && (t.ReadTimeout > 0 || t.WriteTimeout > 0) {
 		return &timeoutConn{tcp, time.Duration(t.ReadTimeout), time.Duration(t.WriteTimeout)}
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
+	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
 )
 
 // TestTransportOutsideOfReverseProxy: a program may embed a Transport.
@@ -27,9 +28,9 @@ func TestTransportOutsideOfReverseProxy(t *testing.T) {
 	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(lab.Stars) }))
 	defer backend.Close()
 	require.NoError(t, lab.Get(t.Context(), &http.Client{Transport: transport}, backend.URL))
-	require.Len(t, activeTransports.now(), 1)
+	require.Len(t, entriesOf(stats.Dialed), 1)
 	require.NoError(t, transport.Cleanup())
-	require.Empty(t, activeTransports.now())
+	require.Empty(t, entriesOf(stats.Dialed))
 }
 
 // roundTripper is a transport as Caddy has it.

@@ -1,4 +1,6 @@
-package sockopt
+// Package connection puts options on one connection, and gives the requests over it what they need to
+// change them. It serves every front end that accepts or dials, and knows net/http, but not Caddy.
+package connection
 
 import (
 	"errors"
@@ -10,9 +12,9 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-// attach puts options on a connection, accepted or dialed, and returns the connection
+// Attach puts options on a connection, accepted or dialed, and returns the connection
 // to go on with. It never loses a connection: what fails is counted and logged.
-func attach(conn net.Conn, settings []socket.Setting, r *options.Resolved, observer *stats.Observer) net.Conn {
+func Attach(conn net.Conn, settings []socket.Setting, r *options.Resolved, observer *stats.Observer) net.Conn {
 	attached, err := tryAttach(conn, settings, r, observer)
 	if err != nil {
 		observer.Unreachable(conn, err)
@@ -27,7 +29,7 @@ func attach(conn net.Conn, settings []socket.Setting, r *options.Resolved, obser
 // calls no method of conn that may wait for the client, as those of a PROXY protocol
 // connection do.
 func tryAttach(conn net.Conn, settings []socket.Setting, r *options.Resolved, observer *stats.Observer) (net.Conn, error) {
-	if len(settings) == 0 && !needsConn(r) {
+	if len(settings) == 0 && !NeedsConn(r) {
 		return conn, nil
 	}
 	tcp, ok := socket.TCPConn(conn)
@@ -49,7 +51,7 @@ func tryAttach(conn net.Conn, settings []socket.Setting, r *options.Resolved, ob
 	return conn, err
 }
 
-// needsConn reports whether options have an effect only through a socket.Conn.
-func needsConn(r *options.Resolved) bool { return r.Ack.Mode != socket.AckOff || r.Metrics }
+// NeedsConn reports whether options have an effect only through a socket.Conn.
+func NeedsConn(r *options.Resolved) bool { return r.Ack.Mode != socket.AckOff || r.Metrics }
 
 var errNotTCP = errors.New("it contains no TCP connection")

@@ -1,0 +1,57 @@
+package sockopt
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
+)
+
+// configuration is what the modules of one configuration share.
+type configuration struct {
+	registry *prometheus.Registry // each configuration has its own
+	servers  map[*caddyhttp.Server]*server
+
+	http         *caddyhttp.App // whose listener wrappers were asked about multipath
+	multipathOff bool           // one says so
+}
+
+// configurations are the running one and, while one replaces another, both. The newest
+// is last.
+var configurations struct {
+	sync.Mutex
+	all []*configuration
+}
+
+// configurationOf returns the record of the configuration whose module is provisioned. It
+// is kept until ctx ends: the configuration fails to load, or another has replaced it.
+func configurationOf(ctx caddy.Context) *configuration {
+	configurations.Lock()
+	defer configurations.Unlock()
+	registry := ctx.GetMetricsRegistry()
+	for _, c := range configurations.all {
+		if c.registry == registry {
+			return c
+		}
+	}
+	c := &configuration{registry: registry, servers: make(map[*caddyhttp.Server]*server)}
+	configurations.all = append(configurations.all, c)
+	applyMultipath()
+	if err := stats.Register(registry); err != nil {
+		ctx.Logger().Error("there are no metrics of sockopt", zap.Error(err))
+	}
+	context.AfterFunc(ctx, func() {
+		configurations.Lock()
+		defer configurations.Unlock()
+		configurations.all = slices.DeleteFunc(configurations.all, func(other *configuration) bool { return other == c })
+		applyMultipath()
+	})
+	return c
+}

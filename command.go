@@ -1,7 +1,6 @@
 package sockopt
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -48,13 +47,6 @@ It asks the kernel itself and needs no running Caddy.`,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
-}
-
-// writeJSON writes indented JSON.
-func writeJSON(w io.Writer, value any) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "\t")
-	return encoder.Encode(value)
 }
 
 // writeOptions prints the options as a table for people.

@@ -21,6 +21,7 @@
 //	status.go            shows what is in effect now
 //	admin.go             the admin endpoint, admin.api.sockopt
 //	command*.go          the command "caddy sockopt", and its probe
+//	json.go              how the endpoint and the command write JSON
 //	multipath.go         whether Go listens with MPTCP
 //
 //	options/             the options: how they are written, checked and tried at load

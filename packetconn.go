@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"reflect"
-	"sync/atomic"
 
 	"go.uber.org/zap"
 
@@ -13,7 +12,6 @@ import (
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
 	"github.com/caddy-sockopt/caddy-sockopt/options"
-	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
 // PacketConnWrapper sets socket options on the UDP sockets of HTTP/3.
@@ -28,10 +26,8 @@ import (
 type PacketConnWrapper struct {
 	options.Options
 
-	resolved options.Resolved
-	log      *zap.Logger
-	server   *server
-	places   []quicPlace
+	user *packetUser
+	log  *zap.Logger
 }
 
 // CaddyModule returns the Caddy module information.
@@ -46,24 +42,25 @@ func (PacketConnWrapper) CaddyModule() caddy.ModuleInfo {
 func (w *PacketConnWrapper) UnmarshalJSON(b []byte) error { return w.Unmarshal(b, options.Packet) }
 
 // Provision tries the options on this kernel.
-func (w *PacketConnWrapper) Provision(ctx caddy.Context) (err error) {
+func (w *PacketConnWrapper) Provision(ctx caddy.Context) error {
 	w.log = ctx.Logger()
-	w.server = serverOf(ctx)
-	if err = w.server.listedOnce("packet conn", w.server.PacketConnWrappersRaw); err != nil {
+	server := serverOf(ctx)
+	if err := server.listedOnce("packet conn", server.PacketConnWrappersRaw); err != nil {
 		return err
 	}
-	if w.resolved, err = w.Resolve(options.Packet, w.log); err != nil {
+	resolved, err := w.Resolve(options.Packet, w.log)
+	if err != nil {
 		return err
 	}
-	w.places = w.server.quicPlaces()
+	w.user = &packetUser{server.Name(), server.quicPlaces(), resolved, w.log}
 	events, err := ctx.App("events")
 	if err != nil {
 		return err
 	}
 	// Sockets that exist are changed when the load has succeeded, and changed back before
 	// the connections of an old configuration have ended.
-	for name, do := range map[string]func(*PacketConnWrapper){"started": packetSockets.use, "stopping": packetSockets.release} {
-		if err := events.(*caddyevents.App).On(name, eventHandler(func() { do(w) })); err != nil { //nolint:forcetypeassert // that is its module
+	for name, do := range map[string]func(*packetUser){"started": packetSockets.use, "stopping": packetSockets.release} {
+		if err := events.(*caddyevents.App).On(name, eventHandler(func() { do(w.user) })); err != nil { //nolint:forcetypeassert // that is its module
 			return err
 		}
 	}
@@ -91,12 +88,12 @@ func (w *PacketConnWrapper) WrapPacketConn(conn net.PacketConn) net.PacketConn {
 		}
 		return conn
 	}
-	return packetSockets.open(w, udp)
+	return packetSockets.open(w.user, udp)
 }
 
 // Cleanup gives up what an event did not: that of a configuration that did not start.
 func (w *PacketConnWrapper) Cleanup() error {
-	packetSockets.release(w)
+	packetSockets.release(w.user)
 	return nil
 }
 
@@ -110,19 +107,4 @@ func withoutCaddy(conn net.PacketConn) net.PacketConn {
 		}
 		conn = wrapper.Unwrap()
 	}
-}
-
-// packetConn is a UDP socket that puts a code point into what it sends.
-type packetConn struct {
-	*net.UDPConn
-	class atomic.Uint32 // the traffic class, without ECN
-}
-
-// WriteMsgUDP sends a packet. quic-go adds a control message with the ECN bits, which
-// for the kernel are the whole traffic class: the code point has to be in it, too.
-func (c *packetConn) WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error) {
-	if class := c.class.Load(); class != 0 {
-		socket.AddTrafficClass(oob, byte(class)) //nolint:gosec // a code point and two bits
-	}
-	return c.UDPConn.WriteMsgUDP(b, oob, addr)
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 
@@ -24,33 +25,40 @@ type packetSocketList struct {
 	all []*packetSocket
 }
 
-// packetSocket is a UDP socket with the options of the latest configuration that has a
-// wrapper for it.
+// packetUser is what a configuration wants of the UDP sockets at some places.
+type packetUser struct {
+	server   string // its name
+	places   []quicPlace
+	resolved options.Resolved
+	log      *zap.Logger
+}
+
+// packetSocket is a UDP socket with the options of its latest user.
 type packetSocket struct {
 	conn  *packetConn
 	place quicPlace
-	users []*PacketConnWrapper // the latest is last
+	users []*packetUser // the latest is last
 	set   []socket.Setting
 	base  []socket.Setting // what options were before they were set, the latest last
 }
 
-// open adds a socket that Caddy has opened for w.
-func (l *packetSocketList) open(w *PacketConnWrapper, udp *net.UDPConn) *packetConn {
+// open adds a socket that Caddy has opened for u.
+func (l *packetSocketList) open(u *packetUser, udp *net.UDPConn) *packetConn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.dropClosed()
-	s := &packetSocket{conn: &packetConn{UDPConn: udp}, place: l.opening(w), users: []*PacketConnWrapper{w}}
+	s := &packetSocket{conn: &packetConn{UDPConn: udp}, place: l.opening(u), users: []*packetUser{u}}
 	l.all = append(l.all, s)
-	s.update(w.log)
+	s.update(u.log)
 	return s.conn
 }
 
 // opening returns the place whose socket Caddy is opening: it is in use, and its socket
-// is not known yet. One that was in use when w was provisioned has probably a socket that
+// is not known yet. One that was in use when u was provisioned has probably a socket that
 // nobody has wrapped.
-func (l *packetSocketList) opening(w *PacketConnWrapper) (place quicPlace) {
+func (l *packetSocketList) opening(u *packetUser) (place quicPlace) {
 	for _, before := range []bool{false, true} {
-		for _, p := range w.places {
+		for _, p := range u.places {
 			if p.before == before && p.inUse() && l.at(p) == nil {
 				return p
 			}
@@ -69,34 +77,34 @@ func (l *packetSocketList) at(p quicPlace) *packetSocket {
 	return nil
 }
 
-// use sets the options of w, whose configuration has started, on the sockets that exist.
-func (l *packetSocketList) use(w *PacketConnWrapper) {
+// use sets the options of u, whose configuration has started, on the sockets that exist.
+func (l *packetSocketList) use(u *packetUser) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.dropClosed()
-	for _, p := range w.places {
+	for _, p := range u.places {
 		s := l.at(p)
 		switch {
-		case s != nil && !slices.Contains(s.users, w):
-			s.users = append(s.users, w)
-			s.update(w.log)
+		case s != nil && !slices.Contains(s.users, u):
+			s.users = append(s.users, u)
+			s.update(u.log)
 		case s == nil && p.inUse():
-			w.log.Warn("sockopt has no effect on a UDP socket that was opened without it; restart Caddy",
-				zap.String("server", w.server.Name()), zap.String("address", p.address))
+			u.log.Warn("sockopt has no effect on a UDP socket that was opened without it; restart Caddy",
+				zap.String("server", u.server), zap.String("address", p.address))
 		}
 	}
 }
 
-// release ends the use of sockets by w. Those of a process that ends stay as they are.
-func (l *packetSocketList) release(w *PacketConnWrapper) {
+// release ends the use of sockets by u. Those of a process that ends stay as they are.
+func (l *packetSocketList) release(u *packetUser) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.dropClosed()
 	for _, s := range l.all {
-		if i := slices.Index(s.users, w); i >= 0 {
+		if i := slices.Index(s.users, u); i >= 0 {
 			s.users = slices.Delete(s.users, i, i+1)
 			if !caddy.Exiting() {
-				s.update(w.log)
+				s.update(u.log)
 			}
 		}
 	}
@@ -111,7 +119,7 @@ func (l *packetSocketList) dropClosed() {
 }
 
 // user is whose options the socket has, if anybody's.
-func (s *packetSocket) user() *PacketConnWrapper {
+func (s *packetSocket) user() *packetUser {
 	if len(s.users) == 0 {
 		return nil
 	}
@@ -121,8 +129,8 @@ func (s *packetSocket) user() *PacketConnWrapper {
 // update sets the options of the socket's user, and restores those that it has not.
 func (s *packetSocket) update(log *zap.Logger) {
 	var next []socket.Setting
-	if w := s.user(); w != nil {
-		next = w.resolved.Settings[options.Packet]
+	if u := s.user(); u != nil {
+		next = u.resolved.Settings[options.Packet]
 	}
 	if slices.EqualFunc(s.set, next, same) {
 		return
@@ -224,15 +232,15 @@ func (l *packetSocketList) now() []packetStatus {
 	l.dropClosed()
 	now := []packetStatus{}
 	for _, s := range l.all {
-		w := s.user()
-		if w == nil {
+		u := s.user()
+		if u == nil {
 			continue
 		}
 		status := packetStatus{
-			Server:  w.server.Name(),
+			Server:  u.server,
 			Address: s.conn.LocalAddr().String(),
-			Metrics: w.resolved.Metrics,
-			Options: w.resolved.Live(options.Packet, s.conn.UDPConn),
+			Metrics: u.resolved.Metrics,
+			Options: u.resolved.Live(options.Packet, s.conn.UDPConn),
 		}
 		// What cannot be read stays 0: that is so on systems other than Linux.
 		recv, _ := socket.Get(s.conn.UDPConn, socket.RecvBuffer)
@@ -255,4 +263,19 @@ func (l *packetSocketList) dropped() (all []stats.Datagrams) {
 		}
 	}
 	return all
+}
+
+// packetConn is a UDP socket that puts a code point into what it sends.
+type packetConn struct {
+	*net.UDPConn
+	class atomic.Uint32 // the traffic class, without ECN
+}
+
+// WriteMsgUDP sends a packet. quic-go adds a control message with the ECN bits, which
+// for the kernel are the whole traffic class: the code point has to be in it, too.
+func (c *packetConn) WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error) {
+	if class := c.class.Load(); class != 0 {
+		socket.AddTrafficClass(oob, byte(class)) //nolint:gosec // a code point and two bits
+	}
+	return c.UDPConn.WriteMsgUDP(b, oob, addr)
 }

@@ -169,7 +169,7 @@ func (s *packetSocket) restore(next []socket.Setting, log *zap.Logger) {
 				zap.String("option", options.NameOf(o.Name)), zap.Stringer("address", s.conn.LocalAddr()))
 			continue
 		}
-		s.put(socket.Setting{Option: o.Forcing(), Value: s.base[i].Value}, log)
+		s.put(socket.Setting{Option: o, Value: s.base[i].Value}, log)
 		s.base = slices.Delete(s.base, i, i+1)
 	}
 }
@@ -185,7 +185,7 @@ func (s *packetSocket) save(o socket.Option) {
 		return
 	}
 	value = o.AsSet(value)
-	if isBuffer(o.Forcing()) {
+	if isBuffer(o) {
 		value = socket.AsQUIC(value)
 	}
 	s.base = append(s.base, socket.Setting{Option: o, Value: value})

@@ -51,7 +51,7 @@ func TestMPTCPClientIsServed(t *testing.T) {
 // logged once in a while, and costs neither the connection nor its other options.
 func TestMPTCPRefusals(t *testing.T) {
 	addr := lab.Address(t)
-	options := lab.Block("quickack off", "user_timeout 30s", "thin_stream on", "pacing_rate 1GiB", "raw 6 18 30000", "dscp ef")
+	options := lab.Block("quickack off", "user_timeout 30s", "thin_stream on", "pacing_rate 1GiB", "raw 0 10 3", "dscp ef")
 	caddy := inprocess.Run(t, lab.Wrappers("sockopt"+options+"\n"+inprocess.Observer), "http://"+addr+" {\necho_payload 100\n}")
 	const conns = 5
 	for range conns {
@@ -75,7 +75,7 @@ func TestMPTCPRefusals(t *testing.T) {
 		"TCP_USER_TIMEOUT ENOPROTOOPT":         conns,
 		"TCP_THIN_LINEAR_TIMEOUTS ENOPROTOOPT": conns,
 		"SO_MAX_PACING_RATE EOPNOTSUPP":        conns,
-		"level 6 option 18 ENOPROTOOPT":        conns,
+		"level 0 option 10 EOPNOTSUPP":         conns,
 	}, refused)
 	require.Equal(t, len(refused), strings.Count(caddy.Logged(), "option refused by a connection, which goes on without it"))
 	for i, conn := range inprocess.Conns(t, addr) {

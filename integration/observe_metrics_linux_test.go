@@ -27,7 +27,7 @@ func listenerLabel(t *testing.T, addr string) string {
 func TestMetricsSurviveReloads(t *testing.T) {
 	g := newGate(t)
 	addr := lab.Address(t)
-	global := lab.Wrappers("sockopt {\nmetrics\nraw 6 18 30000\n}")
+	global := lab.Wrappers("sockopt {\nmetrics\nraw 0 10 3\n}")
 	sites := fmt.Sprintf(`http://%s {
 		sockopt /paced {
 			pacing_rate 1GiB

@@ -19,7 +19,7 @@ func TestStatusShowsWhatTheKernelMakesOfValues(t *testing.T) {
 	backlog := lab.SysctlNumber(t, "net.core.somaxconn")
 	c, _ := serve(t, "sockopt"+lab.Block(
 		"congestion none_of_these", "user_timeout 20s", "keepalive_idle 1500ms", "backlog 2147483647",
-		"raw 6 18 30000", "on_unsupported warn"))
+		"raw 0 10 3", "on_unsupported warn"))
 	shown := c.use(t).Options
 	require.Len(t, shown, 5)
 	leftOut, phases := shown[0].LeftOut, shown[4].Phases
@@ -34,7 +34,7 @@ func TestStatusShowsWhatTheKernelMakesOfValues(t *testing.T) {
 			GetSockOpt: new(backlog), ClampedBy: "net.core.somaxconn",
 		},
 		{
-			Option: "raw", Requested: "6 18 30000", Effective: "6 18 30000", GetSockOpt: new(int64(30_000)),
+			Option: "raw", Requested: "0 10 3", Effective: "0 10 3", GetSockOpt: new(int64(3)),
 			Phases: phases,
 		},
 	}, shown)
@@ -43,7 +43,7 @@ func TestStatusShowsWhatTheKernelMakesOfValues(t *testing.T) {
 // TestStatusCounts has connections acknowledge, and refuse an option: those of
 // clients that speak MPTCP.
 func TestStatusCounts(t *testing.T) {
-	c, _ := serve(t, "sockopt"+lab.Block("quickack on", "user_timeout 20s", "raw 6 18 30000"))
+	c, _ := serve(t, "sockopt"+lab.Block("quickack on", "user_timeout 20s", "raw 0 10 3"))
 	counted := c.use(t).Counters
 	require.EqualValues(t, 1, counted.Connections)
 	require.NotZero(t, counted.Acknowledged)
@@ -61,6 +61,6 @@ func TestStatusCounts(t *testing.T) {
 	require.Equal(t, []stats.Refusal{
 		{Option: "quickack", Kernel: "TCP_QUICKACK", Errno: "ENOPROTOOPT", Count: 3},
 		{Option: "user_timeout", Kernel: "TCP_USER_TIMEOUT", Errno: "ENOPROTOOPT", Count: 3},
-		{Option: "raw", Kernel: "level 6 option 18", Errno: "ENOPROTOOPT", Count: 3},
+		{Option: "raw", Kernel: "level 0 option 10", Errno: "EOPNOTSUPP", Count: 3},
 	}, counted.Refused)
 }

@@ -34,8 +34,8 @@ func TestCaddyfile(t *testing.T) {
 		{"code point by number", block("dscp 46"), `{"dscp":"ef"}`},
 		{"code point without a name", block("dscp 63"), `{"dscp":"63"}`},
 		{
-			"raw options", block("raw 6 18 30000", "raw 0x1 0x8 -1"),
-			`{"raw":[{"level":6,"option":18,"value":30000},{"level":1,"option":8,"value":-1}]}`,
+			"raw options", block("raw 0 10 0", "raw 0x1 0x31 -1"),
+			`{"raw":[{"level":0,"option":10,"value":0},{"level":1,"option":49,"value":-1}]}`,
 		},
 		{
 			"any order, with a comment", block("send_buffer 1MiB # towards far clients", "", "nodelay on"),
@@ -90,9 +90,9 @@ var badCaddyfiles = []struct {
 	{"size beyond the kernel's interface", block("send_buffer 2GiB"), 1, `send_buffer: 2GiB is not from 1 to 1073741823 bytes; leave the option out for the kernel's default`},
 	{"option of a route", block("cork on"), 1, `cork cannot be set here, but for the requests of a route (sockopt { cork … } in the site or route); here it can be ` + listenerNames},
 	{"option of a route without a value", block("cork"), 1, `cork cannot be set here, but for the requests of a route (sockopt { cork … } in the site or route); here it can be ` + listenerNames},
-	{"raw option in one word", block("raw 6:18:30000"), 1, `raw needs three values: level, option and value, such as 6 18 30000`},
-	{"raw option without a value", block("raw 6 18"), 1, `raw needs three values: level, option and value, such as 6 18 30000`},
-	{"raw option with one more", block("raw 6 18 30000 4"), 1, `raw takes three values, level, option and value, such as 6 18 30000; "4" is too many`},
+	{"raw option in one word", block("raw 6:18:30000"), 1, `raw needs three values: level, option and value, such as 0 10 0`},
+	{"raw option without a value", block("raw 6 18"), 1, `raw needs three values: level, option and value, such as 0 10 0`},
+	{"raw option with one more", block("raw 6 18 30000 4"), 1, `raw takes three values, level, option and value, such as 0 10 0; "4" is too many`},
 	{"second raw option", block("raw 6 18 30000", "raw 6 18 x"), 2, `raw: "x" is not a number such as 42 or 0x2a`},
 	{"raw level", block("raw -1 18 30000"), 1, `raw: level -1 is not from 0 to 2147483647`},
 	{"raw number", block("raw 6 0x80000000 30000"), 1, `raw: option 2147483648 is not from 0 to 2147483647`},

@@ -78,20 +78,6 @@ func raisedByQUIC(requested socket.Setting, phases Phase) string {
 	return "quic-go raises less than 3.5MiB to 7MiB, as far as the sysctl or CAP_NET_ADMIN permits"
 }
 
-// changedByQUIC says what quic-go makes of an option of a UDP socket that is set by its
-// numbers.
-func changedByQUIC(requested socket.Setting, phases Phase) string {
-	switch o := requested.Option; {
-	case phases&Packet == 0:
-		return ""
-	case o.Sets(socket.TrafficClass):
-		return "it has no effect: quic-go sends each datagram with a traffic class of its own; use dscp"
-	case o.Sets(socket.RecvBuffer) || o.Sets(socket.SendBuffer):
-		return raisedByQUIC(requested, phases)
-	}
-	return ""
-}
-
 // lossyLinger says what SO_LINGER does to a response, or to the process.
 func lossyLinger(requested socket.Setting, _ Phase) string {
 	if requested.Value.Number == 0 {

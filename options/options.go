@@ -208,7 +208,7 @@ type Options struct {
 
 	// Options that have no name here. One may break a connection in any way. At load
 	// each is set on a connection over loopback, and refused where data then does
-	// not arrive, or arrives late.
+	// not arrive, or arrives late. One whose numbers have a name is that option.
 	Raw []RawOption `json:"raw,omitempty"`
 
 	// Add what the kernel counted of a connection (TCP_INFO) to Caddy's metrics
@@ -442,7 +442,6 @@ var rows = []row{
 		name: "raw", option: socket.Option{Name: "any"}, phases: Listen | Accept | Dial | Route | Packet, since: "2.0",
 		doc:       "any other option, by numbers; may repeat",
 		clampedBy: "the kernel",
-		caution:   changedByQUIC,
 		field:     rawField{},
 	},
 	{

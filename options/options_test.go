@@ -135,16 +135,16 @@ func TestRows(t *testing.T) {
 
 // TestRawRepeats: raw is the one option that may be set more than once.
 func TestRawRepeats(t *testing.T) {
-	lines := []string{"raw 6 18 30000", "raw 1 12 3", "raw 6 18 -1"}
+	lines := []string{"raw 0 10 0", "raw 1 49 3", "raw 0 10 -1"}
 	o, err := parse(Accept, block(lines...))
 	require.NoError(t, err)
 	require.Equal(t, strings.Join(lines, "\n")+"\n", o.caddyfile())
 	text, err := json.Marshal(o)
 	require.NoError(t, err)
 	require.JSONEq(t, `{"raw":[
-		{"level":6,"option":18,"value":30000},
-		{"level":1,"option":12,"value":3},
-		{"level":6,"option":18,"value":-1}
+		{"level":0,"option":10,"value":0},
+		{"level":1,"option":49,"value":3},
+		{"level":0,"option":10,"value":-1}
 	]}`, string(text))
 }
 

@@ -4,12 +4,16 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
+	"strings"
+
+	"go.uber.org/zap"
 
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
 // RawOption is an option that has no name here, by its numbers in the kernel's
-// headers. Example: level 6 (TCP), option 18 (TCP_USER_TIMEOUT), value 30000.
+// headers. Example: level 0 (IP), option 10 (IP_MTU_DISCOVER), value 0.
 type RawOption struct {
 	// First number of setsockopt(2): 1 is SOL_SOCKET, 6 IPPROTO_TCP.
 	Level *Number `json:"level"`
@@ -22,8 +26,8 @@ type RawOption struct {
 }
 
 const (
-	wantRaw     = "level, option and value, such as 6 18 30000"
-	wantRawJSON = `{"level": 6, "option": 18, "value": 30000}`
+	wantRaw     = "level, option and value, such as 0 10 0"
+	wantRawJSON = `{"level": 0, "option": 10, "value": 0}`
 )
 
 // UnmarshalJSON reads the three numbers by their names.
@@ -78,6 +82,39 @@ func (r RawOption) use() use {
 			Value:  socket.Value{Number: int64(*r.Value)},
 		},
 	}
+}
+
+// named returns the options with each raw one whose numbers have a name as the option of
+// that name, which is an error where the value means something else by its name.
+func (o *Options) named(log *zap.Logger) (*Options, error) {
+	named := *o
+	named.Raw = nil
+	for _, raw := range o.Raw {
+		if err := raw.check(); err != nil {
+			return nil, fmt.Errorf("raw: %w", err)
+		}
+		i := slices.IndexFunc(rows, func(r row) bool { return r.option.Numbered(int(*raw.Level), int(*raw.Option)) })
+		if i < 0 {
+			named.Raw = append(named.Raw, raw)
+			continue
+		}
+		r, numbers := rows[i], raw.use().text
+		if r.isSet(&named) {
+			return nil, fmt.Errorf("raw %s sets %s, which is set as well; leave one of them out", numbers, r.name)
+		}
+		text := r.show(socket.Value{Number: int64(*raw.Value)})
+		line := strings.TrimSpace(r.name + " " + text)
+		if text != "" {
+			if err := r.parse(&named, []string{text}); err != nil {
+				return nil, fmt.Errorf("raw %s is %s: %w", numbers, line, err)
+			}
+		}
+		if text == "" || r.option.Is(socket.QuickAck) || r.uses(&named, r.option)[0].setting.Value.Number != int64(*raw.Value) {
+			return nil, fmt.Errorf("raw %s sets %s, which has a name here, and other values; write %s: %s", numbers, r.option.Name, line, r.want())
+		}
+		log.Info("raw "+numbers+" has a name, and is read as that option", zap.String("option", r.name), zap.String("requested", text))
+	}
+	return &named, nil
 }
 
 // rawField is the place of the raw options, the only ones that may repeat.

@@ -133,8 +133,8 @@ var notRawJSON = map[string]string{
 	`[1]`:                                    `1 is not ` + wantRawJSON,
 	`[[]]`:                                   `[] is not ` + wantRawJSON,
 	`[null]`:                                 `null is not ` + wantRawJSON,
-	`[{}]`:                                   `level is missing; raw takes level, option and value, such as 6 18 30000`,
-	`[{"level":6}]`:                          `option is missing; raw takes level, option and value, such as 6 18 30000`,
+	`[{}]`:                                   `level is missing; raw takes level, option and value, such as 0 10 0`,
+	`[{"level":6}]`:                          `option is missing; raw takes level, option and value, such as 0 10 0`,
 	`[{"level":6,"option":18,"value":null}]`: `value null is not a number such as 42 or 0x2a`,
 	`[{"level":6,"option":18,"value":true}]`: `value true is not a number such as 42 or 0x2a`,
 	`[{"level":6,"option":1.5,"value":1}]`:   `option 1.5 is not a number such as 42 or 0x2a`,
@@ -144,7 +144,7 @@ var notRawJSON = map[string]string{
 	`[{"level":6,"option":"0x80000000","value":1}]`:               `option 2147483648 is not from 0 to 2147483647`,
 	`[{"level":6,"option":18,"value":2147483648}]`:                `value 2147483648 is not from -2147483648 to 2147483647`,
 	`[{"level":6,"option":18,"value":-2147483649}]`:               `value -2147483649 is not from -2147483648 to 2147483647`,
-	`[{"level":6,"option":18,"value":1},{"level":6,"option":18}]`: `value is missing; raw takes level, option and value, such as 6 18 30000`,
+	`[{"level":6,"option":18,"value":1},{"level":6,"option":18}]`: `value is missing; raw takes level, option and value, such as 0 10 0`,
 }
 
 // printed is how an error prints a value of an option: a mark with the digits of 0x2a.

@@ -74,6 +74,10 @@ type Effect struct {
 // warn, an option that this system or kernel refuses is logged and left out.
 func (o *Options) Resolve(phases Phase, log *zap.Logger) (Resolved, error) {
 	s := Resolved{Settings: make(map[Phase][]socket.Setting), Ack: socket.AckOptions{Mode: socket.AckOff}, Effects: []Effect{}}
+	o, err := o.named(log)
+	if err != nil {
+		return s, err
+	}
 	if err := o.check(phases); err != nil {
 		return s, err
 	}
@@ -138,7 +142,7 @@ func (s *Resolved) add(r row, u use, o *Options, phases Phase, log *zap.Logger) 
 		s.Effects = append(s.Effects, Effect{Option: r.name, Requested: u.text, Effective: u.text})
 		return nil
 	}
-	s.Ack.KeepDelayedAckMax = s.Ack.KeepDelayedAckMax || u.setting.Option.Sets(socket.DelayedAckMax)
+	s.Ack.KeepDelayedAckMax = s.Ack.KeepDelayedAckMax || u.setting.Option.Is(socket.DelayedAckMax)
 	e := r.effect(u, effective)
 	if r.caution != nil && e.Caution == "" {
 		e.Caution = r.caution(u.setting, phases)

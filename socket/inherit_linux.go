@@ -47,7 +47,7 @@ func Inherited(config net.ListenConfig, settings []Setting, onListener bool) ([]
 	return inherited, nil
 }
 
-func includes(options []Option, o Option) bool { return slices.ContainsFunc(options, o.Sets) }
+func includes(options []Option, o Option) bool { return slices.ContainsFunc(options, o.Is) }
 
 func inheritedAt(config net.ListenConfig, address string, settings []Setting, onListener bool) ([]Setting, error) {
 	ln, err := config.Listen(context.Background(), "tcp", address)

@@ -68,12 +68,6 @@ func TestInherited(t *testing.T) {
 		{to(TrafficClass, 0xb8), nobody},
 		{to(WindowClamp, 48<<10), nobody},
 		{Setting{Congestion, Value{Text: "reno"}}, nobody},
-
-		// By number.
-		{to(Raw(unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT), 30_000), listener},
-		{to(Raw(unix.SOL_SOCKET, unix.SO_RCVBUF), 64<<10), both},
-		{to(Raw(unix.SOL_SOCKET, unix.SO_PRIORITY), 3), nobody},
-		{to(Raw(unix.IPPROTO_IP, unix.IP_TOS), 0xb8), nobody},
 		{to(bogus, 1), nobody},
 	} {
 		for _, multipath := range []bool{false, true} {
@@ -121,7 +115,7 @@ func needKernel(t testing.TB, o Option, refusal error) {
 // TestInheritedTogether: settings of one option that differ are each set on each
 // connection, in their order; the others do not depend on them.
 func TestInheritedTogether(t *testing.T) {
-	first, last := to(RecvBuffer, 64<<10), to(Raw(unix.SOL_SOCKET, unix.SO_RCVBUF), 96<<10)
+	first, last := to(RecvBuffer, 64<<10), to(RecvBuffer, 96<<10)
 	other := to(SendBuffer, 64<<10)
 	found, err := Inherited(listening(false), []Setting{first, other, to(bogus, 1), last}, true)
 	require.NoError(t, err)
@@ -154,7 +148,7 @@ func TestInheritedEnds(t *testing.T) {
 	require.Equal(t, before, descriptors(t))
 
 	began := time.Now()
-	_, err = Inherited(listening(false), []Setting{to(Raw(unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT), 3600)}, true)
+	_, err = Inherited(listening(false), []Setting{to(DeferAccept, 3600)}, true)
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 	require.Less(t, time.Since(began), 10*loopbackPatience)
 	require.Equal(t, before, descriptors(t))

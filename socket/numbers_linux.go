@@ -54,21 +54,12 @@ var (
 	FastOpen          = Option{"TCP_FASTOPEN", number{level: unix.IPPROTO_TCP, name: unix.TCP_FASTOPEN}}
 )
 
-// Raw is the option of any level and number that takes an int. A buffer reads as double
-// also under its numbers.
+// Raw is the option of any level and number that takes an int.
 func Raw(level, name int) Option {
-	o := Option{fmt.Sprintf("level %d option %d", level, name), number{level: level, name: name}}
-	o.lock = o.Forcing().lock
-	return o
+	return Option{fmt.Sprintf("level %d option %d", level, name), number{level: level, name: name}}
 }
 
-// Forcing returns the buffer that o sets by its numbers, which can be set above the sysctl
-// that bounds it, or else o.
-func (o Option) Forcing() Option {
-	for _, buffer := range []Option{RecvBuffer, SendBuffer} {
-		if o.Sets(buffer) {
-			return buffer
-		}
-	}
-	return o
+// Numbered reports whether setsockopt(2) has the option under these numbers.
+func (o Option) Numbered(level, name int) bool {
+	return name != 0 && (level == o.level && name == o.name || level == unix.IPPROTO_IPV6 && name == o.ipv6)
 }

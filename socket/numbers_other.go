@@ -63,7 +63,7 @@ func Raw(level, name int) Option {
 	return Option{Name: fmt.Sprintf("level %d option %d", level, name)}
 }
 
-// Forcing returns o.
-func (o Option) Forcing() Option { return o }
+// Numbered reports false.
+func (Option) Numbered(_, _ int) bool { return false }
 
 func seconds(n int) time.Duration { return time.Duration(n) * time.Second }

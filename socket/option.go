@@ -14,10 +14,6 @@ type Option struct {
 // Is reports whether o and other are the same option: the kernel has one of a name.
 func (o Option) Is(other Option) bool { return o.Name == other.Name }
 
-// Sets reports whether setting o sets other: they are the same option, or o is it by its
-// numbers (Raw).
-func (o Option) Sets(other Option) bool { return o.Is(other) || o.numbers(other) }
-
 // Value is what an option is set to, in the kernel's unit: 0 or 1 for a switch,
 // bytes for a buffer, and whatever socket(7), tcp(7) and ip(7) say of the rest.
 type Value struct {

@@ -59,10 +59,6 @@ func (o Option) AsSet(read Value) Value {
 // kernel takes it too, Try tells.
 func (o Option) Supported() bool { return o.number != number{} }
 
-func (o Option) numbers(other Option) bool {
-	return o.level == other.level && o.name == other.name && o.form == other.form
-}
-
 func set(c syscall.Conn, settings []Setting) ([]Refusal, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {

@@ -111,7 +111,7 @@ func (o *Overrides) begin(fd int, h *Hold) {
 	// All are read before the first is set, since setting one may change another.
 	for _, v := range h.Overrides {
 		o.save(fd, v.Option, h.Observer)
-		if v.Option.Sets(TrafficClass) {
+		if v.Option.Is(TrafficClass) {
 			o.save(fd, Priority, h.Observer)
 		}
 	}
@@ -196,7 +196,7 @@ func (o *Overrides) update(fd int, option *overridden, observer RefusalObserver)
 		observer.Refused(o.tcp, option.option, err)
 	}
 	option.now = want
-	if option.option.Sets(TrafficClass) {
+	if option.option.Is(TrafficClass) {
 		o.updatePriority(fd, option, observer)
 	}
 }
@@ -228,7 +228,7 @@ func (o Option) save(fd int) (s saved, err error) {
 
 // restore sets what was saved. The kernel tunes again what it tuned before.
 func (o Option) restore(fd int, s saved) error {
-	if err := o.Forcing().set(fd, o.AsSet(s.value)); err != nil || o.lock == 0 || s.fixed {
+	if err := o.set(fd, o.AsSet(s.value)); err != nil || o.lock == 0 || s.fixed {
 		return err
 	}
 	return os.NewSyscallError("setsockopt",
@@ -236,7 +236,7 @@ func (o Option) restore(fd int, s saved) error {
 }
 
 // tuned reports whether the kernel may change the value by itself.
-func (o Option) tuned() bool { return o.lock != 0 || o.Sets(WindowClamp) }
+func (o Option) tuned() bool { return o.lock != 0 || o.Is(WindowClamp) }
 
 // Bits of SO_BUF_LOCK, from the kernel's include/uapi/linux/socket.h.
 const (

@@ -25,10 +25,10 @@ func TestTry(t *testing.T) {
 		{"connection: acknowledgements", false, to(QuickAck, 1), 1, nil},
 		{"connection: no such option", false, to(bogus, 1), 0, syscall.ENOPROTOOPT},
 		{"connection: not on this system", false, to(Option{Name: "SO_ELSEWHERE"}, 1), 0, errors.ErrUnsupported},
-		{"connection: not once connected", false, to(Raw(unix.IPPROTO_TCP, unix.TCP_FASTOPEN), 256), 0, syscall.EINVAL},
+		{"connection: not once connected", false, to(FastOpen, 256), 0, syscall.EINVAL},
 		{"connection: IPv6 alone, not once connected", false, to(Raw(unix.IPPROTO_IPV6, unix.IPV6_V6ONLY), 1), 0, syscall.EINVAL},
 		{"connection: linger", false, to(Linger, 32_767), 32_767, nil}, // and close does not wait so long
-		{"listener: not once connected", true, to(Raw(unix.IPPROTO_TCP, unix.TCP_FASTOPEN), 256), 256, nil},
+		{"listener: not once connected", true, to(FastOpen, 256), 256, nil},
 		{"listener: buffer", true, to(SendBuffer, 64<<10), 128 << 10, nil},
 		{"listener: queue", true, to(Backlog, 7), 7, nil},
 		{"listener: segments", true, to(MaxSegment, 1200), 1200, nil},

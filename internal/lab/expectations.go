@@ -183,10 +183,10 @@ var Expectations = map[string]Expected{
 		Refused: []string{"-1", "2147483648"}, Within: "0 to 2147483647",
 	},
 	"raw": {
-		Kernel: "any", Level: levelTCP, Number: 18, Phases: "LADRP",
-		Sample: "6 18 30000", Effective: "30000", JSON: []string{
-			`[{"level":6,"option":18,"value":30000}]`,
-			`[{"level":"6","option":"0x12","value":"30000"}]`,
+		Kernel: "any", Level: levelIP, Number: 10, Phases: "LADRP", // IP_MTU_DISCOVER
+		Sample: "0 10 3", Effective: "3", JSON: []string{
+			`[{"level":0,"option":10,"value":3}]`,
+			`[{"level":"0","option":"0xa","value":"3"}]`,
 		},
 	},
 	"metrics": {

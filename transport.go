@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
-	"net/http/httptrace"
 	"reflect"
 	"slices"
 	"strings"
@@ -52,6 +50,9 @@ type Transport struct {
 	dialer   *dialer
 	afterSYN []socket.Setting // to be set on an open connection
 	log      *zap.Logger
+
+	// placeholders says that the configuration may ask for placeholders of its connections.
+	placeholders bool
 }
 
 // CaddyModule returns the Caddy module information.
@@ -67,6 +68,7 @@ func (t *Transport) Provision(ctx caddy.Context) (err error) {
 	if err := t.HTTPTransport.Provision(ctx); err != nil {
 		return err
 	}
+	t.placeholders = mayName(ctx, upstreamTCPInfo)
 	if slices.Contains(t.Versions, "3") {
 		if !reflect.ValueOf(t.Socket).IsZero() {
 			return errors.New("socket: HTTP/3 runs over UDP, which has none of these options; remove socket, or remove 3 from versions")
@@ -173,66 +175,6 @@ func (t *Transport) dialTLS(ctx context.Context, network, address string) (net.C
 		return nil, err
 	}
 	return tlsConn, nil
-}
-
-// RoundTrip sends a request like the http transport, and makes placeholders of what the
-// kernel measures of its connection. When a response has been read to its end, its
-// connection is told: the backend then waits for no acknowledgement, and the next
-// request will carry it.
-func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	trip := new(roundTrip)
-	trip.makePlaceholders(req.Context())
-	trip.trace.GotConn = trip.gotConn
-	if t.resolved.Ack.Mode == socket.AckAuto {
-		trip.trace.PutIdleConn = trip.putIdleConn
-	} else if trip.info == nil { // nobody asks
-		return t.HTTPTransport.RoundTrip(req)
-	}
-	return t.HTTPTransport.RoundTrip(req.WithContext(httptrace.WithClientTrace(req.Context(), &trip.trace)))
-}
-
-// roundTrip is a request on its way.
-type roundTrip struct {
-	trace  httptrace.ClientTrace
-	acking *socket.Conn // what it got, if that acknowledges
-
-	// info is for the placeholders: own, or that of the same request when it was sent
-	// first. It is nil outside of Caddy.
-	info *askedInfo
-	own  askedInfo
-}
-
-func (r *roundTrip) gotConn(got httptrace.GotConnInfo) {
-	r.acking, _ = socket.AckingConn(got.Conn)
-	if r.info != nil {
-		tcp, _ := socket.TCPConn(got.Conn)
-		*r.info = askedInfo{prefix: r.info.prefix, tcp: tcp}
-	}
-}
-
-func (r *roundTrip) putIdleConn(error) {
-	if r.acking != nil {
-		r.acking.Settle()
-	}
-}
-
-// makePlaceholders makes the placeholders of a request, unless they were made when it was sent
-// before.
-func (r *roundTrip) makePlaceholders(ctx context.Context) {
-	const name = "sockopt.upstream_tcp_info"
-	if info, ok := caddyhttp.GetVar(ctx, name).(*askedInfo); ok {
-		r.info = info
-		*info = askedInfo{prefix: info.prefix}
-		return
-	}
-	repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	if !ok {
-		return
-	}
-	r.info = &r.own
-	r.own.prefix = "http.reverse_proxy.upstream.tcp_info."
-	caddyhttp.SetVar(ctx, name, r.info)
-	repl.Map(r.info.placeholder)
 }
 
 // timeoutConn bounds every read and write, as the http transport's own

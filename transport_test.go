@@ -1,16 +1,13 @@
 package sockopt
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
 	"net/textproto"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -49,53 +46,99 @@ func provisionedTransport(t testing.TB, transport roundTripper) roundTripper {
 	return transport
 }
 
-// TestRoundTripAllocations bounds what a request costs beyond transport http: a
-// trace, its context, and the copy of the request that has it.
-func TestRoundTripAllocations(t *testing.T) {
-	count := func(transport roundTripper) float64 {
-		request := newRequester(t, transport)
-		var failed error
-		allocations := testing.AllocsPerRun(1000, func() { failed = errors.Join(failed, request()) })
-		require.NoError(t, failed)
-		return allocations
-	}
-	stock, ours := count(new(reverseproxy.HTTPTransport)), count(new(Transport))
-	t.Logf("allocations a request: transport http %v, transport sockopt %v", stock, ours)
-	require.LessOrEqual(t, ours, stock+8)
+// protocols are those of a backend, with what they take of the transport.
+var protocols = []struct {
+	name     string
+	versions []string // of the transport
+	tls      bool
+}{
+	{"HTTP/1.1", nil, false},
+	{"HTTP/1.1 over TLS", []string{"1.1"}, true},
+	{"HTTP/2 over TLS", nil, true},
+	{"h2c", []string{"h2c"}, false},
 }
 
-// newRequester returns a function that sends a request, as reverse_proxy does,
-// and reads the response to its end.
-func newRequester(t testing.TB, transport roundTripper) (request func() error) {
+// TestRoundTripAllocations bounds what a request costs beyond transport http: the hook that
+// hears of its connection.
+func TestRoundTripAllocations(t *testing.T) {
+	for _, p := range protocols {
+		t.Run(p.name, func(t *testing.T) {
+			const requests = 2000
+			count := func(transport roundTripper, http *reverseproxy.HTTPTransport) (objects, size float64) {
+				http.Versions = p.versions
+				request := newRequester(t, transport, http, p.tls)
+				for range 20 { // a connection that nobody waits for is patient by then
+					require.NoError(t, request())
+				}
+				var before, after runtime.MemStats
+				runtime.ReadMemStats(&before)
+				for range requests {
+					require.NoError(t, request())
+				}
+				runtime.ReadMemStats(&after)
+				return float64(after.Mallocs-before.Mallocs) / requests, float64(after.TotalAlloc-before.TotalAlloc) / requests
+			}
+			stock := new(reverseproxy.HTTPTransport)
+			objects, size := count(stock, stock)
+			transport := new(Transport)
+			ours, oursSize := count(transport, &transport.HTTPTransport)
+			t.Logf("a request: transport http %.2f objects, %.0f bytes; transport sockopt %.2f, %.0f", objects, size, ours, oursSize)
+			require.Less(t, ours, objects+1.5)
+			require.Less(t, oursSize, size+64)
+		})
+	}
+}
+
+// BenchmarkRoundTrip counts the allocations of a request.
+func BenchmarkRoundTrip(b *testing.B) {
+	for _, p := range protocols {
+		for _, name := range []string{"http", "sockopt"} {
+			b.Run(p.name+"/"+name, func(b *testing.B) {
+				ours := new(Transport)
+				var transport roundTripper = ours
+				if name == "http" {
+					transport = &ours.HTTPTransport
+				}
+				ours.Versions = p.versions
+				request := newRequester(b, transport, &ours.HTTPTransport, p.tls)
+				b.ReportAllocs()
+				for b.Loop() {
+					require.NoError(b, request())
+				}
+			})
+		}
+	}
+}
+
+// asReverseProxy adds to a context what reverse_proxy adds for each request.
+func asReverseProxy(ctx context.Context, backend string) context.Context {
+	const key caddy.CtxKey = "reverse_proxy.dial_info" // dialInfoCtxKey in hosts.go
+	ctx = context.WithValue(ctx, key, reverseproxy.DialInfo{Network: "tcp", Address: backend})
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		Got1xxResponse: func(int, textproto.MIMEHeader) error { return nil },
+	})
+}
+
+// newRequester returns a function that sends a request, as reverse_proxy does, and reads
+// the response to its end.
+func newRequester(t testing.TB, transport roundTripper, http1 *reverseproxy.HTTPTransport, secure bool) (request func() error) {
 	t.Helper()
+	backend := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(lab.Stars[:1000]) }))
+	backend.Config.Protocols = new(http.Protocols)
+	backend.Config.Protocols.SetHTTP1(true)
+	backend.Config.Protocols.SetUnencryptedHTTP2(true)
+	if backend.EnableHTTP2 = secure; secure {
+		backend.StartTLS()
+		http1.TLS = &reverseproxy.TLSConfig{InsecureSkipVerify: true}
+	} else {
+		backend.Start()
+	}
+	t.Cleanup(backend.Close)
 	provisionedTransport(t, transport)
-	response := fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n%s", lab.Stars[:1000])
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		conn, err := ln.Accept()
-		if err != nil {
-			return
-		}
-		defer conn.Close()
-		buf := make([]byte, 4096)
-		for {
-			n, err := conn.Read(buf)
-			if err != nil {
-				return
-			}
-			if bytes.HasSuffix(buf[:n], []byte("\r\n\r\n")) {
-				_, _ = conn.Write(response)
-			}
-		}
-	}()
+	addr := backend.Listener.Addr().String()
 	buf := make([]byte, 4096)
 	return func() error {
-		ctx := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{
-			Got1xxResponse: func(int, textproto.MIMEHeader) error { return nil },
-		})
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+ln.Addr().String(), nil)
+		req, err := http.NewRequestWithContext(asReverseProxy(context.Background(), addr), http.MethodGet, backend.URL, nil)
 		if err != nil {
 			return err
 		}
@@ -104,12 +147,7 @@ func newRequester(t testing.TB, transport roundTripper) (request func() error) {
 			return err
 		}
 		defer resp.Body.Close()
-		for err == nil {
-			_, err = resp.Body.Read(buf)
-		}
-		if err != io.EOF {
-			return err
-		}
-		return nil
+		_, err = io.CopyBuffer(io.Discard, struct{ io.Reader }{resp.Body}, buf)
+		return err
 	}
 }

@@ -52,6 +52,17 @@ var epoch = time.Now().Add(-time.Second)
 // reads calls it, before it reads on.
 func (c *Conn) Settle() { c.due.Store(nothing) }
 
+// Settler returns Settle as a hook of httptrace.ClientTrace.PutIdleConn. It is made once:
+// made for each request it would be an allocation.
+func (c *Conn) Settler() func(error) {
+	if made := c.settler.Load(); made != nil {
+		return *made
+	}
+	settler := func(error) { c.Settle() }
+	c.settler.Store(&settler)
+	return settler
+}
+
 // SetHeldBack says whether what is written may stay in the kernel, as with TCP_CORK.
 // A write then counts neither as carrying an acknowledgement nor as wasting one.
 // SetHeldBack(false) counts what was written meanwhile as sent.

@@ -44,6 +44,7 @@ type Conn struct {
 
 	learning
 	closing sync.Once
+	settler atomic.Pointer[func(error)] // Settler's
 
 	// sending says that ReadFrom sends what it does not see.
 	sending atomic.Bool

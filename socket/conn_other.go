@@ -18,6 +18,9 @@ func (c *Conn) NetConn() net.Conn { return c.TCPConn }
 // Settle does nothing.
 func (c *Conn) Settle() {}
 
+// Settler returns nil.
+func (c *Conn) Settler() func(error) { return nil }
+
 // SetHeldBack does nothing.
 func (c *Conn) SetHeldBack(bool) {}
 

@@ -1,0 +1,49 @@
+package sockopt
+
+import (
+	"encoding/json"
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/standard"
+)
+
+// naming is a handler that asks at its Provision what its configuration may name.
+type naming struct{ told *bool }
+
+func (n naming) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.naming_test", New: func() caddy.Module { return &naming{n.told} }}
+}
+
+func (n *naming) Provision(ctx caddy.Context) error {
+	*n.told = mayName(ctx, upstreamTCPInfo)
+	return nil
+}
+
+func (*naming) ServeHTTP(http.ResponseWriter, *http.Request, caddyhttp.Handler) error { return nil }
+
+// TestMayName finds the configuration in Caddy's unexported field.
+func TestMayName(t *testing.T) {
+	var told bool
+	caddy.RegisterModule(naming{&told})
+	for _, test := range []struct {
+		name, handler string
+		want          bool
+	}{
+		{"nothing", `{"handler": "static_response", "body": "{http.request.uri}"}`, false},
+		{"a placeholder", `{"handler": "log_append", "key": "k", "value": "{http.reverse_proxy.upstream.tcp_info.rtt}"}`, true},
+		{"templates", `{"handler": "templates"}`, true},
+		{"nothing again", `{"handler": "static_response"}`, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			config := `{"servers": {"s": {"routes": [{"handle": [` + test.handler + `, {"handler": "naming_test"}]}]}}}`
+			told = !test.want
+			require.NoError(t, caddy.Validate(&caddy.Config{AppsRaw: caddy.ModuleMap{"http": json.RawMessage(config)}}))
+			require.Equal(t, test.want, told)
+		})
+	}
+}

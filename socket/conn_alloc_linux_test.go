@@ -83,30 +83,39 @@ func TestLearningAllocatesNothing(t *testing.T) {
 	const runs, size = 1000, 64
 	accepted, call := onCall(t, size)
 	conn, observer := wrap(t, accepted, AckAuto)
-	conn.keep = true
-	conn.left.Store(0)
 	buf := make([]byte, size)
+	for range 4 {
+		waste(conn)
+	}
+	require.Equal(t, "patient", conn.learner.State())
 	require.Zero(t, testing.AllocsPerRun(runs, func() {
 		call <- struct{}{}
 		if n, err := conn.Read(buf); n != size || err != nil {
 			t.Error(n, err)
 		}
-		conn.left.Store(0)
 	}), "reads that park")
+	require.Zero(t, testing.AllocsPerRun(runs, func() {
+		conn.learner.Start(true)
+		waste(conn)
+	}), "writes that waste")
+	require.Greater(t, observer.wasted.Load(), int64(runs))
+
+	conn, observer = wrap(t, accepted, AckOff)
 	require.NoError(t, control(conn, func(fd int) {
 		require.Zero(t, testing.AllocsPerRun(runs, func() {
-			conn.due.Store(owed)
-			conn.parked.Store(now() - int64(150*time.Millisecond))
-			conn.resume(fd)
+			conn.learner.Read(now())
+			conn.learner.Park(false, now()-150*time.Millisecond)
+			conn.received(fd)
 		}), "stalls")
 	}))
-	require.Positive(t, observer.stalled.Load())
-	require.Zero(t, testing.AllocsPerRun(runs, func() {
-		conn.due.Store(asked)
-		if n, err := conn.Write(buf); n != size || err != nil {
-			t.Error(n, err)
-		}
-	}), "writes that waste")
+	require.Greater(t, observer.stalled.Load(), int64(runs))
+}
+
+// waste has c acknowledge what it has not read, and write.
+func waste(c *Conn) {
+	c.learner.Read(now())
+	c.learner.Park(false, now())
+	c.sends()
 }
 
 func TestConnIsSmall(t *testing.T) {

@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/caddy-sockopt/caddy-sockopt/socket/quickack"
 )
 
 // Conn is a *net.TCPConn that acknowledges what it received before the peer has
@@ -30,28 +32,25 @@ type Conn struct {
 	*net.TCPConn
 	raw      syscall.RawConn
 	observer Observer
-	ack
+	learner  quickack.Learner
 
-	// One read at a time holds reading; it guards refused, byByte, what learning says
-	// it does, and the arguments and results of a step.
+	// One read at a time holds reading; it guards byByte, always, the arguments and results
+	// of a step, and the learner.
 	reading sync.Mutex
 	buf     []byte
-	n       int
-	err     error
+	result  int // bytes, or a negative errno, as of a system call
 
 	// step is readStep as a value: made for each call it would be an allocation.
 	step func(fd uintptr) bool
 
-	learning
 	closing sync.Once
 	settler atomic.Pointer[func(error)] // Settler's
 
 	// sending says that ReadFrom sends what it does not see.
 	sending atomic.Bool
 
-	always  bool // AckOn
-	never   bool // AckOff
-	refused bool // the kernel refuses TCP_QUICKACK on this socket
+	always bool // AckOn, until the kernel refuses TCP_QUICKACK on this socket
+	keep   bool // KeepDelayedAckMax
 
 	// byByte says that a read into a buffer of one byte is one: the last read left one
 	// byte to fill, or was of one byte itself.
@@ -69,9 +68,9 @@ func NewConn(c *net.TCPConn, options AckOptions, observer Observer) (*Conn, erro
 	}
 	conn := &Conn{
 		TCPConn: c, raw: raw, observer: observer,
-		always: options.Mode == AckOn, never: options.Mode == AckOff,
+		always: options.Mode == AckOn, keep: options.KeepDelayedAckMax,
 	}
-	conn.learning.begin(options.KeepDelayedAckMax)
+	conn.learner.Start(options.Mode == AckAuto)
 	conn.step = conn.readStep
 	return conn, nil
 }
@@ -94,7 +93,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return c.TCPConn.Read(p)
 	}
-	n, err := c.wait("read", c.step, p)
+	n, err := c.wait("read", "read", c.step, p)
 	switch {
 	case err != nil:
 		return 0, err
@@ -121,25 +120,23 @@ func (c *Conn) Close() error {
 }
 
 // wait runs step on the descriptor until it is done, and parks in between. Its errors
-// name the operation.
-func (c *Conn) wait(op string, step func(fd uintptr) bool, buf []byte) (int, error) {
+// name the operation and the system call.
+func (c *Conn) wait(op, call string, step func(fd uintptr) bool, buf []byte) (int, error) {
 	c.reading.Lock()
 	defer c.reading.Unlock()
 	c.buf = buf
-	if c.parked.Load() != 0 { // a read that a deadline ended
-		c.parked.Store(0)
-	}
+	c.learner.Deadline() // where one ended the read before
 	err := c.raw.Read(step)
-	if err == nil {
-		err = c.opError(op, c.err)
+	if err == nil && c.result < 0 {
+		err = c.opError(op, os.NewSyscallError(call, syscall.Errno(-c.result)))
 	} else if raw, ok := err.(*net.OpError); ok { //nolint:errorlint // it is not wrapped here
 		// Closed or out of time. The error was made for this call alone, so it can be
 		// changed into the one that *net.TCPConn returns. A new one would be an
 		// allocation in every request: net/http ends a read with a deadline in each.
 		raw.Op, raw.Source, raw.Addr = op, c.LocalAddr(), c.RemoteAddr()
 	}
-	n := c.n
-	c.buf, c.n, c.err = nil, 0, nil
+	n := max(c.result, 0)
+	c.buf, c.result = nil, 0
 	return n, err
 }
 
@@ -153,15 +150,14 @@ func (c *Conn) readStep(fd uintptr) (done bool) {
 			c.park(int(fd))
 			return false
 		case err != nil:
-			c.err = os.NewSyscallError("read", err)
+			errno, _ := err.(syscall.Errno) //nolint:errorlint // unix.Read returns no other
+			c.result = -int(errno)
 			return true
 		}
-		c.n = n
+		c.result = n
 		if n > 0 {
 			c.byByte = len(c.buf) == 1 || len(c.buf)-n == 1
-			c.resume(int(fd))
-			c.received()
-			c.due.Store(owed)
+			c.received(int(fd))
 			if c.always {
 				c.acknowledge(int(fd))
 			}

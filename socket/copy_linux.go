@@ -58,12 +58,10 @@ func (c *Conn) spliceTo(dst *Conn) (written int64, err error) {
 	peek := c.peekStep
 	waiting := io.LimitedReader{R: c.TCPConn}
 	for {
-		n, err := c.wait(writeTo, peek, nil)
+		n, err := c.wait(writeTo, "recvfrom", peek, nil)
 		if n == 0 || err != nil {
 			return written, err
 		}
-		// In this order, since dst may be c, as in an echo server.
-		c.due.Store(owed)
 		dst.sends()
 		waiting.N = int64(n)
 		moved, err := dst.TCPConn.ReadFrom(&waiting)
@@ -84,10 +82,9 @@ func (c *Conn) peekStep(fd uintptr) (done bool) {
 		n, _, errno := unix.Syscall6(unix.SYS_RECVFROM, fd, 0, peekMax, unix.MSG_PEEK|unix.MSG_TRUNC, 0, 0)
 		switch errno {
 		case 0:
-			c.n = int(n)
+			c.result = int(n)
 			if n > 0 {
-				c.resume(int(fd))
-				c.received()
+				c.received(int(fd))
 			}
 			return true
 		case unix.EINTR:
@@ -95,7 +92,7 @@ func (c *Conn) peekStep(fd uintptr) (done bool) {
 			c.park(int(fd))
 			return false
 		default:
-			c.err = os.NewSyscallError("recvfrom", errno)
+			c.result = -int(errno)
 			return true
 		}
 	}

@@ -1,0 +1,257 @@
+package quickack
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	ms = time.Millisecond
+
+	// short is the least timer of a kernel with 250 ticks in a second, and its own is kernels.
+	// What it delays without being told it delays for delay.
+	short, kernels, delay = 8 * ms, 200 * ms, 40 * ms
+
+	rtt = 50 * time.Microsecond
+)
+
+// line is a connection with a Learner, on a clock of its own.
+type line struct {
+	Learner
+	now   time.Duration
+	timer time.Duration // TCP_DELACK_MAX_US, 0 where the kernel has none
+	keep  bool          // the configuration sets it
+	idle  time.Duration // for which bytes have waited in the kernel
+
+	acknowledged, wasted, patient, stalls int
+}
+
+func newLine(timer time.Duration) *line {
+	l := &line{now: time.Second, timer: timer}
+	l.Start(true)
+	return l
+}
+
+// A step is one thing that happens on a connection.
+type step func(l *line)
+
+func pass(d time.Duration) step { return func(l *line) { l.now += d } }
+
+func (l *line) count(d Decision) {
+	if d&Wasted != 0 {
+		l.wasted++
+	}
+	if d&BecamePatient != 0 {
+		l.patient++
+	}
+}
+
+// reads has the peer's bytes read.
+func reads(l *line) {
+	d := l.Read(l.now)
+	l.count(d)
+	if d&Measure == 0 {
+		return
+	}
+	if _, stalled := l.Measured(l.idle, rtt, l.timer, l.now); stalled {
+		l.stalls++
+	}
+}
+
+func parks(l *line) { l.parks(false) }
+
+// parks reports whether the bytes that were read are acknowledged.
+func (l *line) parks(unseen bool) bool {
+	d := l.Park(unseen, l.now)
+	if d&Shorten != 0 {
+		before := l.timer
+		if before == 0 || l.keep {
+			l.Shortened(before, 0)
+		} else {
+			l.timer = short
+			l.Shortened(before, short)
+		}
+	}
+	if d&Restore != 0 {
+		l.timer = l.Kernels()
+	}
+	if d&Acknowledge != 0 {
+		l.acknowledged++
+	}
+	return d&Acknowledge != 0
+}
+
+func writes(l *line) { l.count(l.Wrote(l.now)) }
+
+func held(hold bool) step { return func(l *line) { l.count(l.HoldBack(hold, l.now)) } }
+
+func pushes(l *line) { l.count(l.Push(l.now)) }
+
+// answered is a request in one piece, whose answer comes when the next read has been parked for d.
+func answered(d time.Duration) []step { return []step{reads, parks, pass(d), writes, pass(ms)} }
+
+// pieces is a request in two, of which the second comes after d, whatever is acknowledged.
+func pieces(d time.Duration) []step {
+	return []step{reads, parks, pass(d), reads, writes, pass(ms)}
+}
+
+func times(n int, steps ...[]step) []step { return slices.Repeat(slices.Concat(steps...), n) }
+
+func TestLearning(t *testing.T) {
+	whole, late, stall, long := answered(0), answered(short*2), pieces(short*5/4), pieces(delay)
+	bulk := slices.Concat(times(19, []step{reads, parks}), stall)
+	learned := times(4, whole)
+	restored := slices.Concat(learned, times(5, late))
+	trial := slices.Concat(learned, times(2, stall))
+	keep := []step{func(l *line) { l.keep = true }}
+	none := []step{func(l *line) { l.timer = 0 }}
+	unseen := []step{func(l *line) { l.parks(true) }}
+
+	type outcome struct {
+		acknowledged, wasted, patient, stalls int
+		timer                                 time.Duration
+		state                                 string
+	}
+	for _, tc := range []struct {
+		name  string
+		steps []step
+		want  outcome
+	}{
+		{"nothing", nil, outcome{0, 0, 0, 0, kernels, "eager"}},
+		{"parks without bytes", []step{parks, parks}, outcome{0, 0, 0, 0, kernels, "eager"}},
+		{"parks twice", []step{reads, parks, parks}, outcome{1, 0, 0, 0, kernels, "eager"}},
+		{"a message is settled", []step{reads, func(l *line) { l.Settle() }, parks}, outcome{0, 0, 0, 0, kernels, "eager"}},
+		{"a write comes first", []step{reads, writes, parks}, outcome{0, 0, 0, 0, kernels, "eager"}},
+		{"a write is held back", []step{reads, held(true), writes, parks}, outcome{1, 0, 0, 0, kernels, "eager"}},
+		{"what was held back is sent", []step{reads, held(true), writes, held(false), parks}, outcome{0, 0, 0, 0, kernels, "eager"}},
+		{"what was held back is pushed", []step{reads, held(true), writes, pushes, parks}, outcome{0, 0, 0, 0, kernels, "eager"}},
+		{"what is held back wastes nothing yet", []step{reads, parks, held(true), writes}, outcome{1, 0, 0, 0, kernels, "eager"}},
+		{"and wastes once it is sent", []step{reads, parks, held(true), writes, held(false)}, outcome{1, 1, 0, 0, kernels, "eager"}},
+		{"three wasted", times(3, whole), outcome{3, 3, 0, 0, kernels, "eager"}},
+		{"four wasted", learned, outcome{4, 4, 1, 0, short, "patient"}},
+		{"patient", times(40, whole), outcome{4, 4, 1, 0, short, "patient"}},
+		{"bytes come next", times(20, pieces(0)), outcome{20, 0, 0, 0, kernels, "eager"}},
+		{"the configuration sets the timer", slices.Concat(keep, times(40, whole)), outcome{4, 4, 1, 0, kernels, "patient"}},
+		{"no timer to set", slices.Concat(none, times(40, whole)), outcome{4, 4, 1, 0, 0, "patient"}},
+		{"no timer to set, and a stall", slices.Concat(none, learned, long), outcome{4, 4, 1, 1, 0, "on trial"}},
+		{"answers are late", restored, outcome{4, 4, 1, 0, kernels, "patient"}},
+		{"one answer in 40 is late", slices.Concat(learned, times(5, late, times(39, whole))), outcome{4, 4, 1, 0, short, "patient"}},
+		{"one short stall", slices.Concat(learned, stall, learned), outcome{4, 4, 1, 1, short, "patient"}},
+		{"two short stalls far apart", slices.Concat(learned, stall, times(40, whole), stall, learned), outcome{4, 4, 1, 2, short, "patient"}},
+		{"two short stalls", slices.Concat(trial, learned), outcome{8, 8, 1, 2, short, "on trial"}},
+		{"short stalls of a peer that does not seem to wait", slices.Concat(learned, times(20, pieces(0)), times(3, stall), learned), outcome{4, 4, 1, 3, short, "patient"}},
+		{"one more", slices.Concat(learned, times(20, pieces(0)), times(4, stall), learned), outcome{8, 8, 1, 4, short, "on trial"}},
+		{"segments at once, and a stall at the end", slices.Concat(learned, times(30, bulk)), outcome{4 + 28*20, 4, 1, 2, short, "on trial"}},
+		{"after neither a short nor a long time", slices.Concat(learned, times(20, pieces(short*5/8)), times(2, stall), learned), outcome{8, 8, 1, 2, short, "on trial"}},
+		{"a pause too long for the short timer", slices.Concat(learned, times(4, pieces(3*short)), learned), outcome{4, 4, 1, 0, short, "patient"}},
+		{"one long stall", slices.Concat(restored, long, learned), outcome{8, 8, 1, 1, kernels, "on trial"}},
+		{"a long stall, and the short timer again", slices.Concat(restored, long, times(30, whole)), outcome{28, 28, 2, 1, short, "patient"}},
+		{"bytes were late in the kernel", slices.Concat(learned, []step{func(l *line) { l.idle = short }}, times(9, stall)), outcome{4, 4, 1, 0, short, "patient"}},
+		{"an answer while a read is parked", slices.Concat(learned, times(9, []step{reads, parks, writes, pass(short), reads, writes})), outcome{4, 4, 1, 0, short, "patient"}},
+		{"a deadline", slices.Concat(learned, times(9, []step{reads, parks, func(l *line) { l.Deadline() }, pass(short), reads, writes})), outcome{4, 4, 1, 0, short, "patient"}},
+		{"answers that nobody sees", slices.Concat(learned, times(9, []step{reads}, unseen, []step{pass(short), reads, writes})), outcome{4, 4, 1, 0, short, "patient"}},
+		{"a trial that does not help ends", slices.Concat(trial, times(10, pieces(short*5/4))), outcome{8, 4, 2, 2, short, "patient"}},
+		{"after that it believes less", slices.Concat(trial, times(30, pieces(short*5/4))), outcome{12, 4, 3, 3, short, "patient"}},
+		{"a trial that helps", slices.Concat(trial, pieces(0), times(24, whole), stall, times(40, whole)), outcome{69, 68, 2, 3, short, "on trial"}},
+		{"refused", []step{func(l *line) { l.TurnOff() }, reads, parks, pass(delay), reads}, outcome{0, 0, 0, 1, kernels, "off"}},
+		{"off", slices.Concat([]step{func(l *line) { l.Start(false) }}, times(3, long)), outcome{0, 0, 0, 3, kernels, "off"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			l := newLine(kernels)
+			for _, do := range tc.steps {
+				do(l)
+			}
+			require.Equal(t, tc.want, outcome{l.acknowledged, l.wasted, l.patient, l.stalls, l.timer, l.State()})
+		})
+	}
+}
+
+// client is one that sends requests over one connection, and the server that answers. Over TLS and
+// HTTP/2 the next read parks while a handler works.
+type client struct {
+	nth   int           // one request in so many comes in two pieces; 0 is none
+	nagle bool          // the second waits until the first is acknowledged
+	takes time.Duration // the handler
+	busy  float64       // how often something takes milliseconds more, because a machine is busy
+	flips bool          // pieces come when nothing is acknowledged, and whole requests otherwise
+}
+
+// outcome is what it cost, and how many pieces waited for the kernel's own timer and for a short one.
+type outcome struct{ acknowledged, long, short int }
+
+func (c client) run(l *line, r *rand.Rand, requests int) (o outcome) {
+	path := func() time.Duration {
+		if r.Float64() < c.busy {
+			return time.Duration(r.Float64() * float64(20*ms))
+		}
+		return rtt + time.Duration(r.Float64()*float64(rtt))
+	}
+	for i := range requests {
+		reads(l)
+		if c.flips && l.State() == "patient" || c.nth > 0 && i%c.nth == 0 {
+			acknowledged := l.parks(false)
+			l.now += path()
+			switch {
+			case !c.nagle || acknowledged:
+			case l.timer == short:
+				l.now += short
+				o.short++
+			default:
+				l.now += delay
+				o.long++
+			}
+			reads(l)
+		}
+		parks(l)
+		l.now += c.takes + path()
+		writes(l)
+		l.now += path()
+	}
+	o.acknowledged = l.acknowledged
+	return o
+}
+
+// TestClients: what clients cost and how often they wait, at most, in 2000 requests. Those that never
+// wait cost next to nothing, and those that do wait a few times.
+func TestClients(t *testing.T) {
+	const runs, requests, any = 20, 2000, 4000
+	for _, tc := range []struct {
+		name         string
+		client       client
+		tuned, fixed outcome // with a timer that can be shortened, and without
+	}{
+		{"whole", client{}, outcome{4, 0, 0}, outcome{4, 0, 0}},
+		{"whole, slow backend", client{takes: 15 * ms}, outcome{4, 0, 0}, outcome{4, 0, 0}},
+		{"whole, slower backend", client{takes: 100 * ms}, outcome{4, 0, 0}, outcome{4, 0, 0}},
+		{"whole, busy machine", client{busy: .5}, outcome{4, 0, 0}, outcome{4, 0, 0}},
+		{"each in pieces", client{nth: 1, nagle: true}, outcome{any, 0, 4}, outcome{any, 3, 0}},
+		{"each third in pieces", client{nth: 3, nagle: true}, outcome{any, 0, 4}, outcome{any, 3, 0}},
+		{"each twentieth in pieces", client{nth: 20, nagle: true}, outcome{any, 0, 4}, outcome{any, 3, 0}},
+		{"each third in pieces, slow backend", client{nth: 3, nagle: true, takes: 15 * ms}, outcome{any, 1, 3}, outcome{any, 3, 0}},
+		{"each third in pieces, busy machine", client{nth: 3, nagle: true, busy: .02}, outcome{any, 3, 6}, outcome{any, 3, 0}},
+		{"each fiftieth in pieces", client{nth: 50, nagle: true}, outcome{8, 0, 40}, outcome{40, 40, 0}},
+		{"pieces at once", client{nth: 1}, outcome{8, 0, 0}, outcome{8, 0, 0}},
+		{"pieces at once, busy machine", client{nth: 1, busy: .02}, outcome{8, 0, 0}, outcome{8, 0, 0}},
+		{"each third in pieces at once, busy machine", client{nth: 3, busy: .1}, outcome{8, 0, 0}, outcome{8, 0, 0}},
+		{"flips", client{nagle: true, flips: true}, outcome{80, 0, requests}, outcome{80, requests, 0}},
+	} {
+		for timer, most := range map[time.Duration]outcome{kernels: tc.tuned, 0: tc.fixed} {
+			t.Run(fmt.Sprintf("%s, timer %s", tc.name, timer), func(t *testing.T) {
+				var worst outcome
+				for seed := range uint64(runs) {
+					got := tc.client.run(newLine(timer), rand.New(rand.NewPCG(seed, 0)), requests)
+					worst = outcome{max(worst.acknowledged, got.acknowledged), max(worst.long, got.long), max(worst.short, got.short)}
+				}
+				t.Logf("%+v", worst)
+				require.LessOrEqual(t, worst.acknowledged, most.acknowledged)
+				require.LessOrEqual(t, worst.long, most.long)
+				require.LessOrEqual(t, worst.short, most.short)
+			})
+		}
+	}
+}

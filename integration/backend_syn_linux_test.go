@@ -2,14 +2,12 @@ package integration_test
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 )
@@ -189,28 +187,6 @@ func TestConnectionsToSeveralBackendsShareLocalPorts(t *testing.T) {
 			}
 			require.Equal(t, test.want, got[http.StatusOK], "%v", got)
 			require.Equal(t, ports*backends-test.want, got[http.StatusBadGateway], "%v", got)
-		})
-	}
-}
-
-// TestListenerInterface: clients that come in elsewhere find no listener.
-func TestListenerInterface(t *testing.T) {
-	if !isolated(t) {
-		return
-	}
-	n := newNetwork(t, nil)
-	for name, multipath := range map[string]string{"MPTCP": "1", "TCP": "0"} {
-		t.Run(name, func(t *testing.T) {
-			t.Setenv("GODEBUG", "multipathtcp="+multipath)
-			port := lab.PortOf(lab.Address(t))
-			lab.Spawn(t, lab.Wrappers("sockopt {\ninterface "+secondLink+"\n}"), "http://:"+port+" {\nrespond ok\n}")
-			conn, err := n.Dial(secondNear + ":" + port)
-			require.NoError(t, err)
-			conn.Close()
-			_, err = n.Dial(n.Near + ":" + port)
-			require.ErrorIs(t, err, unix.ECONNREFUSED)
-			_, err = net.Dial("tcp", "127.0.0.1:"+port)
-			require.ErrorIs(t, err, unix.ECONNREFUSED)
 		})
 	}
 }

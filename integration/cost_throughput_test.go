@@ -1,8 +1,11 @@
 package integration_test
 
 import (
+	"fmt"
+	"net/http"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -76,4 +79,31 @@ func wrk(b *testing.B, caddy *lab.Running, c lab.Site, more ...string) (rate, co
 	require.NotContains(b, output, "Non-2xx")
 	require.NotRegexp(b, `(connect|read|write) [1-9]`, output)
 	return lab.Figure(b, output, `Requests/sec: +(\S+)`), 1e6 * spent / lab.Figure(b, output, `(\d+) requests in`)
+}
+
+// BenchmarkHTTP3Download compares a large download with that of stock Caddy, in turn.
+func BenchmarkHTTP3Download(b *testing.B) {
+	const size = 32 << 20
+	stock := newH3Site(b)
+	ours := &h3Site{lab.Address(b), stock.certificate}
+	directive := fmt.Sprintf("echo_payload %d", size)
+	wrapped := fmt.Sprintf("servers :%s {\npacket_conn_wrappers {\nsockopt {\nrecv_buffer 8MiB\ndscp af21\nmetrics\n}\n}\n}", lab.PortOf(ours.addr))
+	lab.Spawn(b, wrapped, stock.site(directive)+"\n"+ours.site(directive))
+	clients := map[*h3Site]*http.Client{stock: stock.client(b, lab.Loopback), ours: ours.client(b, lab.Loopback)}
+	var ratios []float64
+	for b.Loop() {
+		took := make(map[*h3Site]float64)
+		order := []*h3Site{stock, ours}
+		if len(ratios)%2 == 1 {
+			slices.Reverse(order)
+		}
+		for _, s := range order {
+			begin := time.Now()
+			require.Len(b, s.get(b, clients[s]), size)
+			took[s] = time.Since(begin).Seconds()
+		}
+		ratios = append(ratios, took[stock]/took[ours])
+	}
+	slices.Sort(ratios)
+	b.ReportMetric(ratios[len(ratios)/2], "throughput/stock")
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"regexp"
 	"runtime"
@@ -25,29 +24,6 @@ import (
 
 // maxREADMELines keeps the first page short; the rest is in docs/.
 const maxREADMELines = 200
-
-// checkout is the repository.
-var checkout = os.DirFS("..")
-
-// pages returns the path of every Markdown page.
-func pages(t *testing.T) []string {
-	t.Helper()
-	var found []string
-	for _, pattern := range []string{"*.md", "docs/*.md", "bench/README.md", "examples/*.md"} {
-		files, err := fs.Glob(checkout, pattern)
-		require.NoError(t, err)
-		found = append(found, files...)
-	}
-	require.Contains(t, found, "README.md")
-	return found
-}
-
-func readPage(t *testing.T, name string) string {
-	t.Helper()
-	text, err := fs.ReadFile(checkout, name)
-	require.NoError(t, err)
-	return string(text)
-}
 
 func TestREADMEIsShort(t *testing.T) {
 	text := readPage(t, "README.md")

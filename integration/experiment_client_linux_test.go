@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -58,35 +57,6 @@ func TestExperiment2009(t *testing.T) {
 		})
 	}
 	t.Logf("requests a second:\n\n%s", table)
-}
-
-// measureAgain measures once, and as often again as fits into a second.
-func measureAgain(measure func() float64) (measured []float64) {
-	const atMost = 15
-	for begin := time.Now(); len(measured) == 0 || len(measured) < atMost && time.Since(begin) < time.Second; {
-		measured = append(measured, measure())
-	}
-	return measured
-}
-
-// requireStalls holds rates of one connection to what a wait of 40 ms leaves of them. The
-// kernel acknowledges the first segments of a connection at once, so not every request
-// waits. No machine is too fast for that.
-func requireStalls(t *testing.T, rates []float64) {
-	t.Helper()
-	require.Less(t, slices.Max(rates), 1/.020)
-}
-
-// requireNoStalls holds the best of some rates of one connection to less than 20 ms a
-// request, and measures again until it is: a busy machine gives way for a second some
-// time, and with a stall of 40 ms no measurement comes near.
-func requireNoStalls(t *testing.T, measure func() float64, rates ...float64) {
-	t.Helper()
-	best := slices.Max(append(rates, 0))
-	for begin := time.Now(); best <= 1/.020 && time.Since(begin) < lab.Patience; {
-		best = max(best, measure())
-	}
-	require.Greater(t, best, 1/.020)
 }
 
 // polling is held by the one httperf that runs: it polls, and takes a core for itself.
@@ -146,11 +116,4 @@ func nc(t *testing.T, _ []string, requests int, addr string) (rate float64) {
 	_, err = reader.ReadByte()
 	require.ErrorIs(t, err, io.EOF)
 	return rate
-}
-
-func perSecond(rate float64) string {
-	if rate < 100 {
-		return fmt.Sprintf("%.1f", rate)
-	}
-	return fmt.Sprintf("%.0f", rate)
 }

@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"sync"
+	"time"
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 )
@@ -218,4 +220,22 @@ func askOnce(c *net.TCPConn) error {
 		return err
 	}
 	return atEnd(r)
+}
+
+func (b behaviour) run(addr string, connected *sync.WaitGroup) error {
+	conn, err := net.DialTimeout("tcp", addr, lab.Patience)
+	if err != nil {
+		connected.Done()
+		return err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(lab.Patience)); err != nil {
+		connected.Done()
+		return err
+	}
+	connected.Done()
+	if !b.early {
+		connected.Wait()
+	}
+	return b.act(conn.(*net.TCPConn))
 }

@@ -2,12 +2,10 @@ package integration_test
 
 import (
 	"fmt"
-	"net"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -66,22 +64,4 @@ func storm(t *testing.T, addr string, count int) {
 	if err := failed.Load(); err != nil {
 		require.NoError(t, *err)
 	}
-}
-
-func (b behaviour) run(addr string, connected *sync.WaitGroup) error {
-	conn, err := net.DialTimeout("tcp", addr, lab.Patience)
-	if err != nil {
-		connected.Done()
-		return err
-	}
-	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(lab.Patience)); err != nil {
-		connected.Done()
-		return err
-	}
-	connected.Done()
-	if !b.early {
-		connected.Wait()
-	}
-	return b.act(conn.(*net.TCPConn))
 }

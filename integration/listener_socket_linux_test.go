@@ -34,13 +34,6 @@ func TestListeningSocketRaisesFirstWindow(t *testing.T) {
 	require.Greater(t, seen, 2*stockSeen, "snd_wnd of the client")
 }
 
-// A request for a site on 127.0.0.1.
-const (
-	requestLine = "GET / HTTP/1.1\r\n"
-	requestRest = "Host: 127.0.0.1\r\n\r\n"
-	request     = requestLine + requestRest
-)
-
 // ask sends what makes a request complete and reads a payload of 100 bytes.
 func ask(t testing.TB, conn net.Conn, request string) {
 	t.Helper()

@@ -111,22 +111,3 @@ func TestUpgradedConnection(t *testing.T) {
 		})
 	}
 }
-
-// echoLines is a backend that upgrades a connection, and speaks first and last.
-func echoLines(conn net.Conn) {
-	defer conn.Close()
-	r := bufio.NewReader(conn)
-	if _, err := http.ReadRequest(r); err != nil {
-		return
-	}
-	_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: lines\r\n\r\n"+
-		"the backend speaks first\n")
-	for {
-		line, err := r.ReadString('\n')
-		if err != nil {
-			_, _ = io.WriteString(conn, "the client has closed its half\n")
-			return
-		}
-		_, _ = io.WriteString(conn, line)
-	}
-}

@@ -4,10 +4,7 @@
 package integration_test
 
 import (
-	"net/http"
 	"testing"
-
-	"github.com/stretchr/testify/require"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
@@ -16,9 +13,3 @@ import (
 )
 
 func TestMain(m *testing.M) { lab.Main(m, caddycmd.Main) }
-
-// requirePayload fetches the payload.
-func requirePayload(t testing.TB, client *http.Client, url string) {
-	t.Helper()
-	require.NoError(t, lab.Get(t.Context(), client, url))
-}

@@ -23,36 +23,6 @@ const (
 	ipv6Class      = 67
 )
 
-// heldBy returns where the kernel has an option, and a sample.
-func heldBy(t testing.TB, name string) lab.Expected {
-	t.Helper()
-	kernel, ok := lab.Expectations[name]
-	require.True(t, ok, "add a line for %s to Expectations in internal/lab/expectations.go", name)
-	return kernel
-}
-
-// needKernel skips the test where this kernel is too old for the option. Where this
-// process has not the right to it, that is missing.
-func needKernel(t *testing.T, name string) {
-	t.Helper()
-	o := supportOf(t, name)
-	if !o.Supported {
-		t.Skipf("%s needs %s", name, o.Needs)
-	}
-	if o.Capability != nil && !o.Capability.Held && slices.Contains([]string{"mark", "busy_poll"}, name) {
-		lab.Missing(t, fmt.Sprintf("%s needs %s", name, o.Capability.Name))
-	}
-}
-
-// supportOf returns what this system offers of an option.
-func supportOf(t testing.TB, name string) options.Support {
-	t.Helper()
-	all := options.ThisSystem().Options
-	i := slices.IndexFunc(all, func(o options.Support) bool { return o.Name == name })
-	require.GreaterOrEqual(t, i, 0, "no option %s", name)
-	return all[i]
-}
-
 // inherits is what accepted connections have of the samples that are the listening
 // socket's alone.
 var inherits = map[string]string{
@@ -147,24 +117,4 @@ func TestBothFamilies(t *testing.T) {
 func recvBuffer(t *testing.T, c syscall.Conn) string {
 	t.Helper()
 	return lab.GetSockOpt(t, c, syscall.SOL_SOCKET, syscall.SO_RCVBUF)
-}
-
-// sockets returns a listening socket of Caddy behind wrappers, and a connection
-// that it accepted, over which nothing was sent.
-func sockets(t *testing.T, lines string) (*net.TCPListener, *net.TCPConn) {
-	t.Helper()
-	_, ln, conn := runningSockets(t, lines)
-	return ln, conn
-}
-
-// runningSockets are the sockets with their Caddy.
-func runningSockets(t *testing.T, lines string) (*lab.Running, *net.TCPListener, *net.TCPConn) {
-	t.Helper()
-	addr := lab.Address(t)
-	c := inprocess.Run(t, lab.Wrappers(lines), fmt.Sprintf("http://%s {\necho_payload\n}", addr))
-	client, err := net.Dial("tcp", addr)
-	require.NoError(t, err)
-	t.Cleanup(func() { client.Close() })
-	conn, _ := inprocess.AcceptedSocket(t, client)
-	return c, inprocess.ListeningSocket(t, addr), conn
 }

@@ -107,3 +107,16 @@ func errorIn(t testing.TB, answer string) string {
 	require.NoError(t, json.Unmarshal([]byte(answer), &e))
 	return e.Error
 }
+
+// requirePayload fetches the payload.
+func requirePayload(t testing.TB, client *http.Client, url string) {
+	t.Helper()
+	require.NoError(t, lab.Get(t.Context(), client, url))
+}
+
+// A request for a site on 127.0.0.1.
+const (
+	requestLine = "GET / HTTP/1.1\r\n"
+	requestRest = "Host: 127.0.0.1\r\n\r\n"
+	request     = requestLine + requestRest
+)

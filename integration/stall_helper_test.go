@@ -20,38 +20,58 @@ const (
 	warmUp = 20
 )
 
-// timesOf returns how long each of a batch takes.
-func timesOf(do func()) []time.Duration {
+// batchOf measures a batch.
+func batchOf(measure func() time.Duration) []time.Duration {
 	times := make([]time.Duration, batch)
 	for i := range times {
-		begin := time.Now()
-		do()
-		times[i] = time.Since(begin)
+		times[i] = measure()
 	}
 	return times
 }
 
-// requireStall warms up, and holds the median to what a timer makes of it.
+// requireStall warms up, and is requireWait.
 func requireStall(t testing.TB, do func()) {
 	t.Helper()
+	requireWait(t, warmed(do))
+}
+
+// requireNoStall warms up, and is requireNoWait.
+func requireNoStall(t testing.TB, do func()) {
+	t.Helper()
+	requireNoWait(t, warmed(do))
+}
+
+// warmed warms up, and returns a function that measures one more.
+func warmed(do func()) (measure func() time.Duration) {
 	for range warmUp {
 		do()
 	}
-	times := timesOf(do)
+	return timed(do)
+}
+
+func timed(do func()) (measure func() time.Duration) {
+	return func() time.Duration {
+		begin := time.Now()
+		do()
+		return time.Since(begin)
+	}
+}
+
+// requireWait holds the median of a batch to what a timer makes of it.
+func requireWait(t testing.TB, measure func() time.Duration) {
+	t.Helper()
+	times := batchOf(measure)
 	t.Logf("median %v, from %v to %v", lab.Median(times), slices.Min(times), slices.Max(times))
 	require.Greater(t, lab.Median(times), 30*time.Millisecond)
 }
 
-// requireNoStall warms up, and holds the median of a batch to less than 10 ms. A busy
-// machine delays some batches that much, and a timer all of them, so it tries again.
-func requireNoStall(t testing.TB, do func()) {
+// requireNoWait holds the median of a batch to less than 10 ms. A busy machine delays
+// some batches that much, and a timer all of them, so it tries again.
+func requireNoWait(t testing.TB, measure func() time.Duration) {
 	t.Helper()
-	for range warmUp {
-		do()
-	}
 	var medians []time.Duration
 	for range 5 {
-		medians = append(medians, lab.Median(timesOf(do)))
+		medians = append(medians, lab.Median(batchOf(measure)))
 		if medians[len(medians)-1] < 10*time.Millisecond {
 			break
 		}

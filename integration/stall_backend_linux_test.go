@@ -1,0 +1,82 @@
+package integration_test
+
+import (
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab/inprocess"
+)
+
+// ticketServer answers a request over each connection. OpenSSL sends tickets when the
+// handshake is done. The response, which is one write, follows them.
+const ticketServer = `
+import socket, ssl, sys
+
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[2])
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=128)
+while True:
+    tcp, _ = listener.accept()
+    try:
+        with context.wrap_socket(tcp, server_side=True) as conn:
+            conn.recv(65536)
+            conn.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 10000\r\n\r\n" + 10000 * b"*")
+            conn.recv(1)
+    except OSError:
+        pass
+`
+
+// TestTLSBackendThatSendsTickets proxies to a TLS backend with Nagle's algorithm on, over
+// a new connection for each request. Its response waits until Caddy has acknowledged the
+// tickets.
+func TestTLSBackendThatSendsTickets(t *testing.T) {
+	inprocess.Parallel(t) // it waits most of the time
+	addr := lab.Address(t)
+	lab.Serve(t, addr, lab.Python, "-c", ticketServer, lab.PortOf(addr), lab.Certify(t).File)
+	requireBackend(t, "https://"+addr, requireWait)
+}
+
+// TestTLSBackendInPieces proxies to a TLS backend with Nagle's algorithm on whose part of
+// the handshake comes record by record. It waits in neither transport: a kernel
+// acknowledges the first segments of the connections that it dials at once.
+func TestTLSBackendInPieces(t *testing.T) {
+	inprocess.Parallel(t)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(lab.Stars) }))
+	server.Listener = inRecords{server.Listener}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	requireBackend(t, server.URL, requireNoWait)
+}
+
+// requireBackend proxies to a backend over new connections. Transport sockopt does not
+// wait; what transport http does is for the caller to say.
+func requireBackend(t *testing.T, upstream string, stock func(testing.TB, func() time.Duration)) {
+	t.Helper()
+	_, addrs := forward(t, upstream, "tls_insecure_skip_verify\nkeepalive off", "")
+	forEach(t, addrs, func(t *testing.T, addr string) {
+		ask := timed(func() { require.NoError(t, lab.Get(t.Context(), http.DefaultClient, "http://"+addr)) })
+		if addr == addrs["http"] {
+			stock(t, ask)
+		} else {
+			requireNoWait(t, ask)
+		}
+	})
+}
+
+// inRecords accepts connections with Nagle's algorithm on that send each record of TLS
+// in a write of its own.
+type inRecords struct{ net.Listener }
+
+func (l inRecords) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return records{conn}, conn.(*net.TCPConn).SetNoDelay(false)
+}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"runtime"
-	"slices"
 	"sync"
 
 	"go.uber.org/zap"
@@ -49,8 +48,8 @@ import (
 type Handler struct {
 	options.Options
 
-	overrides []socket.Override // without cork
-	cork      []socket.Override
+	overrides []socket.Override // while the request is served
+	late      []socket.Override // those that the response brings with it
 	entry     *entry
 	observer  *stats.Observer
 	noTCP     func(proto string)
@@ -87,11 +86,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		if err != nil {
 			return fmt.Errorf("%s cannot be read, and so not be restored: %w", o.Option.Name, err)
 		}
-		if o.Option.Is(socket.Cork) && o.Value.Number != 0 {
-			h.cork = []socket.Override{o}
-		}
 	}
-	h.overrides = slices.DeleteFunc(slices.Clone(resolved.Overrides), func(o socket.Override) bool { return o.Option.Is(socket.Cork) })
 	var once sync.Once
 	h.noTCP = func(proto string) {
 		once.Do(func() {
@@ -100,11 +95,17 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	server := serverOf(ctx)
 	server.restoreWhenIdle()
-	for _, o := range resolved.Overrides {
-		server.routeOptions[o.Option.Name] = true
-	}
 	h.entry = server.show(stats.Route, "", &resolved)
 	h.observer = stats.NewObserver(h.entry.counters, log, false)
+	for _, o := range resolved.Overrides {
+		server.routeOptions[o.Option.Name] = true
+		o.Observer = h.observer
+		if o.Option.Is(socket.Cork) {
+			h.late = append(h.late, o)
+		} else {
+			h.overrides = append(h.overrides, o)
+		}
+	}
 	return nil
 }
 
@@ -116,33 +117,28 @@ func (h *Handler) Cleanup() error {
 
 // ServeHTTP lets the next handler serve the request with the options set.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	conn, ok := connection.ServedBy(r)
+	req, ok := caddyhttp.GetVar(r.Context(), routedVar).(*routed)
 	if !ok {
+		req = &routed{Request: r}
+		req.conn, _ = connection.ServedBy(r)
+		caddyhttp.SetVar(r.Context(), routedVar, req)
+		defer req.end()
+	}
+	if req.conn == nil {
 		h.noTCP(r.Proto)
 		return next.ServeHTTP(w, r)
 	}
-	hold := &socket.Hold{Overrides: h.overrides, Observer: h.observer}
-	if err := conn.Hold(hold); err != nil {
-		h.observer.Unreachable(conn.TCP, err)
+	if err := req.add(h); err != nil {
+		h.observer.Unreachable(req.conn.TCP, err)
 		return next.ServeHTTP(w, r)
 	}
-	shared := r.ProtoMajor > 1
-	defer conn.End(hold, shared)
 	switch {
-	case h.cork == nil:
-	case r.Close && r.ContentLength != 0:
-		// net/http closes the connection without reading the rest of the body, and
-		// the kernel then drops what is corked (tcp_close in net/ipv4/tcp.c).
-	case shared:
-		h.observer.Refused(conn.TCP, socket.Cork, errHTTP2)
+	case h.Cork == nil || !*h.Cork || req.response != nil:
+	case req.shared():
+		h.observer.Refused(req.conn.TCP, socket.Cork, errHTTP2)
 	default:
-		c := &corkedWriter{
-			ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
-			conn:                  conn,
-			hold:                  &socket.Hold{Overrides: h.cork, Observer: h.observer},
-		}
-		defer c.end()
-		w = c
+		req.response = &response{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, req: req}
+		w = req.response
 	}
 	return next.ServeHTTP(w, r)
 }

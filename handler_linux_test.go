@@ -3,9 +3,11 @@ package sockopt
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"testing"
 	"time"
 
@@ -83,6 +85,36 @@ func TestOptionsWhileServed(t *testing.T) {
 	serve(other, 0)
 }
 
+// TestCorkThatCounts: of the routes of a request one says whether its response is corked.
+func TestCorkThatCounts(t *testing.T) {
+	on, off := routeHandler(t, options.Options{Cork: new(true)}), routeHandler(t, options.Options{Cork: new(false)})
+	for _, test := range []struct {
+		outer, inner *Handler
+		want         int64
+	}{{on, on, 1}, {on, off, 0}, {off, on, 1}, {off, off, 0}} {
+		accepted, _ := tcpPair(t)
+		corked := func() int64 {
+			value, err := socket.Get(accepted, socket.Cork)
+			require.NoError(t, err)
+			return value.Number
+		}
+		r := over(accepted)
+		r = r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, make(map[string]any)))
+		write := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+			_, err := io.WriteString(w, "body")
+			require.NoError(t, err)
+			require.Equal(t, test.want, corked())
+			require.NoError(t, http.NewResponseController(w).Flush())
+			require.Equal(t, test.want, corked())
+			return nil
+		})
+		require.NoError(t, test.outer.ServeHTTP(httptest.NewRecorder(), r, caddyhttp.HandlerFunc(
+			func(w http.ResponseWriter, r *http.Request) error { return test.inner.ServeHTTP(w, r, write) })))
+		restore(r)
+		require.Zero(t, corked())
+	}
+}
+
 // TestRequestsWithoutAConnection pass, as over HTTP/3, and so do those over one that is
 // closed, which refuses nothing.
 func TestRequestsWithoutAConnection(t *testing.T) {
@@ -110,7 +142,7 @@ func TestObservingAllocatesLittle(t *testing.T) {
 	require.NoError(t, err)
 	counters := stats.Use(stats.Origin{Direction: stats.Route, Address: t.Name()})
 	defer counters.Done()
-	h := &Handler{overrides: resolved.Overrides, observer: stats.NewObserver(counters, zap.NewNop(), false)}
+	h := &Handler{overrides: resolved.Overrides}
 	nothing := respond(func() {})
 	changing := testing.AllocsPerRun(1000, func() {
 		_ = h.ServeHTTP(nil, r, nothing)
@@ -123,6 +155,42 @@ func TestObservingAllocatesLittle(t *testing.T) {
 	t.Logf("%v allocations for two options, %v for a placeholder", changing, info)
 	require.LessOrEqual(t, changing, 6.0)
 	require.LessOrEqual(t, info, 7.0)
+}
+
+// TestMemoryOfManyRequests: an idle connection that once served many requests at the same
+// time keeps no memory for them.
+func TestMemoryOfManyRequests(t *testing.T) {
+	const requests = 200
+	accepted, _ := tcpPair(t)
+	h := routeHandler(t, options.Options{
+		NotSentLowat: new(options.Size(16 << 10)), SendBuffer: new(options.Size(1 << 20)), Congestion: new("reno"),
+		PacingRate: new(options.Size(1 << 30)), WindowClamp: new(options.Size(1 << 20)), ThinStream: new(true),
+		UserTimeout: new(options.Duration(30 * time.Second)), DSCP: new(options.DSCP(18)), Priority: new(options.Number(3)),
+	})
+	idle := make([]*connection.Served, lab.Long(500, 10_000))
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for i := range idle {
+		r := over(accepted)
+		r.ProtoMajor = 2
+		idle[i], _ = connection.ServedBy(r)
+		var all [requests]routed
+		for j := range all {
+			all[j] = routed{Request: r, conn: idle[i]}
+			require.NoError(t, all[j].add(h))
+		}
+		for j := range all {
+			all[j].end()
+		}
+		idle[i].RestoreAll()
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	each := (int(after.HeapAlloc) - int(before.HeapAlloc)) / len(idle) //nolint:gosec // they are small
+	t.Logf("%d bytes for each", each)
+	require.LessOrEqual(t, each, 1024)
+	runtime.KeepAlive(idle)
 }
 
 // TestRouteOptionThatCannotBeRead: an option that cannot be read cannot be restored.

@@ -17,7 +17,8 @@
 //	configuration.go     what the modules of one configuration share
 //	server.go            what we know of one of its HTTP servers, and need of it
 //	placement.go         beneath which listener wrappers ours can go
-//	cork.go              TCP_CORK for a response
+//	routed.go            a request with the options of its routes
+//	response.go          how its response is written
 //	status.go            shows what is in effect now
 //	admin.go             the admin endpoint, admin.api.sockopt
 //	command*.go          the command "caddy sockopt", and its probe

@@ -88,7 +88,11 @@ func (w *PacketConnWrapper) WrapPacketConn(conn net.PacketConn) net.PacketConn {
 		}
 		return conn
 	}
-	return packetSockets.open(w.user, udp)
+	wrapped, err := packetSockets.open(w.user, udp)
+	if err != nil { // it is closed
+		return conn
+	}
+	return wrapped
 }
 
 // Cleanup gives up what an event did not: that of a configuration that did not start.

@@ -33,24 +33,53 @@ type packetUser struct {
 	log      *zap.Logger
 }
 
+// hold returns the options with what quic-go makes of buffers.
+func (u *packetUser) hold() *socket.Hold {
+	h := &socket.Hold{Overrides: slices.Clone(u.resolved.Overrides)}
+	for i := range h.Overrides {
+		v := &h.Overrides[i]
+		v.Observer = u
+		if quic := socket.AsQUIC(v.Value); quic != v.Value && (v.Option.Is(socket.RecvBuffer) || v.Option.Is(socket.SendBuffer)) {
+			v.Value, v.Effective = quic, socket.Value{Number: 2 * quic.Number} // the kernel doubles it
+		}
+	}
+	return h
+}
+
+// Refused implements socket.RefusalObserver.
+func (u *packetUser) Refused(c net.Conn, option socket.Option, err error) {
+	log := u.log.With(zap.String("option", options.NameOf(option.Name)), zap.Stringer("address", c.LocalAddr()))
+	if errors.Is(err, socket.ErrStaysSet) {
+		log.Warn("a socket option stays set until Caddy is restarted, because its value before cannot be read")
+		return
+	}
+	log.Error("option refused by the UDP socket", zap.Error(err))
+}
+
 // packetSocket is a UDP socket with the options of its latest user.
 type packetSocket struct {
 	conn  *packetConn
 	place quicPlace
 	users []*packetUser // the latest is last
-	set   []socket.Setting
-	base  []socket.Setting // what options were before they were set, the latest last
+
+	overrides *socket.Overrides
 }
 
-// open adds a socket that Caddy has opened for u.
-func (l *packetSocketList) open(u *packetUser, udp *net.UDPConn) *packetConn {
+// open adds a socket that Caddy has opened for u. What options restore its buffers to is
+// what quic-go would make of them in a moment.
+func (l *packetSocketList) open(u *packetUser, udp *net.UDPConn) (*packetConn, error) {
+	overrides, err := socket.NewOverrides(udp)
+	if err != nil {
+		return nil, err
+	}
+	socket.RaiseLikeQUIC(udp)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.dropClosed()
-	s := &packetSocket{conn: &packetConn{UDPConn: udp}, place: l.opening(u), users: []*packetUser{u}}
+	s := &packetSocket{conn: &packetConn{UDPConn: udp}, place: l.opening(u), users: []*packetUser{u}, overrides: overrides}
 	l.all = append(l.all, s)
-	s.update(u.log)
-	return s.conn
+	s.update()
+	return s.conn, nil
 }
 
 // opening returns the place whose socket Caddy is opening: it is in use, and its socket
@@ -87,7 +116,7 @@ func (l *packetSocketList) use(u *packetUser) {
 		switch {
 		case s != nil && !slices.Contains(s.users, u):
 			s.users = append(s.users, u)
-			s.update(u.log)
+			s.update()
 		case s == nil && p.inUse():
 			u.log.Warn("sockopt has no effect on a UDP socket that was opened without it; restart Caddy",
 				zap.String("server", u.server), zap.String("address", p.address))
@@ -104,7 +133,7 @@ func (l *packetSocketList) release(u *packetUser) {
 		if i := slices.Index(s.users, u); i >= 0 {
 			s.users = slices.Delete(s.users, i, i+1)
 			if !caddy.Exiting() {
-				s.update(u.log)
+				s.update()
 			}
 		}
 	}
@@ -127,88 +156,16 @@ func (s *packetSocket) user() *packetUser {
 }
 
 // update sets the options of the socket's user, and restores those that it has not.
-func (s *packetSocket) update(log *zap.Logger) {
-	var next []socket.Setting
+func (s *packetSocket) update() {
+	var holds []*socket.Hold
 	if u := s.user(); u != nil {
-		next = u.resolved.Settings[options.Packet]
+		holds = []*socket.Hold{u.hold()}
 	}
-	if slices.EqualFunc(s.set, next, same) {
-		return
-	}
-	s.restore(next, log)
-	var class socket.Value
-	for _, setting := range next {
-		s.save(setting.Option)
-		if isBuffer(setting.Option) {
-			setting.Value = socket.AsQUIC(setting.Value)
-		}
-		s.put(setting, log)
-		if setting.Option.Is(socket.TrafficClass) {
-			class = setting.Value
-		}
-	}
-	s.conn.class.Store(uint32(class.Number)) //nolint:gosec // a byte
-	s.set = next
+	s.overrides.Retry()
+	s.overrides.Update(holds)
+	class, _ := socket.Get(s.conn.UDPConn, socket.TrafficClass) // 0 where there is none
+	s.conn.class.Store(uint32(class.Number))                    //nolint:gosec // a byte
 }
-
-// restore restores the options that next has not, the latest first. IP_TOS sets the
-// priority, too (ip(7)): when it changes, the priority is derived anew.
-func (s *packetSocket) restore(next []socket.Setting, log *zap.Logger) {
-	class := func(settings []socket.Setting) int { return indexOf(settings, socket.TrafficClass) }
-	old, now := class(s.set), class(next)
-	derive := (old < 0) != (now < 0) || old >= 0 && !same(s.set[old], next[now])
-	for _, setting := range slices.Backward(s.set) {
-		o := setting.Option
-		derived := derive && (o.Is(socket.TrafficClass) || o.Is(socket.Priority))
-		if indexOf(next, o) >= 0 && !derived {
-			continue
-		}
-		i := indexOf(s.base, o)
-		if i < 0 {
-			log.Warn("a socket option stays set until Caddy is restarted, because its value before cannot be read",
-				zap.String("option", options.NameOf(o.Name)), zap.Stringer("address", s.conn.LocalAddr()))
-			continue
-		}
-		s.put(socket.Setting{Option: o, Value: s.base[i].Value}, log)
-		s.base = slices.Delete(s.base, i, i+1)
-	}
-}
-
-// save keeps the value that an option has before it is set for the first time. That of a
-// buffer is what quic-go would have made of it.
-func (s *packetSocket) save(o socket.Option) {
-	if indexOf(s.base, o) >= 0 || indexOf(s.set, o) >= 0 && !o.Is(socket.TrafficClass) && !o.Is(socket.Priority) {
-		return
-	}
-	value, err := socket.Get(s.conn.UDPConn, o)
-	if err != nil {
-		return
-	}
-	value = o.AsSet(value)
-	if isBuffer(o) {
-		value = socket.AsQUIC(value)
-	}
-	s.base = append(s.base, socket.Setting{Option: o, Value: value})
-}
-
-func (s *packetSocket) put(setting socket.Setting, log *zap.Logger) {
-	refused, err := socket.Set(s.conn.UDPConn, []socket.Setting{setting})
-	for _, r := range refused {
-		err = r.Err
-	}
-	if err != nil {
-		log.Error("option refused by the UDP socket", zap.String("option", options.NameOf(setting.Option.Name)),
-			zap.Stringer("address", s.conn.LocalAddr()), zap.Error(err))
-	}
-}
-
-func indexOf(settings []socket.Setting, o socket.Option) int {
-	return slices.IndexFunc(settings, func(s socket.Setting) bool { return s.Option.Is(o) })
-}
-
-func same(a, b socket.Setting) bool { return a.Option.Is(b.Option) && a.Value == b.Value }
-
-func isBuffer(o socket.Option) bool { return o.Is(socket.RecvBuffer) || o.Is(socket.SendBuffer) }
 
 // packetStatus is a UDP socket as the admin API shows it.
 type packetStatus struct {

@@ -23,7 +23,6 @@ import (
 func TestHTTP3Reload(t *testing.T) {
 	requireRoot(t)
 	untouched := stockState(t)
-	untouched.recv = quicBuffer // that of the first configuration was set
 	s := newH3Site(t)
 	site := s.site("echo_payload")
 	with := func(change func(*udpState)) udpState {
@@ -55,9 +54,10 @@ func TestHTTP3Reload(t *testing.T) {
 		{[]string{"interface lo"}, untouched},
 		{[]string{"priority 3"}, with(func(u *udpState) { u.priority = 3 })},
 		{[]string{"metrics"}, untouched},
-		{[]string{"recv_buffer 7MiB", "ttl 7"}, with(func(u *udpState) { u.ttl = 7 })},
+		{[]string{"recv_buffer 7MiB", "ttl 7"}, with(func(u *udpState) { u.recv, u.ttl = quicBuffer, 7 })},
 		{nil, untouched}, // no wrapper
 		{[]string{"raw 0 2 33", "raw 1 12 3"}, with(func(u *udpState) { u.ttl, u.priority = 33, 3 })},
+		{[]string{"ttl 42", "priority 5"}, with(func(u *udpState) { u.ttl, u.priority = 42, 5 })},
 		{nil, untouched},
 		{[]string{"send_buffer 8MiB"}, with(func(u *udpState) { u.send = 16 << 20 })},
 	} {

@@ -56,12 +56,13 @@ func TestCork(t *testing.T) {
 		}
 	})
 	addr := lab.Address(t)
-	full, short, certificate := lab.Address(t), lab.Address(t), lab.Certify(t)
-	c := lab.Spawn(t, "servers {\nprotocols h1 h2c\nlistener_wrappers {\nsockopt\n}\n}",
+	full, short, twice, certificate := lab.Address(t), lab.Address(t), lab.Address(t), lab.Certify(t)
+	c := lab.Spawn(t, "servers {\nprotocols h1 h2c\nlistener_wrappers {\nsockopt\n}\n}\nservers :"+lab.PortOf(twice)+" {\nprotocols h1\n}",
 		fmt.Sprintf("http://%s {\nsockopt {\ncork on\n}\nreverse_proxy %s\n}\n", addr, backend)+
 			fmt.Sprintf("https://%s {\ntls %s %[2]s\nsockopt {\ncork on\n}\necho_payload\n}\n", full, certificate.File)+
-			fmt.Sprintf("https://%s {\ntls %s %[2]s\necho_payload\n}\n", short, certificate.File))
-	dial := func(t *testing.T, request string) (net.Conn, *bufio.Reader) {
+			fmt.Sprintf("https://%s {\ntls %s %[2]s\necho_payload\n}\n", short, certificate.File)+
+			fmt.Sprintf("http://%s {\nsockopt {\ncork on\n}\nhandle {\nsockopt {\ncork on\n}\nreverse_proxy %s\n}\n}\n", twice, backend))
+	dialTo := func(t *testing.T, addr, request string) (net.Conn, *bufio.Reader) {
 		conn, err := net.Dial("tcp", addr)
 		require.NoError(t, err)
 		t.Cleanup(func() { conn.Close() })
@@ -70,6 +71,7 @@ func TestCork(t *testing.T) {
 		require.NoError(t, err)
 		return conn, bufio.NewReader(conn)
 	}
+	dial := func(t *testing.T, request string) (net.Conn, *bufio.Reader) { return dialTo(t, addr, request) }
 	// Seven of each are timed: with a cork each takes a timer's time, or several.
 	soon := func(t *testing.T, what string, limit time.Duration, f func()) {
 		t.Helper()
@@ -94,6 +96,13 @@ func TestCork(t *testing.T) {
 	}
 	t.Run("events", func(t *testing.T) {
 		conn, r := dial(t, "GET /events HTTP/1.1\r\nHost: %s\r\n\r\n")
+		resp, err := http.ReadResponse(r, nil)
+		require.NoError(t, err)
+		follow(t, resp.Body)
+		conn.Close()
+	})
+	t.Run("events under two corks, without a listener wrapper", func(t *testing.T) {
+		conn, r := dialTo(t, twice, "GET /events HTTP/1.1\r\nHost: %s\r\n\r\n")
 		resp, err := http.ReadResponse(r, nil)
 		require.NoError(t, err)
 		follow(t, resp.Body)

@@ -21,7 +21,7 @@ type Resolved struct {
 	// Multipath says that MPTCP is dialed.
 	Multipath bool
 
-	// Overrides are the settings of the route phase.
+	// Overrides are the settings of the route or packet phase.
 	Overrides []socket.Override
 
 	// Ack is when connections acknowledge. Its mode is empty in the route phase, which
@@ -158,7 +158,7 @@ func (s *Resolved) add(r row, u use, o *Options, phases Phase, log *zap.Logger) 
 	for _, p := range taken.each() {
 		s.Settings[p] = append(s.Settings[p], u.setting)
 	}
-	if taken&Route != 0 {
+	if taken&(Route|Packet) != 0 {
 		s.Overrides = append(s.Overrides, socket.Override{Setting: u.setting, Effective: effective})
 	}
 	return nil

@@ -1,57 +1,37 @@
 package socket
 
 import (
-	"net"
+	"cmp"
 	"os"
 	"slices"
-	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// Overrides changes options of one connection while they are held, and then restores
-// the values from before. If an option has several holds, it has the value of the latest.
-// Once every option was held, the methods allocate nothing.
+// Overrides changes options of one socket while they are held, and then restores the
+// values from before. It is not safe for use by several goroutines. Once every option
+// was held, Update allocates nothing.
 type Overrides struct {
-	tcp  *net.TCPConn
-	raw  syscall.RawConn
-	step func(fd uintptr) // apply as a value: made for each call it would be an allocation
+	socket  Socket
+	raw     syscall.RawConn
+	step    func(fd uintptr) // apply as a value: made for each call it would be an allocation
+	holds   []*Hold          // the argument of a step
+	options []overridden     // a traffic class before the priority
 
-	mu      sync.Mutex
-	options []*overridden
-
-	// The arguments of a step.
-	change change
-	hold   *Hold
+	// priority is that from before. While a traffic class is held, the one that the
+	// kernel derives from it is the base.
+	priority saved
 }
 
-// change is what a step does with holds.
-type change uint8
-
-const (
-	hold change = iota
-	release
-	releaseAll
-)
-
-// overridden is an option that was held.
+// overridden is an option that was held. It is small, since idle connections keep it.
 type overridden struct {
-	option Option
-	base   saved // its value when no option is held
-	unheld saved // its value when it is not held, though others may be
-	now    saved
-	holds  []held // the latest is last
+	option   *Option
+	base     saved     // its value when it is not held
+	override *Override // in effect now; nil when it is not held
 
-	// broken says that it cannot be read or was refused. It is left alone.
-	broken bool
-}
-
-// held is the value of one hold.
-type held struct {
-	hold      *Hold
-	value     Value
-	effective saved
+	unreadable bool // its base is not known
+	refused    bool // it is left alone
 }
 
 // saved is what a socket has of an option.
@@ -63,161 +43,149 @@ type saved struct {
 	fixed bool
 }
 
-// NewOverrides returns the overrides of a connection.
+// NewOverrides returns the overrides of a socket.
 //
 // Errors: those of c.SyscallConn.
-func NewOverrides(c *net.TCPConn) (*Overrides, error) {
+func NewOverrides(c Socket) (*Overrides, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	o := &Overrides{tcp: c, raw: raw}
+	o := &Overrides{socket: c, raw: raw}
 	o.step = o.apply
 	return o, nil
 }
 
-// Hold sets the overrides of h. It calls h.Observer for what the kernel refuses.
-func (o *Overrides) Hold(h *Hold) { o.run(hold, h) }
-
-// Release ends a hold. The option has the value of the hold before it again, or the one
-// from before all holds.
-func (o *Overrides) Release(h *Hold) { o.run(release, h) }
-
-// ReleaseAll ends all holds.
-func (o *Overrides) ReleaseAll() { o.run(releaseAll, nil) }
-
-// run makes a change. On a closed connection there is nothing to change.
-func (o *Overrides) run(c change, h *Hold) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.change, o.hold = c, h
+// Update makes the socket equal to a stack of holds: an option has the value of the
+// latest one that names it, or the one from before. On a closed socket it does nothing.
+func (o *Overrides) Update(holds []*Hold) {
+	o.holds = holds
 	_ = controlRaw(o.raw, o.step)
-	o.hold = nil
+	o.holds = nil
+}
+
+// Retry makes the next Update try what was refused before.
+func (o *Overrides) Retry() {
+	for i := range o.options {
+		o.options[i].refused = false
+	}
 }
 
 func (o *Overrides) apply(descriptor uintptr) {
 	fd := int(descriptor)
-	switch o.change {
-	case hold:
-		o.begin(fd, o.hold)
-	case release:
-		o.end(fd, o.hold)
-	case releaseAll:
-		o.endAll(fd)
-	}
-}
-
-func (o *Overrides) begin(fd int, h *Hold) {
 	// All are read before the first is set, since setting one may change another.
-	for _, v := range h.Overrides {
-		o.save(fd, v.Option, h.Observer)
-		if v.Option.Is(TrafficClass) {
-			o.save(fd, Priority, h.Observer)
+	for _, h := range o.holds {
+		if !h.read {
+			h.read = true
+			o.read(fd, h.Overrides)
 		}
 	}
-	for _, v := range h.Overrides {
-		option := o.find(v.Option)
-		option.holds = append(option.holds, held{h, v.Value, saved{v.Effective, true}})
-		o.update(fd, option, h.Observer)
+	var class *overridden   // the traffic class, if it has changed
+	var changedBy *Override // what it has now, or had
+	for i := range o.options {
+		x := &o.options[i]
+		now := x.value()
+		if class != nil && x.option.Is(Priority) {
+			// The kernel derives the priority from the traffic class whenever that
+			// changes (__ip_sock_set_tos in net/ipv4/ip_sockglue.c). While the
+			// traffic class alone is held, the derived priority is meant.
+			now, _ = x.option.save(fd) // it was read before
+			x.base = o.priority
+			if class.override != nil {
+				x.base = now
+			}
+		}
+		if by := o.update(fd, x, now, changedBy); by != nil && x.option.Is(TrafficClass) {
+			class, changedBy = x, by
+		}
 	}
 }
 
-func (o *Overrides) end(fd int, h *Hold) {
-	for _, v := range h.Overrides {
-		option := o.find(v.Option)
-		if option == nil {
-			continue
+// read reads the values that options have before they are held.
+func (o *Overrides) read(fd int, overrides []Override) {
+	if o.options == nil {
+		o.options = make([]overridden, 0, len(overrides)+1)
+	}
+	for i := range overrides {
+		option := &overrides[i].Option
+		o.save(fd, option)
+		if option.Is(TrafficClass) {
+			o.save(fd, &Priority)
 		}
-		option.holds = slices.DeleteFunc(option.holds, func(other held) bool { return other.hold == h })
-		o.update(fd, option, h.Observer)
 	}
-}
-
-func (o *Overrides) endAll(fd int) {
-	for _, option := range o.options {
-		if len(option.holds) == 0 {
-			continue
-		}
-		observer := option.holds[len(option.holds)-1].hold.Observer
-		clear(option.holds)
-		option.holds = option.holds[:0]
-		o.update(fd, option, observer)
-	}
-}
-
-func (o *Overrides) find(option Option) *overridden {
-	i := slices.IndexFunc(o.options, func(other *overridden) bool { return other.option.Is(option) })
-	if i < 0 {
-		return nil
-	}
-	return o.options[i]
 }
 
 // save reads the value of an option that is not held: once, or each time if the kernel
 // tunes it.
-func (o *Overrides) save(fd int, option Option, observer RefusalObserver) {
-	found := o.find(option)
+func (o *Overrides) save(fd int, option *Option) {
+	i := slices.IndexFunc(o.options, func(x overridden) bool { return x.option.Is(*option) })
 	switch {
-	case found == nil:
-		found = &overridden{option: option}
-		o.options = append(o.options, found)
-	case !option.tuned() || found.broken || len(found.holds) > 0:
+	case i < 0:
+		i = len(o.options)
+		if option.Is(TrafficClass) {
+			i = 0
+		}
+		o.options = slices.Insert(o.options, i, overridden{option: option})
+	case o.options[i].override != nil || !option.tuned():
 		return
 	}
-	base, err := option.save(fd)
-	if err != nil {
-		found.broken = true
-		observer.Refused(o.tcp, option, err)
-		return
-	}
-	found.base, found.unheld, found.now = base, base, base
-}
-
-// update gives an option the value that it should have now, if it has another.
-func (o *Overrides) update(fd int, option *overridden, observer RefusalObserver) {
-	if option.broken {
-		return
-	}
-	want := option.unheld
-	if len(option.holds) > 0 {
-		want = option.holds[len(option.holds)-1].effective
-	}
-	if option.now == want {
-		return
-	}
+	x := &o.options[i]
 	var err error
-	if len(option.holds) > 0 {
-		err = option.option.set(fd, option.holds[len(option.holds)-1].value)
-	} else {
-		err = option.option.restore(fd, want)
+	if x.base, err = option.save(fd); err != nil {
+		x.base, x.unreadable = saved{}, true // it differs from all that is set
 	}
-	if err != nil {
-		option.broken = true
-		observer.Refused(o.tcp, option.option, err)
-	}
-	option.now = want
-	if option.option.Is(TrafficClass) {
-		o.updatePriority(fd, option, observer)
+	if option.Is(Priority) {
+		o.priority = x.base
 	}
 }
 
-// updatePriority corrects the priority, which the kernel derives from the traffic
-// class whenever that changes (__ip_sock_set_tos in net/ipv4/ip_sockglue.c). While the
-// traffic class alone is held, the derived priority is meant.
-func (o *Overrides) updatePriority(fd int, class *overridden, observer RefusalObserver) {
-	priority := o.find(Priority)
-	if priority.broken {
-		return
+// update gives an option the value that it should have, if that is another than now. It
+// returns the override that it has then, or else had, or else changedBy; nil where
+// nothing has changed.
+func (o *Overrides) update(fd int, x *overridden, now saved, changedBy *Override) *Override {
+	before := x.override
+	x.override = latest(o.holds, x.option)
+	want := x.value()
+	if now == want || x.refused {
+		return nil
 	}
-	now, err := Priority.save(fd)
+	by := cmp.Or(x.override, before, changedBy)
+	var err error
+	switch {
+	case x.override != nil:
+		err = x.option.set(fd, by.Value)
+	case x.unreadable:
+		err = ErrStaysSet
+	default:
+		err = x.option.restore(fd, want)
+	}
 	if err != nil {
-		return
+		if err != ErrStaysSet {
+			x.override, x.refused = before, true
+		}
+		by.Observer.Refused(o.socket, *x.option, err)
 	}
-	priority.now, priority.unheld = now, now
-	if len(class.holds) == 0 {
-		priority.unheld = priority.base
+	return by
+}
+
+// latest returns the override of an option that counts.
+func latest(holds []*Hold, option *Option) *Override {
+	for _, h := range slices.Backward(holds) {
+		for i := range h.Overrides {
+			if h.Overrides[i].Option.Is(*option) {
+				return &h.Overrides[i]
+			}
+		}
 	}
-	o.update(fd, priority, observer)
+	return nil
+}
+
+// value is what the option has, or should have, by its override.
+func (x *overridden) value() saved {
+	if x.override == nil {
+		return x.base
+	}
+	return saved{x.override.Effective, true}
 }
 
 func (o Option) save(fd int) (s saved, err error) {

@@ -3,9 +3,11 @@ package socket
 import (
 	"fmt"
 	"net"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // refusalLog lists what connections refused.
@@ -15,12 +17,13 @@ func (l *refusalLog) Refused(_ net.Conn, o Option, err error) {
 	*l = append(*l, fmt.Sprint(o.Name, ": ", err))
 }
 
-// overridable is a connection with its overrides.
+// overridable is a connection with its overrides, and a stack of holds.
 type overridable struct {
 	*net.TCPConn
-	*Overrides
-	refused refusalLog
-	t       *testing.T
+	overrides *Overrides
+	holds     []*Hold
+	refused   refusalLog
+	t         *testing.T
 }
 
 func newOverridable(t *testing.T) *overridable {
@@ -28,18 +31,33 @@ func newOverridable(t *testing.T) *overridable {
 	c := &overridable{t: t}
 	c.TCPConn, _ = pair(t)
 	var err error
-	c.Overrides, err = NewOverrides(c.TCPConn)
+	c.overrides, err = NewOverrides(c.TCPConn)
 	require.NoError(t, err)
 	return c
 }
 
 // holder returns a hold of settings, which are effective as they are.
 func (c *overridable) holder(settings ...Setting) *Hold {
-	h := &Hold{Observer: &c.refused}
+	h := new(Hold)
 	for _, s := range settings {
-		h.Overrides = append(h.Overrides, Override{s, s.Value})
+		h.Overrides = append(h.Overrides, Override{s, s.Value, &c.refused})
 	}
 	return h
+}
+
+func (c *overridable) hold(h *Hold) {
+	c.holds = append(c.holds, h)
+	c.overrides.Update(c.holds)
+}
+
+func (c *overridable) release(h *Hold) {
+	c.holds = slices.DeleteFunc(c.holds, func(other *Hold) bool { return other == h })
+	c.overrides.Update(c.holds)
+}
+
+func (c *overridable) releaseAll() {
+	c.holds = c.holds[:0]
+	c.overrides.Update(nil)
 }
 
 // requireAll requires the values of the connection's options, and that none was refused.
@@ -66,12 +84,12 @@ func TestReleaseRestores(t *testing.T) {
 	}
 	h := c.holder(settings...)
 	for range 2 {
-		c.Hold(h)
+		c.hold(h)
 		c.requireAll(settings...)
-		c.Release(h)
+		c.release(h)
 		c.requireAll(before...)
 	}
-	c.Release(h) // a hold that is over
+	c.release(h) // a hold that is over
 	c.requireAll(before...)
 }
 
@@ -83,25 +101,25 @@ func TestLatestHoldCounts(t *testing.T) {
 		end  func(c *overridable, first, second *Hold)
 	}{
 		{"the first ends first", func(c *overridable, first, second *Hold) {
-			c.Release(first)
+			c.release(first)
 			c.requireAll(to(Priority, 2), to(NotSentLowat, 1<<20))
-			c.Release(second)
+			c.release(second)
 		}},
 		{"the second ends first", func(c *overridable, first, second *Hold) {
-			c.Release(second)
+			c.release(second)
 			c.requireAll(to(Priority, 1), to(NotSentLowat, 2<<20))
-			c.Release(first)
+			c.release(first)
 		}},
-		{"all end", func(c *overridable, _, _ *Hold) { c.ReleaseAll() }},
+		{"all end", func(c *overridable, _, _ *Hold) { c.releaseAll() }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := newOverridable(t)
 			require.Empty(t, refusals(t, c.TCPConn, []Setting{to(Priority, 3), to(NotSentLowat, 3<<20)}))
 			first := c.holder(to(Priority, 1), to(NotSentLowat, 2<<20))
 			second := c.holder(to(Priority, 2), to(NotSentLowat, 1<<20))
-			c.Hold(first)
+			c.hold(first)
 			c.requireAll(to(Priority, 1), to(NotSentLowat, 2<<20))
-			c.Hold(second)
+			c.hold(second)
 			c.requireAll(to(Priority, 2), to(NotSentLowat, 1<<20))
 			test.end(c, first, second)
 			c.requireAll(to(Priority, 3), to(NotSentLowat, 3<<20))
@@ -126,36 +144,36 @@ func TestTrafficClassDerivesPriority(t *testing.T) {
 			priority := c.holder(to(Priority, 2))
 			restored := func() { c.requireAll(to(TrafficClass, 0), to(Priority, base)) }
 
-			c.Hold(alone)
+			c.hold(alone)
 			c.requireAll(to(TrafficClass, class), to(Priority, derived))
-			c.Release(alone)
+			c.release(alone)
 			restored()
 
-			c.Hold(both)
+			c.hold(both)
 			c.requireAll(to(TrafficClass, class), to(Priority, 5))
-			c.Release(both)
+			c.release(both)
 			restored()
 
-			c.Hold(priority)
-			c.Hold(alone)
+			c.hold(priority)
+			c.hold(alone)
 			c.requireAll(to(TrafficClass, class), to(Priority, 2))
-			c.Release(alone)
+			c.release(alone)
 			c.requireAll(to(TrafficClass, 0), to(Priority, 2))
-			c.Release(priority)
+			c.release(priority)
 			restored()
 
-			c.Hold(alone)
-			c.Hold(priority)
+			c.hold(alone)
+			c.hold(priority)
 			c.requireAll(to(TrafficClass, class), to(Priority, 2))
-			c.Release(priority)
+			c.release(priority)
 			c.requireAll(to(TrafficClass, class), to(Priority, derived))
-			c.Release(alone)
+			c.release(alone)
 			restored()
 
-			c.Hold(both)
-			c.Hold(alone)
-			c.Hold(priority)
-			c.ReleaseAll()
+			c.hold(both)
+			c.hold(alone)
+			c.hold(priority)
+			c.releaseAll()
 			restored()
 		})
 	}
@@ -178,57 +196,74 @@ func TestReleasedBufferIsTuned(t *testing.T) {
 		}
 		before := size()
 		require.False(t, before.fixed, o.Name)
-		h := &Hold{[]Override{{to(o, 100_000), Value{Number: 200_000}}}, &c.refused}
-		c.Hold(h)
+		h := &Hold{Overrides: []Override{{to(o, 100_000), Value{Number: 200_000}, &c.refused}}}
+		c.hold(h)
 		require.Equal(t, saved{Value{Number: 200_000}, true}, size())
-		c.Release(h)
+		c.release(h)
 		require.Equal(t, before, size())
 	}
 	require.Empty(t, c.refused)
 }
 
-// TestRefusedOverride: an option that cannot be read or set is reported once, and left
-// alone from then on.
+// TestRefusedOverride: an option that cannot be set is reported once, and left alone from
+// then on.
 func TestRefusedOverride(t *testing.T) {
 	c := newOverridable(t)
 	before, err := Get(c.TCPConn, Congestion)
 	require.NoError(t, err)
 	h := c.holder(to(bogus, 1), Setting{Congestion, Value{Text: "none_of_these"}}, to(Priority, 3))
 	for range 2 {
-		c.Hold(h)
+		c.hold(h)
 		requireEffective(t, c.TCPConn, to(Priority, 3), Setting{Congestion, before})
-		c.Release(h)
+		c.release(h)
 		requireEffective(t, c.TCPConn, to(Priority, 0), Setting{Congestion, before})
 	}
 	require.Equal(t, refusalLog{
-		"TCP_BOGUS: getsockopt: protocol not available",
+		"TCP_BOGUS: setsockopt: protocol not available",
 		"TCP_CONGESTION: setsockopt: no such file or directory",
 	}, c.refused)
+}
+
+// TestOverrideStaysSet: an option that can be set and not be read is reported when its hold
+// ends.
+func TestOverrideStaysSet(t *testing.T) {
+	if !HasCapability("CAP_NET_ADMIN") {
+		t.Skip("only with CAP_NET_ADMIN there is such an option")
+	}
+	c := newOverridable(t)
+	h := c.holder(to(Raw(unix.SOL_SOCKET, unix.SO_RCVBUFFORCE), 100_000))
+	for range 2 {
+		c.hold(h)
+		requireEffective(t, c.TCPConn, to(RecvBuffer, 200_000))
+		c.release(h)
+	}
+	name := h.Overrides[0].Option.Name
+	require.Equal(t, refusalLog{name + ": " + ErrStaysSet.Error(), name + ": " + ErrStaysSet.Error()}, c.refused)
 }
 
 // TestOverridesOfAClosedConnection do nothing and report nothing.
 func TestOverridesOfAClosedConnection(t *testing.T) {
 	c := newOverridable(t)
 	h := c.holder(to(Priority, 3))
-	c.Hold(h)
+	c.hold(h)
 	require.NoError(t, c.Close())
-	c.Release(h)
-	c.Hold(h)
-	c.ReleaseAll()
+	c.release(h)
+	c.hold(h)
+	c.releaseAll()
 	require.Empty(t, c.refused)
 }
 
 func TestOverridesAllocateNothing(t *testing.T) {
 	c := newOverridable(t)
 	h := c.holder(to(Priority, 3), to(TrafficClass, 0xb8))
-	h.Overrides = append(h.Overrides, Override{to(SendBuffer, 100_000), Value{Number: 200_000}})
+	h.Overrides = append(h.Overrides, Override{to(SendBuffer, 100_000), Value{Number: 200_000}, &c.refused})
 	require.Zero(t, testing.AllocsPerRun(100, func() {
-		c.Hold(h)
-		c.Release(h)
+		c.hold(h)
+		c.release(h)
 	}))
 	require.Zero(t, testing.AllocsPerRun(100, func() {
-		c.Hold(h)
-		c.ReleaseAll()
+		c.hold(h)
+		c.releaseAll()
 	}))
 	require.Empty(t, c.refused)
 }

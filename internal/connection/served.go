@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,7 +19,7 @@ type Served struct {
 
 	mu        sync.Mutex
 	overrides *socket.Overrides // nil until a request has options
-	ended     []*socket.Hold    // of requests whose handlers have returned
+	holds     []*socket.Hold    // of requests, the latest is last
 	corked    bool              // what is written may stay in the kernel
 	restore   *time.Timer       // nil until a request on a shared connection has ended
 }
@@ -73,8 +74,8 @@ func RestoreWhenIdle(conn net.Conn, state http.ConnState) {
 // connection that is not idle, because other requests are served.
 const restoreAfter = 100 * time.Millisecond
 
-// Hold sets the options of a request.
-func (s *Served) Hold(h *socket.Hold) error {
+// Hold sets the options of a request, in place of those that it had before.
+func (s *Served) Hold(h, before *socket.Hold) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.overrides == nil {
@@ -84,8 +85,9 @@ func (s *Served) Hold(h *socket.Hold) error {
 		}
 		s.overrides = overrides
 	}
-	s.releaseEnded()
-	s.overrides.Hold(h)
+	s.holds = slices.DeleteFunc(s.holds, func(other *socket.Hold) bool { return other == before || other.Ended })
+	s.holds = append(s.holds, h)
+	s.overrides.Update(s.holds)
 	return nil
 }
 
@@ -95,7 +97,7 @@ func (s *Served) Hold(h *socket.Hold) error {
 func (s *Served) End(h *socket.Hold, shared bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ended = append(s.ended, h)
+	h.Ended = true
 	switch {
 	case !shared:
 	case s.restore == nil:
@@ -105,42 +107,15 @@ func (s *Served) End(h *socket.Hold, shared bool) {
 	}
 }
 
-// Cork sets TCP_CORK for a response, until the connection is idle.
-func (s *Served) Cork(h *socket.Hold) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.corked = true
-	if s.acking != nil {
-		s.acking.SetHeldBack(true)
-	}
-	s.overrides.Hold(h)
-}
-
-// Push sends what TCP_CORK holds back.
-func (s *Served) Push(h *socket.Hold) {
-	if s.acking != nil {
-		_ = s.acking.Push() // closed: there is nothing to send
-		return
-	}
-	s.overrides.Release(h)
-	s.overrides.Hold(h)
-}
-
 func (s *Served) restoreEnded() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.releaseEnded()
+	s.holds = slices.DeleteFunc(s.holds, func(h *socket.Hold) bool { return h.Ended })
+	s.overrides.Update(s.holds)
 }
 
-func (s *Served) releaseEnded() {
-	for i, h := range s.ended {
-		s.overrides.Release(h)
-		s.ended[i] = nil
-	}
-	s.ended = s.ended[:0]
-}
-
-// RestoreAll restores all options, on a connection that is idle.
+// RestoreAll restores all options, on a connection that is idle. It keeps no memory of
+// many requests.
 func (s *Served) RestoreAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -150,10 +125,36 @@ func (s *Served) RestoreAll() {
 	if s.restore != nil {
 		s.restore.Stop()
 	}
-	s.releaseEnded()
-	s.overrides.ReleaseAll()
+	clear(s.holds)
+	s.holds = s.holds[:0]
+	if cap(s.holds) > 4 {
+		s.holds = nil
+	}
+	s.overrides.Update(nil)
 	if s.corked && s.acking != nil {
 		s.acking.SetHeldBack(false)
 	}
 	s.corked = false
+}
+
+// Corked is called before TCP_CORK is set for a response, until the connection is idle.
+func (s *Served) Corked() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.corked = true
+	if s.acking != nil {
+		s.acking.SetHeldBack(true)
+	}
+}
+
+// pushed sends what TCP_CORK holds back, and sets it again.
+var pushed = []socket.Setting{{Option: socket.Cork}, {Option: socket.Cork, Value: socket.Value{Number: 1}}}
+
+// Push sends what TCP_CORK holds back. If the connection is closed there is nothing.
+func (s *Served) Push() {
+	if s.acking != nil {
+		_ = s.acking.Push()
+		return
+	}
+	_, _ = socket.Set(s.TCP, pushed)
 }

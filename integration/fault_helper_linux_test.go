@@ -62,12 +62,13 @@ func (e *exposed) again(act func() error) (err error) {
 	return fmt.Errorf("cut for %v, again and again: %w", lab.Patience, err)
 }
 
-// exposed is a Caddy in a process of its own, to which an ordeal happens.
+// exposed is the Caddy of an ordeal, in a process of its own, and what it held before
+// the first client, which it must hold after the last.
 type exposed struct {
 	*lab.Running
 	ordeal
 	addr, backend string
-	cable         *far         // where the ordeal needs one
+	link          *link        // where the ordeal needs one
 	sendLimit     options.Size // of the kernel
 	before        holdings
 
@@ -78,8 +79,8 @@ type exposed struct {
 func expose(t *testing.T, o ordeal, wrap ...string) *exposed {
 	t.Helper()
 	e := &exposed{ordeal: o, addr: lab.Address(t), backend: forgetful(t), sendLimit: options.Size(lab.SysctlNumber(t, "net.core.wmem_max"))}
-	if o.far {
-		e.cable = newFar(t)
+	if o.vanish {
+		e.link = newLink(t)
 	}
 	global, sites := e.config(0)
 	e.Running = lab.Spawn(t, global, sites, wrap...)
@@ -126,8 +127,8 @@ func (e *exposed) config(generation int) (global, sites string) {
 		"nodelay on", "quickack auto", "metrics", fmt.Sprintf("dscp %d", generation%64), fmt.Sprintf("recv_buffer %dKiB", 64+generation%64),
 	}, e.options...)
 	beyond := ""
-	if e.cable != nil {
-		beyond = "handle /beyond {\nreverse_proxy " + e.cable.backend + " {\ntransport sockopt" +
+	if e.link != nil {
+		beyond = "handle /beyond {\nreverse_proxy " + e.link.backend + " {\ntransport sockopt" +
 			lab.Block("socket"+lab.Block(e.options...)) + "\n}\n}\n"
 	}
 	global = "servers {\ntimeouts" + lab.Block(e.timeouts...) + "\nlistener_wrappers" + lab.Block("sockopt"+lab.Block(options...)) + "\n}"

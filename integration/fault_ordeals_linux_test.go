@@ -8,7 +8,8 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 )
 
-// ordeal is something that clients do to a Caddy.
+// ordeal is one kind of bad clients: what many of them do to a Caddy at once, and the
+// options of the listener that are meant for them. Each is a row of TestFaults.
 type ordeal struct {
 	name string
 
@@ -22,7 +23,7 @@ type ordeal struct {
 	// Caddy did something wrong.
 	act func(e *exposed, clients int) error
 
-	far bool // it needs a network namespace
+	vanish bool // clients and a backend are in a network namespace whose link goes down
 }
 
 var ordeals = []ordeal{
@@ -52,7 +53,7 @@ var ordeals = []ordeal{
 	{
 		name: "peers that vanish", clients: 16, longer: 400,
 		options: []string{"user_timeout 3s", "keepalive_idle 1s", "keepalive_interval 1s", "keepalive_count 3"},
-		act:     vanish, far: true,
+		act:     vanish, vanish: true,
 	},
 }
 

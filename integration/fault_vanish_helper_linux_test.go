@@ -21,23 +21,23 @@ import (
 // vanish unplugs clients and a backend at every point of a connection's life. Then it
 // plugs in clients that were closed while they were unplugged: they answer with resets.
 func vanish(e *exposed, clients int) error {
-	defer e.cable.hangUp()
+	defer e.link.hangUp()
 	for _, gone := range []func() error{
 		func() error { return nil },
-		func() error { e.cable.hangUp(); return e.cable.Plug() },
+		func() error { e.link.hangUp(); return e.link.Plug() },
 	} {
 		asking, err := e.reachOut(clients)
 		if err != nil {
 			return err
 		}
-		if err := e.cable.Unplug(); err != nil {
+		if err := e.link.Unplug(); err != nil {
 			return err
 		}
 		if err := gone(); err != nil {
 			return err
 		}
 		err = lab.Eventually("the connections to end", func() (bool, error) {
-			open, err := e.cable.connections()
+			open, err := e.link.connections()
 			return open == 0, err
 		})
 		if err != nil {
@@ -48,14 +48,14 @@ func vanish(e *exposed, clients int) error {
 				return err
 			}
 		}
-		if err := e.cable.Plug(); err != nil {
+		if err := e.link.Plug(); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// reachOut opens connections over the cable: three in four from clients, one in four to
+// reachOut opens connections over the link: three in four from clients, one in four to
 // the backend, for clients on this side. asking tells when one of those has an answer.
 //
 // Clients whose response does not go on are the last, since their time is running: the
@@ -71,13 +71,13 @@ func (e *exposed) reachOut(count int) (asking []chan error, err error) {
 			answered := make(chan error, 1)
 			asking = append(asking, answered)
 			go func() { answered <- e.once(beyond) }()
-			if err := e.cable.awaitRequest(answered); err != nil {
+			if err := e.link.awaitRequest(answered); err != nil {
 				return nil, err
 			}
 			continue
 		}
 		err := e.again(func() error {
-			conn, err := e.cable.dial(port)
+			conn, err := e.link.dial(port)
 			if err != nil {
 				return err
 			}
@@ -90,9 +90,9 @@ func (e *exposed) reachOut(count int) (asking []chan error, err error) {
 	if e.loading {
 		return asking, nil
 	}
-	open, err := e.cable.connections()
+	open, err := e.link.connections()
 	if err == nil && open < count { // the transport may dial once more than it needs
-		err = fmt.Errorf("%d connections over the cable, and not %d", open, count)
+		err = fmt.Errorf("%d connections over the link, and not %d", open, count)
 	}
 	return asking, err
 }
@@ -128,8 +128,9 @@ var ofVanished = []func(c *net.TCPConn) error{
 	},
 }
 
-// far is the far end of a cable, in a network namespace, with a backend.
-type far struct {
+// link joins Caddy to a network namespace with clients and a backend. When it is
+// unplugged, these vanish: their packets are lost, as when a machine loses its network.
+type link struct {
 	*lab.Namespace
 	backend string        // address of a backend there, which never answers
 	asked   chan struct{} // a request has reached it
@@ -138,20 +139,19 @@ type far struct {
 	conns []net.Conn
 }
 
-// newFar lays a cable.
-func newFar(t testing.TB) *far {
+func newLink(t testing.TB) *link {
 	t.Helper()
-	f := &far{Namespace: lab.NewTestNamespace(t), asked: make(chan struct{}, 1)}
-	f.serve(t)
-	return f
+	l := &link{Namespace: lab.NewTestNamespace(t), asked: make(chan struct{}, 1)}
+	l.serve(t)
+	return l
 }
 
 // serve has a backend at the far end take requests that it never answers.
-func (f *far) serve(t testing.TB) {
+func (l *link) serve(t testing.TB) {
 	t.Helper()
-	ln, err := f.Listen()
+	ln, err := l.Listen()
 	require.NoError(t, err)
-	f.backend = ln.Addr().String()
+	l.backend = ln.Addr().String()
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		for {
@@ -159,10 +159,10 @@ func (f *far) serve(t testing.TB) {
 			if err != nil {
 				return
 			}
-			f.hold(conn)
+			l.hold(conn)
 			if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
 				select {
-				case f.asked <- struct{}{}:
+				case l.asked <- struct{}{}:
 				default: // a client that was cut has asked again
 				}
 			}
@@ -170,16 +170,16 @@ func (f *far) serve(t testing.TB) {
 	})
 	t.Cleanup(func() {
 		ln.Close()
-		f.hangUp()
+		l.hangUp()
 		serving.Wait()
 	})
 }
 
 // awaitRequest returns when a request has reached the backend, or was answered
 // before it did.
-func (f *far) awaitRequest(answered chan error) error {
+func (l *link) awaitRequest(answered chan error) error {
 	select {
-	case <-f.asked:
+	case <-l.asked:
 		return nil
 	case err := <-answered:
 		answered <- err
@@ -190,27 +190,27 @@ func (f *far) awaitRequest(answered chan error) error {
 }
 
 // hold keeps a connection of the far end until it hangs up.
-func (f *far) hold(conn net.Conn) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.conns = append(f.conns, conn)
+func (l *link) hold(conn net.Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.conns = append(l.conns, conn)
 }
 
 // hangUp resets the connections of the far end. If it is unplugged, the other
 // end never receives the reset, which is sent once.
-func (f *far) hangUp() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, conn := range f.conns {
+func (l *link) hangUp() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, conn := range l.conns {
 		_ = reset(conn.(*net.TCPConn))
 	}
-	f.conns = nil
+	l.conns = nil
 }
 
 // connections returns how many connections to the far end programs here hold.
-func (f *far) connections() (open int, err error) {
+func (l *link) connections() (open int, err error) {
 	err = eachConnection(func(c connection) {
-		if c.held && c.host.String() == f.Far {
+		if c.held && c.host.String() == l.Far {
 			open++
 		}
 	})
@@ -247,10 +247,10 @@ func eachConnection(know func(connection)) error {
 }
 
 // dial connects from the far end to a port here.
-func (f *far) dial(port string) (*net.TCPConn, error) {
-	conn, err := f.Dial(net.JoinHostPort(f.Near, port))
+func (l *link) dial(port string) (*net.TCPConn, error) {
+	conn, err := l.Dial(net.JoinHostPort(l.Near, port))
 	if err == nil {
-		f.hold(conn)
+		l.hold(conn)
 	}
 	return conn, err
 }

@@ -164,3 +164,22 @@ func TestStallsAreCounted(t *testing.T) {
 		})
 	}
 }
+
+// TestStallsOfNewConnectionsAreCounted: over TLS a client with Nagle's algorithm on waits
+// once for each new connection.
+func TestStallsOfNewConnectionsAreCounted(t *testing.T) {
+	t.Parallel()
+	var l lab.Sites
+	off, auto := l.Add(t, lab.Off, lab.TLS, "echo_payload"), l.Add(t, lab.Auto, lab.TLS, "echo_payload")
+	c := l.Spawn(t)
+	var client handshake
+	for range batch {
+		client.ask(t, off.Addr, client.config(t, &l))
+		client.ask(t, auto.Addr, client.config(t, &l))
+	}
+	stalls, _ := c.Metric("suspected_stalls_total", listenerLabel(t, off.Addr))
+	require.Greater(t, stalls, float64(batch/2)) // a busy machine makes some wait for longer than a timer
+	require.LessOrEqual(t, stalls, float64(batch))
+	acknowledged, _ := c.Metric("acknowledgements_total", listenerLabel(t, auto.Addr))
+	require.GreaterOrEqual(t, acknowledged, float64(batch))
+}

@@ -24,7 +24,7 @@ func TestRowsReachTheKernel(t *testing.T) {
 			continue
 		}
 		want, o := expect(t, r)
-		require.True(t, r.repeats() || r.option.Supported(), "add %s with its number to socket/numbers_linux.go", r.option.Name)
+		require.True(t, r.repeats() || r.option.Supported(), "add the number of %s to socket/numbers_linux.go", r.option.Name)
 		for _, p := range r.phases.each() {
 			if p == Listen || p == Accept || r.option.Is(socket.Multipath) || r.option.Is(socket.MaxSegment) {
 				continue // an open connection does not show the last two

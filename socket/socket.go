@@ -3,8 +3,8 @@
 //
 // The files:
 //
-//	option.go     Option, Setting: set and get through one control helper
-//	numbers_*.go  the kernel's numbers, one line an option and system
+//	option.go     Option, Setting: the kernel's names, set and get through one control helper
+//	numbers_*.go  the numbers of the options that a system has
 //	conn_*.go     Conn, which acknowledges in time
 //	dial_*.go     which options go before the SYN, found once at load
 //	unwrap.go     from a wrapped connection or listener to the kernel's socket

@@ -1,11 +1,9 @@
 package socket
 
 import (
-	"errors"
 	"io"
 	"net"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -13,45 +11,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
-
-	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 )
-
-// wired is a Conn under test, its peer, and what the Conn acknowledged.
-type wired struct {
-	*Conn
-	*acks
-	peer *net.TCPConn
-}
-
-// A step is one thing that happens on a connection.
-type step func(t *testing.T, w wired)
-
-// receive has the peer send n bytes, which one read then finds.
-func receive(n int) step { return receiveInto(4096, n) }
-
-// receiveInto is receive with a buffer of size bytes.
-func receiveInto(size, n int) step {
-	return func(t *testing.T, w wired) {
-		send(t, w.peer, strings.Repeat("*", n))
-		awaitBytes(t, w, n)
-		require.Equal(t, result{int64(n), nil}, read(w, size)())
-	}
-}
-
-// awaitBytes returns when n bytes wait in the kernel to be read from c.
-func awaitBytes(t testing.TB, c syscall.Conn, n int) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); ; runtime.Gosched() {
-		var waiting int
-		require.NoError(t, control(c, func(fd int) { waiting, _ = unix.IoctlGetInt(fd, unix.TIOCINQ) }))
-		if waiting == n {
-			return
-		}
-		require.True(t, time.Now().Before(deadline), "%d bytes wait, not %d", waiting, n)
-	}
-}
 
 // await reads into a buffer of size bytes until the read parks, and then ends it
 // with a deadline.
@@ -181,23 +141,6 @@ func TestAnswersOutsideWrite(t *testing.T) {
 	}
 }
 
-// mptcpPair returns both ends of a connection that speaks MPTCP.
-func mptcpPair(t testing.TB) (accepted, peer *net.TCPConn) {
-	t.Helper()
-	var config net.ListenConfig
-	config.SetMultipathTCP(true)
-	ln, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer ln.Close()
-	var dialer net.Dialer
-	dialer.SetMultipathTCP(true)
-	accepted, peer = connect(t, ln, dialer)
-	if multipath, err := accepted.MultipathTCP(); err != nil || !multipath {
-		lab.MissingMPTCP(t)
-	}
-	return accepted, peer
-}
-
 func TestMPTCPRefusesOnce(t *testing.T) {
 	for _, mode := range []AckMode{AckAuto, AckOn} {
 		t.Run(string(mode), func(t *testing.T) {
@@ -244,46 +187,6 @@ func TestReadAndWriteAtOnce(t *testing.T) {
 	} {
 		require.Equal(t, result{messages * size, nil}, <-done)
 	}
-}
-
-// reply reads requests of size bytes from c, in pieces of more than one byte, and
-// answers each with one byte.
-func reply(c net.Conn, size int) error {
-	request := make([]byte, size)
-	for {
-		for missing := size; missing > 0; {
-			n, err := c.Read(request[:missing])
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			missing -= n
-		}
-		if _, err := c.Write(request[:1]); err != nil {
-			return err
-		}
-	}
-}
-
-// tunnel moves bytes both ways between c and another connection, whose far end
-// it returns.
-func tunnel(t testing.TB, c tcp) *net.TCPConn {
-	t.Helper()
-	backend, dialed := pair(t)
-	forward := func(dst, src tcp) func() result {
-		return func() result {
-			n, err := io.Copy(dst, src)
-			return result{n, errors.Join(err, dst.CloseWrite())}
-		}
-	}
-	there, back := inBackground(forward(dialed, c)), inBackground(forward(c, dialed))
-	t.Cleanup(func() {
-		require.NoError(t, (<-there).err)
-		require.NoError(t, (<-back).err)
-	})
-	return backend
 }
 
 // A client that keeps Nagle's algorithm on and sends its request in pieces waits

@@ -1,13 +1,11 @@
 package socket
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"runtime"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -15,106 +13,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/nettest"
 )
-
-// acks is an Observer that counts.
-type acks struct {
-	acknowledged atomic.Int64
-	failed       atomic.Int64
-	wasted       atomic.Int64
-	patient      atomic.Int64
-	stalled      atomic.Int64
-	stalledLong  atomic.Int64 // for the kernel's own timer
-	closed       atomic.Int64
-	err          atomic.Pointer[error] // of the last failure
-}
-
-func (a *acks) Acknowledged() { a.acknowledged.Add(1) }
-
-func (a *acks) Wasted(*Conn) { a.wasted.Add(1) }
-
-func (a *acks) BecamePatient(*Conn) { a.patient.Add(1) }
-
-func (a *acks) Stalled(_ *Conn, wait time.Duration) {
-	a.stalled.Add(1)
-	if wait >= 30*time.Millisecond {
-		a.stalledLong.Add(1)
-	}
-}
-
-func (a *acks) Closing(*Conn) { a.closed.Add(1) }
-
-func (a *acks) AcknowledgeFailed(_ *Conn, err error) {
-	a.failed.Add(1)
-	a.err.Store(&err)
-}
-
-// wrap returns c as a Conn, and what it acknowledges.
-func wrap(t testing.TB, c *net.TCPConn, mode AckMode) (*Conn, *acks) {
-	t.Helper()
-	observer := new(acks)
-	conn, err := NewConn(c, AckOptions{Mode: mode}, observer)
-	require.NoError(t, err)
-	return conn, observer
-}
-
-// tcp is what a Conn and a *net.TCPConn have in common.
-type tcp interface {
-	net.Conn
-	io.WriterTo
-	CloseRead() error
-	CloseWrite() error
-}
-
-// variants are the modes, and the *net.TCPConn that they are compared with.
-var variants = []struct {
-	name string
-	wrap func(testing.TB, *net.TCPConn) tcp
-}{
-	{"TCPConn", func(_ testing.TB, c *net.TCPConn) tcp { return c }},
-	{"auto", func(t testing.TB, c *net.TCPConn) tcp { conn, _ := wrap(t, c, AckAuto); return conn }},
-	{"on", func(t testing.TB, c *net.TCPConn) tcp { conn, _ := wrap(t, c, AckOn); return conn }},
-}
-
-// result is what a read or a write returns.
-type result struct {
-	n   int64
-	err error
-}
-
-// inBackground calls f in a goroutine that awaitParked knows by this name.
-func inBackground(f func() result) <-chan result {
-	done := make(chan result, 1)
-	go func() { done <- f() }()
-	return done
-}
-
-func read(c net.Conn, size int) func() result {
-	return func() result {
-		n, err := c.Read(make([]byte, size))
-		return result{int64(n), err}
-	}
-}
-
-// stacks has room for those of a thousand goroutines.
-var stacks = make([]byte, 4<<20)
-
-// awaitParked returns when n goroutines of inBackground are parked. The scheduler
-// says so itself, so that nothing depends on time.
-func awaitParked(t testing.TB, n int) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); ; runtime.Gosched() {
-		parked := 0
-		for stack := range bytes.SplitSeq(stacks[:runtime.Stack(stacks, true)], []byte("\n\n")) {
-			if bytes.Contains(stack, []byte("[IO wait")) && bytes.Contains(stack, []byte("socket.inBackground")) {
-				parked++
-			}
-		}
-		if parked == n {
-			return
-		}
-		require.True(t, time.Now().Before(deadline), "%d goroutines parked, not %d", parked, n)
-	}
-}
 
 func TestConnIsANetConn(t *testing.T) {
 	for _, mode := range []AckMode{AckAuto, AckOn} {
@@ -135,19 +33,6 @@ func parkThen(t testing.TB, c tcp, f func() error) result {
 	awaitParked(t, 1)
 	require.NoError(t, f())
 	return <-done
-}
-
-// reset has peer answer with RST from now on.
-func reset(t testing.TB, peer *net.TCPConn) {
-	t.Helper()
-	require.NoError(t, peer.SetLinger(0))
-	require.NoError(t, peer.Close())
-}
-
-func send(t testing.TB, c net.Conn, s string) {
-	t.Helper()
-	_, err := io.WriteString(c, s)
-	require.NoError(t, err)
 }
 
 func TestConnAnswersLikeTCPConn(t *testing.T) {
@@ -326,14 +211,6 @@ func TestReadsWaitForEachOther(t *testing.T) {
 func TestNewConnNeedsASocket(t *testing.T) {
 	_, err := NewConn(new(net.TCPConn), AckOptions{Mode: AckAuto}, new(acks))
 	require.ErrorIs(t, err, syscall.EINVAL)
-}
-
-// descriptors counts the open descriptors of this process.
-func descriptors(t testing.TB) int {
-	t.Helper()
-	open, err := os.ReadDir("/proc/self/fd")
-	require.NoError(t, err)
-	return len(open)
 }
 
 func TestNothingLeaks(t *testing.T) {

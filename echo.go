@@ -66,7 +66,8 @@ func (EchoPayload) CaddyModule() caddy.ModuleInfo {
 
 // Provision builds the payload, which all requests share.
 func (e *EchoPayload) Provision(ctx caddy.Context) error {
-	e.log = ctx.Logger()
+	server := serverOf(ctx)
+	e.log = server.logger(ctx.Logger(), server.Listen...)
 
 	fill := defaultEchoFill
 	if e.Fill != "" {

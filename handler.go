@@ -69,7 +69,8 @@ func (h *Handler) UnmarshalJSON(b []byte) error { return h.Unmarshal(b, options.
 
 // Provision tries the options on this kernel.
 func (h *Handler) Provision(ctx caddy.Context) error {
-	log := ctx.Logger()
+	server := serverOf(ctx)
+	log := server.logger(ctx.Logger(), server.Listen...)
 	resolved, err := h.Resolve(options.Route, log)
 	if err != nil {
 		return err
@@ -94,7 +95,6 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			log.Debug("a request came over no TCP connection; it goes on without the options", zap.String("proto", proto))
 		})
 	}
-	server := serverOf(ctx)
 	server.restoreWhenIdle()
 	h.entry = server.show(stats.Route, "", &resolved)
 	h.observer = stats.NewObserver(h.entry.counters, log, false)

@@ -148,8 +148,9 @@ func TestObservingAllocatesLittle(t *testing.T) {
 		_ = h.ServeHTTP(nil, r, nothing)
 		restore(r)
 	})
+	names := &placeholders{prefix: "http.tcp_info."}
 	info := testing.AllocsPerRun(1000, func() {
-		asked := askedInfo{prefix: "http.tcp_info.", tcp: accepted}
+		asked := askedInfo{placeholders: names, tcp: accepted}
 		_, _ = asked.placeholder("http.tcp_info.rtt")
 	})
 	t.Logf("%v allocations for two options, %v for a placeholder", changing, info)

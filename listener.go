@@ -62,28 +62,27 @@ func (w *ListenerWrapper) UnmarshalJSON(b []byte) error {
 
 // Provision tries the options on this kernel.
 func (w *ListenerWrapper) Provision(ctx caddy.Context) (err error) {
-	w.log = ctx.Logger()
-	w.server = serverOf(ctx)
+	w.log, w.server = ctx.Logger(), serverOf(ctx)
+	log := w.server.logger(w.log, w.server.Listen...)
 	if err = w.server.listedOnce("listener", w.server.ListenerWrappersRaw); err != nil {
 		return err
 	}
 	if err = w.server.configuration.followMultipath(ctx, w.Multipath); err != nil {
 		return err
 	}
-	w.resolved, err = w.Resolve(options.Listen|options.Accept, w.log)
+	w.resolved, err = w.Resolve(options.Listen|options.Accept, log)
 	if err != nil {
 		return err
 	}
 	if w.hidden = w.server.hiddenBy(); w.hidden != "" && connection.NeedsConn(&w.resolved) {
-		w.log.Warn("quickack and metrics have no effect behind another listener wrapper; list sockopt before it",
-			zap.String("server", w.server.Name()), zap.Strings("addresses", w.server.Listen), zap.String("wrapper", w.hidden))
+		log.Warn("quickack and metrics have no effect behind another listener wrapper; list sockopt before it", zap.String("wrapper", w.hidden))
 	}
-	w.inherit()
+	w.inherit(log)
 	return nil
 }
 
 // inherit finds out which options connections inherit. Without that each is set.
-func (w *ListenerWrapper) inherit() {
+func (w *ListenerWrapper) inherit(log *zap.Logger) {
 	settings := w.resolved.Settings[options.Accept]
 	if w.server.otherApp || len(settings) == 0 {
 		return
@@ -94,7 +93,7 @@ func (w *ListenerWrapper) inherit() {
 	var err error
 	w.inherited, err = trial.Inherited(w.server.listenConfig(), settings, onListener)
 	if err != nil {
-		w.log.Warn("cannot try which options connections inherit; each is set on each connection", zap.Error(err))
+		log.Warn("cannot try which options connections inherit; each is set on each connection", zap.Error(err))
 	}
 }
 
@@ -105,6 +104,7 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 	if caddy.IsUnixNetwork(ln.Addr().Network()) {
 		return ln
 	}
+	log := w.server.logger(w.log, ln.Addr().String())
 	resolved := w.resolved
 	// quickack auto leaves the kernel's timer alone where a route sets it, too.
 	resolved.Ack.KeepDelayedAckMax = resolved.Ack.KeepDelayedAckMax || w.server.routeOptions[socket.DelayedAckMax.Name]
@@ -114,18 +114,18 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 	if !isBare(inner) && connection.NeedsConn(&w.resolved) {
 		inEffect.Ack.Mode, inEffect.Metrics = socket.AckOff, false
 		if w.hidden == "" {
-			w.log.Warn("quickack and metrics have no effect on connections of this listener; list sockopt before what wraps it",
-				zap.String("server", w.server.Name()), zap.Stringer("address", ln.Addr()), zap.String("listener", fmt.Sprintf("%T", inner)))
+			log.Warn("quickack and metrics have no effect on connections of this listener; list sockopt before what wraps it",
+				zap.String("listener", fmt.Sprintf("%T", inner)))
 		}
 	}
 	entry := w.server.show(stats.Accepted, ln.Addr().String(), &inEffect)
 	w.entries = append(w.entries, entry)
-	wrapped.observer = stats.NewObserver(entry.counters, w.log, w.resolved.Metrics)
+	wrapped.observer = stats.NewObserver(entry.counters, log, w.resolved.Metrics)
 	wrapped.closing = func() {}
 	if tcp, ok := socket.TCPListener(inner); ok {
 		wrapped.closing = entry.counters.Listens(tcp)
 	}
-	w.prepare(wrapped)
+	w.prepare(wrapped, log)
 	if !place.IsValid() {
 		return wrapped
 	}
@@ -144,7 +144,7 @@ func (w *ListenerWrapper) Cleanup() error {
 // prepare sets the listening socket to the options of the listen phase and to those
 // that connections inherit from it. A buffer is among both: the first window that is
 // offered follows from the listening socket's.
-func (w *ListenerWrapper) prepare(l *listener) {
+func (w *ListenerWrapper) prepare(l *listener, log *zap.Logger) {
 	settings := slices.Clone(w.resolved.Settings[options.Listen])
 	configured := len(settings)
 	shared := w.server.sharesListeners()
@@ -157,19 +157,16 @@ func (w *ListenerWrapper) prepare(l *listener) {
 	tcp, ok := socket.TCPListener(l.Listener)
 	if !ok {
 		if configured > 0 {
-			w.log.Error("cannot reach the listening socket; its options are not set",
-				zap.Stringer("address", l.Addr()))
+			log.Error("cannot reach the listening socket; its options are not set")
 		}
 		return
 	}
 	refused, err := socket.Set(tcp, settings)
 	for _, r := range refused {
-		w.log.Error("option refused by the listening socket",
-			zap.String("option", r.Option.Name), zap.Stringer("address", l.Addr()), zap.Error(r.Err))
+		log.Error("option refused by the listening socket", options.Named(r.Option), zap.Error(r.Err))
 	}
 	if err != nil {
-		w.log.Error("setting options on the listening socket",
-			zap.Stringer("address", l.Addr()), zap.Error(err))
+		log.Error("setting options on the listening socket", zap.Error(err))
 	}
 	queued, _, queueErr := socket.AcceptQueue(tcp)
 	if err != nil || queueErr != nil {

@@ -95,9 +95,9 @@ var (
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
 	_ caddyfile.Unmarshaler       = (*Handler)(nil)
 
-	_ caddy.Module                = TCPInfo{}
-	_ caddy.Provisioner           = TCPInfo{}
-	_ caddyhttp.MiddlewareHandler = TCPInfo{}
+	_ caddy.Module                = (*TCPInfo)(nil)
+	_ caddy.Provisioner           = (*TCPInfo)(nil)
+	_ caddyhttp.MiddlewareHandler = (*TCPInfo)(nil)
 	_ caddyfile.Unmarshaler       = (*TCPInfo)(nil)
 
 	_ caddy.AdminRouter = AdminAPI{}

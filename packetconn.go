@@ -27,7 +27,6 @@ type PacketConnWrapper struct {
 	options.Options
 
 	user *packetUser
-	log  *zap.Logger
 }
 
 // CaddyModule returns the Caddy module information.
@@ -43,16 +42,15 @@ func (w *PacketConnWrapper) UnmarshalJSON(b []byte) error { return w.Unmarshal(b
 
 // Provision tries the options on this kernel.
 func (w *PacketConnWrapper) Provision(ctx caddy.Context) error {
-	w.log = ctx.Logger()
 	server := serverOf(ctx)
 	if err := server.listedOnce("packet conn", server.PacketConnWrappersRaw); err != nil {
 		return err
 	}
-	resolved, err := w.Resolve(options.Packet, w.log)
+	resolved, err := w.Resolve(options.Packet, server.logger(ctx.Logger(), server.Listen...))
 	if err != nil {
 		return err
 	}
-	w.user = &packetUser{server.Name(), server.quicPlaces(), resolved, w.log}
+	w.user = &packetUser{server.Name(), server.quicPlaces(), resolved, ctx.Logger().With(zap.String("server", server.Name()))}
 	events, err := ctx.App("events")
 	if err != nil {
 		return err
@@ -83,7 +81,7 @@ func (w *PacketConnWrapper) WrapPacketConn(conn net.PacketConn) net.PacketConn {
 	udp, ok := conn.(*net.UDPConn)
 	if !ok {
 		if !caddy.IsUnixNetwork(conn.LocalAddr().Network()) {
-			w.log.Error("cannot reach the UDP socket behind another packet conn wrapper; list sockopt first",
+			w.user.log.Error("cannot reach the UDP socket behind another packet conn wrapper; list sockopt first",
 				zap.Stringer("address", conn.LocalAddr()), zap.Stringer("wrapper", reflect.TypeOf(conn)))
 		}
 		return conn

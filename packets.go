@@ -30,7 +30,7 @@ type packetUser struct {
 	server   string // its name
 	places   []quicPlace
 	resolved options.Resolved
-	log      *zap.Logger
+	log      *zap.Logger // with the server
 }
 
 // hold returns the options with what quic-go makes of buffers.
@@ -48,7 +48,7 @@ func (u *packetUser) hold() *socket.Hold {
 
 // Refused implements socket.RefusalObserver.
 func (u *packetUser) Refused(c net.Conn, option socket.Option, err error) {
-	log := u.log.With(zap.String("option", options.NameOf(option.Name)), zap.Stringer("address", c.LocalAddr()))
+	log := u.log.With(options.Named(option), zap.Stringer("address", c.LocalAddr()))
 	if errors.Is(err, socket.ErrStaysSet) {
 		log.Warn("a socket option stays set until Caddy is restarted, because its value before cannot be read")
 		return
@@ -119,7 +119,7 @@ func (l *packetSocketList) use(u *packetUser) {
 			s.update()
 		case s == nil && p.inUse():
 			u.log.Warn("sockopt has no effect on a UDP socket that was opened without it; restart Caddy",
-				zap.String("server", u.server), zap.String("address", p.address))
+				zap.String("address", p.address))
 		}
 	}
 }

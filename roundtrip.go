@@ -25,8 +25,8 @@ const upstreamTCPInfo = "http.reverse_proxy.upstream.tcp_info."
 // request will carry it.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	var info *askedInfo
-	if t.placeholders {
-		info = makePlaceholders(req.Context())
+	if t.placeholders != nil {
+		info = t.placeholders.make(req.Context())
 	}
 	settles := t.resolved.Ack.Mode == socket.AckAuto
 	if !settles && info == nil {
@@ -72,19 +72,19 @@ func ownTrace(ctx context.Context) *httptrace.ClientTrace {
 	return trace
 }
 
-// makePlaceholders makes the placeholders of a request, unless they were made when it was
+// make makes the placeholders of a request, unless they were made when it was
 // sent before. It returns nil outside of Caddy.
-func makePlaceholders(ctx context.Context) *askedInfo {
+func (p *placeholders) make(ctx context.Context) *askedInfo {
 	const name = "sockopt.upstream_tcp_info"
 	if info, ok := caddyhttp.GetVar(ctx, name).(*askedInfo); ok {
-		*info = askedInfo{prefix: upstreamTCPInfo}
+		*info = askedInfo{placeholders: p}
 		return info
 	}
 	repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
 		return nil
 	}
-	info := &askedInfo{prefix: upstreamTCPInfo}
+	info := &askedInfo{placeholders: p}
 	caddyhttp.SetVar(ctx, name, info)
 	repl.Map(info.placeholder)
 	return info
@@ -94,7 +94,7 @@ func makePlaceholders(ctx context.Context) *askedInfo {
 func (i *askedInfo) ask(got httptrace.GotConnInfo) {
 	if i != nil {
 		tcp, _ := socket.TCPConn(got.Conn)
-		*i = askedInfo{prefix: i.prefix, tcp: tcp}
+		*i = askedInfo{placeholders: i.placeholders, tcp: tcp}
 	}
 }
 

@@ -7,7 +7,10 @@ import (
 	"net"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -47,6 +50,11 @@ func serverOf(ctx caddy.Context) *server {
 		c.servers[of] = s
 	}
 	return s
+}
+
+// logger returns log with the server and one of its addresses, or all.
+func (s *server) logger(log *zap.Logger, addresses ...string) *zap.Logger {
+	return log.With(zap.String("server", s.Name()), zap.String("address", strings.Join(addresses, ", ")))
 }
 
 // listenConfig returns what Caddy opens the server's listeners with (App.Start in

@@ -52,7 +52,9 @@ import (
 // carried the request last, without this handler:
 // `{http.reverse_proxy.upstream.tcp_info.rtt}` and so on. They are empty once that
 // connection is closed.
-type TCPInfo struct{}
+type TCPInfo struct {
+	placeholders *placeholders
+}
 
 // CaddyModule returns the Caddy module information.
 func (TCPInfo) CaddyModule() caddy.ModuleInfo {
@@ -63,15 +65,17 @@ func (TCPInfo) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision makes the server give its requests their connection.
-func (TCPInfo) Provision(ctx caddy.Context) error {
-	serverOf(ctx).showConnections()
+func (t *TCPInfo) Provision(ctx caddy.Context) error {
+	server := serverOf(ctx)
+	server.showConnections()
+	t.placeholders = &placeholders{"http.tcp_info.", server.logger(ctx.Logger(), server.Listen...)}
 	return nil
 }
 
 // ServeHTTP has the next handler serve the request with the placeholders.
-func (TCPInfo) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+func (t *TCPInfo) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		asked := &askedInfo{prefix: "http.tcp_info."}
+		asked := &askedInfo{placeholders: t.placeholders}
 		if conn, ok := connection.ServedBy(r); ok {
 			asked.tcp = conn.TCP
 		}
@@ -80,10 +84,16 @@ func (TCPInfo) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	return next.ServeHTTP(w, r)
 }
 
+// placeholders are those of one module.
+type placeholders struct {
+	prefix string // what they begin with
+	log    *zap.Logger
+}
+
 // askedInfo is what the kernel says of a request's connection, once it is asked.
 type askedInfo struct {
-	prefix string       // what its placeholders begin with
-	tcp    *net.TCPConn // nil where there is none
+	*placeholders
+	tcp *net.TCPConn // nil where there is none
 
 	info       sync.Once
 	figures    *socket.TCPInfo
@@ -106,18 +116,18 @@ func (a *askedInfo) placeholder(key string) (any, bool) {
 			return a.figure(f), true
 		}
 	}
-	warnOfPlaceholder(key)
+	a.warnOf(key)
 	return nil, false
 }
 
 // misspelt are the placeholders that were warned of, by key.
 var misspelt sync.Map
 
-// warnOfPlaceholder warns once of a placeholder that does not exist: Caddy leaves it
+// warnOf warns once of a placeholder that does not exist: Caddy leaves it
 // empty, or as it was written, without a word.
-func warnOfPlaceholder(key string) {
+func (p *placeholders) warnOf(key string) {
 	if _, warned := misspelt.LoadOrStore(key, true); !warned {
-		caddy.Log().Named("http.handlers.tcp_info").Warn("unknown placeholder; the names are in the documentation of tcp_info", zap.String("placeholder", "{"+key+"}"))
+		p.log.Warn("unknown placeholder; the names are in the documentation of tcp_info", zap.String("placeholder", "{"+key+"}"))
 	}
 }
 

@@ -51,8 +51,7 @@ type Transport struct {
 	afterSYN []socket.Setting // to be set on an open connection
 	log      *zap.Logger
 
-	// placeholders says that the configuration may ask for placeholders of its connections.
-	placeholders bool
+	placeholders *placeholders // nil where the configuration names none of its connections
 }
 
 // CaddyModule returns the Caddy module information.
@@ -68,21 +67,24 @@ func (t *Transport) Provision(ctx caddy.Context) (err error) {
 	if err := t.HTTPTransport.Provision(ctx); err != nil {
 		return err
 	}
-	t.placeholders = mayName(ctx, upstreamTCPInfo)
+	server := serverOf(ctx)
+	t.log = server.logger(ctx.Logger(), server.Listen...)
+	if mayName(ctx, upstreamTCPInfo) {
+		t.placeholders = &placeholders{upstreamTCPInfo, t.log}
+	}
 	if slices.Contains(t.Versions, "3") {
 		if !reflect.ValueOf(t.Socket).IsZero() {
 			return errors.New("socket: HTTP/3 runs over UDP, which has none of these options; remove socket, or remove 3 from versions")
 		}
 		return nil
 	}
-	t.log = ctx.Logger()
 	t.resolved, err = t.Socket.Resolve(options.Dial, t.log)
 	if err != nil {
 		return err
 	}
 	var beforeSYN []socket.Setting
 	beforeSYN, t.afterSYN = t.resolved.SplitDial()
-	t.entry = serverOf(ctx).show(stats.Dialed, backendsOf(ctx), &t.resolved)
+	t.entry = server.show(stats.Dialed, backendsOf(ctx), &t.resolved)
 	t.observer = stats.NewObserver(t.entry.counters, t.log, t.resolved.Metrics)
 	if t.dialer, err = newDialer(&t.HTTPTransport, beforeSYN, t.observer); err != nil {
 		return err

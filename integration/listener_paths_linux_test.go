@@ -221,7 +221,7 @@ func TestBehindAnotherWrapper(t *testing.T) {
 	require.Len(t, warnings, 1)
 	require.Equal(t, "quickack and metrics have no effect behind another listener wrapper; list sockopt before it", warnings[0].Message)
 	require.Equal(t, "srv0", warnings[0].Server)
-	require.Equal(t, []string{":" + lab.PortOf(addr)}, warnings[0].Addresses)
+	require.Equal(t, ":"+lab.PortOf(addr), warnings[0].Address)
 	require.Equal(t, "test_hide", warnings[0].Wrapper)
 	require.Equal(t, "off", statusOf(t, c).Listeners[0].QuickAck)
 }

@@ -112,7 +112,7 @@ func (o *Options) named(log *zap.Logger) (*Options, error) {
 		if text == "" || r.option.Is(socket.QuickAck) || r.uses(&named, r.option)[0].setting.Value.Number != int64(*raw.Value) {
 			return nil, fmt.Errorf("raw %s sets %s, which has a name here, and other values; write %s: %s", numbers, r.option.Name, line, r.want())
 		}
-		log.Info("raw "+numbers+" has a name, and is read as that option", zap.String("option", r.name), zap.String("requested", text))
+		log.Info("raw "+numbers+" has a name, and is read as that option", Named(r.option), zap.String("requested", text))
 	}
 	return &named, nil
 }

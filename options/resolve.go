@@ -133,7 +133,7 @@ func (s *Resolved) add(r row, u use, o *Options, phases Phase, log *zap.Logger) 
 		if o.OnUnsupported == nil || *o.OnUnsupported != Warn {
 			return fmt.Errorf("%w; leave the option out, or set on_unsupported warn", err)
 		}
-		log.Warn("option left out: this system refuses it", zap.String("option", r.name), zap.Error(err))
+		log.Warn("option left out: this system refuses it", Named(u.setting.Option), zap.Error(err))
 		s.Effects = append(s.Effects, Effect{Option: r.name, Requested: u.text, LeftOut: err.Error()})
 		return nil
 	}
@@ -154,7 +154,7 @@ func (s *Resolved) add(r row, u use, o *Options, phases Phase, log *zap.Logger) 
 	if r.repeats() {
 		e.Phases = taken.names()
 	}
-	e.log(log, r.capability())
+	e.log(log.With(Named(u.setting.Option)), r.capability())
 	s.Effects = append(s.Effects, e)
 	for _, p := range taken.each() {
 		s.Settings[p] = append(s.Settings[p], u.setting)
@@ -368,7 +368,6 @@ func (s *Resolved) Live(p Phase, c syscall.Conn) []Effect {
 // one, and informs about one that was rounded.
 func (e Effect) log(log *zap.Logger, unclamps *Capability) {
 	fields := []zap.Field{
-		zap.String("option", e.Option),
 		zap.String("requested", e.Requested),
 		zap.String("effective", e.Effective),
 		zap.Int64p("getsockopt", e.GetSockOpt),

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"slices"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
@@ -138,6 +141,16 @@ func rowOf(o socket.Option) row {
 
 // NameOf returns the configuration name of a kernel option by the kernel's name.
 func NameOf(kernel string) string { return rowOf(socket.Option{Name: kernel}).name }
+
+// Named is the field of a log line that names a kernel option: option as the configuration
+// does, kernel as the kernel does.
+func Named(o socket.Option) zap.Field {
+	return zap.Inline(zapcore.ObjectMarshalerFunc(func(e zapcore.ObjectEncoder) error {
+		e.AddString("option", rowOf(o).name)
+		e.AddString("kernel", o.Name)
+		return nil
+	}))
+}
 
 // Has reports whether there is an option of that configuration name.
 func Has(name string) bool {

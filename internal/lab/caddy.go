@@ -66,10 +66,13 @@ type Running struct {
 }
 
 // NewRunning returns a Caddy of a test that is still to be started: it has a directory
-// and a port for the admin API.
+// and a port for the admin API. In the end each line of the plugin in its log has been
+// held to the names that lines have in common.
 func NewRunning(t testing.TB) *Running {
 	t.Helper()
-	return &Running{Caddy{Dir: t.TempDir(), Admin: Address(t), PID: os.Getpid()}, t}
+	r := &Running{Caddy{Dir: t.TempDir(), Admin: Address(t), PID: os.Getpid()}, t}
+	t.Cleanup(r.requireNames)
+	return r
 }
 
 // Attached returns a Caddy of a test that was started otherwise, by the address of its

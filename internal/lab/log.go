@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -13,14 +15,43 @@ import (
 type Entry struct {
 	Message   string `json:"msg"`
 	Option    string `json:"option"`
+	Kernel    string `json:"kernel"`
 	Error     string `json:"error"`
 	Requested string `json:"requested"`
 	Effective string `json:"effective"`
 	QuickAck  string `json:"quickack"`
 
-	Server    string   `json:"server"`
-	Addresses []string `json:"addresses"`
-	Wrapper   string   `json:"wrapper"`
+	Server  string `json:"server"`
+	Address string `json:"address"`
+	Wrapper string `json:"wrapper"`
+}
+
+// ours are parts of the names of the plugin's loggers.
+var ours = []string{"sockopt", "tcp_info", "echo_payload"}
+
+// requireNames fails the test for a line of the plugin that does not say which server and
+// address it is about, or names an option otherwise than the configuration and the kernel.
+func (r *Running) requireNames() {
+	text, err := r.Log()
+	if err != nil { // it did not start
+		return
+	}
+	for line := range strings.Lines(text) {
+		fields := make(map[string]any)
+		if json.Unmarshal([]byte(line), &fields) != nil {
+			continue
+		}
+		logger, _ := fields["logger"].(string)
+		if !slices.ContainsFunc(ours, func(name string) bool { return strings.Contains(logger, name) }) {
+			continue
+		}
+		assert.Contains(r.t, fields, "server", line)
+		assert.Contains(r.t, fields, "address", line)
+		assert.Equal(r.t, fields["option"] != nil, fields["kernel"] != nil, line)
+		if option, ok := fields["option"].(string); ok {
+			assert.Regexp(r.t, "^[a-z_]+$", option, line)
+		}
+	}
 }
 
 // Entries returns what the plugin has logged at a level.

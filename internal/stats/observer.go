@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/time/rate"
 
+	"github.com/caddy-sockopt/caddy-sockopt/options"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
@@ -57,7 +58,7 @@ func (o *Observer) Refused(conn net.Conn, option socket.Option, err error) {
 	count := o.refuse(key)
 	o.sometimes(key, func() {
 		o.log.Warn("option refused by a connection, which goes on without it",
-			zap.String("option", option.Name),
+			options.Named(option),
 			zap.Stringer("remote", conn.RemoteAddr()),
 			zap.Uint64("errors_so_far", count),
 			zap.Error(err))

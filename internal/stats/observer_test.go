@@ -43,24 +43,24 @@ func TestObserverLogs(t *testing.T) {
 			}
 		}
 		type entry struct {
-			message, option, err, kind any
-			soFar                      any
+			message, option, kernel, err, kind any
+			soFar                              any
 		}
 		logged := func() (entries []entry) {
 			for _, e := range logs.TakeAll() {
 				require.Equal(t, zap.WarnLevel, e.Level)
 				m := e.ContextMap()
-				entries = append(entries, entry{e.Message, m["option"], m["error"], m["type"], m["errors_so_far"]})
+				entries = append(entries, entry{e.Message, m["option"], m["kernel"], m["error"], m["type"], m["errors_so_far"]})
 			}
 			return entries
 		}
 		const refused = "option refused by a connection, which goes on without it"
 		want := func(soFar uint64) []entry {
 			return []entry{
-				{refused, "TCP_NODELAY", syscall.ENOPROTOOPT.Error(), nil, soFar},
-				{refused, "TCP_NODELAY", syscall.EINVAL.Error(), nil, soFar},
-				{refused, socket.TTL.Name, net.ErrClosed.Error(), nil, soFar},
-				{"cannot reach the socket of a connection; its options are not set", nil, "no socket", "stats.unnamed", soFar},
+				{refused, "nodelay", "TCP_NODELAY", syscall.ENOPROTOOPT.Error(), nil, soFar},
+				{refused, "nodelay", "TCP_NODELAY", syscall.EINVAL.Error(), nil, soFar},
+				{refused, "ttl", socket.TTL.Name, net.ErrClosed.Error(), nil, soFar},
+				{"cannot reach the socket of a connection; its options are not set", nil, nil, "no socket", "stats.unnamed", soFar},
 			}
 		}
 		fail()

@@ -41,6 +41,7 @@ func (AdminAPI) Routes() []caddy.AdminRoute {
 		{Pattern: statusPath, Handler: show(statusPath, func() any {
 			return status{entriesOf(stats.Accepted), packetSockets.now(), entriesOf(stats.Dialed), entriesOf(stats.Route)}
 		})},
+		{Pattern: connectionsPath, Handler: getOnly(connectionsPath, showConnections)},
 		{Pattern: optionsPath, Handler: show(optionsPath, func() any { return options.ThisSystem() })},
 	}
 }

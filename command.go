@@ -25,7 +25,7 @@ A running Caddy shows the options in effect at GET /sockopt/ of its admin API.`,
 		cmd.Use = "sockopt"
 		cmd.Args = cobra.NoArgs
 		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-		cmd.AddCommand(optionsCommand(), probeCommand())
+		cmd.AddCommand(optionsCommand(), probeCommand(), connectionsCommand())
 	},
 }
 

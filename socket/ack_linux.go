@@ -70,7 +70,7 @@ func (c *Conn) park(fd int) {
 	watch := len(c.buf) == 1 && !c.byByte
 	switch {
 	case !c.learner.Owes():
-	case c.always:
+	case c.always.Load():
 		c.acknowledge(fd)
 	case !watch:
 		d := c.learner.Park(c.sending.Load(), now())
@@ -103,6 +103,7 @@ func (c *Conn) received(fd int) {
 		}
 	}
 	if wait, stalled := c.learner.Measured(idle, rtt, delayedAckMax(fd), now); stalled {
+		c.stalls.Add(1)
 		c.observer.Stalled(c, wait)
 	}
 }
@@ -110,16 +111,17 @@ func (c *Conn) received(fd int) {
 // acknowledge makes the kernel send the acknowledgement that it holds back, if any.
 func (c *Conn) acknowledge(fd int) {
 	value := Value{Number: ackOnce}
-	if c.always {
+	if c.always.Load() {
 		value.Number = ackAtOnce
 		c.learner.Settle()
 	}
 	if err := QuickAck.set(fd, value); err != nil {
-		c.always = false
+		c.always.Store(false)
 		c.learner.TurnOff()
 		c.observer.AcknowledgeFailed(c, err)
 		return
 	}
+	c.acknowledged.Add(1)
 	c.observer.Acknowledged()
 }
 

@@ -34,7 +34,7 @@ type Conn struct {
 	observer Observer
 	learner  quickack.Learner
 
-	// One read at a time holds reading; it guards byByte, always, the arguments and results
+	// One read at a time holds reading; it guards byByte, the arguments and results
 	// of a step, and the learner.
 	reading sync.Mutex
 	buf     []byte
@@ -46,11 +46,14 @@ type Conn struct {
 	closing sync.Once
 	settler atomic.Pointer[func(error)] // Settler's
 
+	links                // in the List of its origin
+	acknowledged, stalls atomic.Uint32
+
 	// sending says that ReadFrom sends what it does not see.
 	sending atomic.Bool
 
-	always bool // AckOn, until the kernel refuses TCP_QUICKACK on this socket
-	keep   bool // KeepDelayedAckMax
+	always atomic.Bool // AckOn, until the kernel refuses TCP_QUICKACK on this socket
+	keep   bool        // KeepDelayedAckMax
 
 	// byByte says that a read into a buffer of one byte is one: the last read left one
 	// byte to fill, or was of one byte itself.
@@ -67,9 +70,9 @@ func NewConn(c *net.TCPConn, options AckOptions, observer Observer) (*Conn, erro
 		return nil, err
 	}
 	conn := &Conn{
-		TCPConn: c, raw: raw, observer: observer,
-		always: options.Mode == AckOn, keep: options.KeepDelayedAckMax,
+		TCPConn: c, raw: raw, observer: observer, keep: options.KeepDelayedAckMax,
 	}
+	conn.always.Store(options.Mode == AckOn)
 	conn.learner.Start(options.Mode == AckAuto)
 	conn.step = conn.readStep
 	return conn, nil
@@ -158,7 +161,7 @@ func (c *Conn) readStep(fd uintptr) (done bool) {
 		if n > 0 {
 			c.byByte = len(c.buf) == 1 || len(c.buf)-n == 1
 			c.received(int(fd))
-			if c.always {
+			if c.always.Load() {
 				c.acknowledge(int(fd))
 			}
 		}

@@ -10,6 +10,7 @@ import (
 // Conn exists on Linux only: other systems have no TCP_QUICKACK.
 type Conn struct {
 	*net.TCPConn
+	links
 }
 
 // NetConn returns the *net.TCPConn.

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"os"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -73,7 +72,7 @@ func listenerMemInfo(fd int) (figures [memInfoLength]uint32, err error) {
 		return figures, os.NewSyscallError("socket", err)
 	}
 	defer unix.Close(netlink)
-	patience := unix.NsecToTimeval(time.Second.Nanoseconds())
+	patience := unix.NsecToTimeval(loopbackPatience.Nanoseconds())
 	if err := unix.SetsockoptTimeval(netlink, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &patience); err != nil {
 		return figures, os.NewSyscallError("setsockopt", err)
 	}

@@ -1,6 +1,7 @@
 package socket
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -66,29 +67,28 @@ func HasCapability(name string) bool {
 	return known && err == nil && data[0].Effective>>bit&1 != 0
 }
 
-// WithoutCapabilities calls f while its thread has no capabilities.
-//
-// Errors: those of capget(2) and capset(2), with which f is not called.
-func WithoutCapabilities(f func()) error {
+// NeedsCapability reports whether this kernel refuses a setting on a connection to a
+// process without capabilities. It takes them from one thread for a moment.
+func NeedsCapability(s Setting) bool {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var had [2]unix.CapUserData
-	if err := unix.Capget(&header, &had[0]); err != nil {
-		return os.NewSyscallError("capget", err)
+	if unix.Capget(&header, &had[0]) != nil {
+		return true
 	}
 	without := had
 	for i := range without {
 		without[i].Effective = 0
 	}
-	if err := unix.Capset(&header, &without[0]); err != nil {
-		return os.NewSyscallError("capset", err)
+	if unix.Capset(&header, &without[0]) != nil {
+		return true
 	}
-	f()
+	_, err := Try(false, s)
 	if unix.Capset(&header, &had[0]) != nil {
 		runtime.LockOSThread() // it lacks them now: the thread ends with its goroutine
 	}
-	return nil
+	return errors.Is(err, unix.EPERM)
 }
 
 // errnoName returns the kernel's name of an error number. POSIX has a second one

@@ -2,10 +2,7 @@
 
 package socket
 
-import (
-	"errors"
-	"syscall"
-)
+import "syscall"
 
 // KernelRelease returns nothing: no option's presence depends on it.
 func KernelRelease() string { return "" }
@@ -19,7 +16,7 @@ func Sysctl(string) string { return "" }
 // HasCapability reports false: capabilities are Linux's.
 func HasCapability(string) bool { return false }
 
-// WithoutCapabilities always fails with errors.ErrUnsupported: capabilities are Linux's.
-func WithoutCapabilities(func()) error { return errors.ErrUnsupported }
+// NeedsCapability reports false: capabilities are Linux's.
+func NeedsCapability(Setting) bool { return false }
 
 func errnoName(syscall.Errno) string { return "" }

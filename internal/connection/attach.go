@@ -45,6 +45,9 @@ func tryAttach(conn net.Conn, settings []socket.Setting, r *options.Resolved, ob
 		conn, c = acking, acking
 	}
 	refused, err := socket.Set(c, settings)
+	if acking, ok := conn.(*socket.Conn); ok && err == nil {
+		observer.Opened(acking)
+	}
 	for _, r := range refused {
 		observer.Refused(tcp, r.Option, r.Err)
 	}

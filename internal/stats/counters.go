@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caddy-sockopt/caddy-sockopt/options"
+	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
 // The counters, one a row. The rest about a counter follows from its row: its storage,
@@ -51,6 +52,7 @@ func (c Counter) add(o *Counters) uint64 { return o.counts[c.index].Add(1) }
 type Counters struct {
 	origin Origin
 	counts []atomic.Uint64
+	open   socket.List
 
 	mu        sync.Mutex
 	refused   map[refusalKey]uint64

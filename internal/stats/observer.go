@@ -102,8 +102,12 @@ func (o *Observer) Stalled(c *socket.Conn, wait time.Duration) {
 	})
 }
 
+// Opened adds a connection to those that are open.
+func (o *Observer) Opened(c *socket.Conn) { o.open.Add(c) }
+
 // Closing implements socket.Observer.
 func (o *Observer) Closing(c *socket.Conn) {
+	o.open.Remove(c)
 	if o.atClose == nil {
 		return
 	}

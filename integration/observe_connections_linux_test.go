@@ -1,0 +1,225 @@
+package integration_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab/inprocess"
+)
+
+// openConnections is the answer of GET /sockopt/connections.
+type openConnections struct {
+	Matched int `json:"matched"`
+	Totals  []struct {
+		Direction   string         `json:"direction"`
+		Address     string         `json:"address"`
+		Upstream    string         `json:"upstream"`
+		Connections int            `json:"connections"`
+		LimitedBy   map[string]int `json:"limited_by"`
+	} `json:"totals"`
+	Connections []map[string]any `json:"connections"`
+}
+
+func connectionsOf(t testing.TB, c *lab.Running, query string) (open openConnections) {
+	t.Helper()
+	code, answer := c.API(http.MethodGet, "/sockopt/connections"+query, "", "")
+	require.Equal(t, http.StatusOK, code, answer)
+	require.NoError(t, json.Unmarshal([]byte(answer), &open), answer)
+	return open
+}
+
+// listens returns the address at which a site of addr listens.
+func listens(addr string) string { return "[::]:" + lab.PortOf(addr) }
+
+// TestConnections shows the accepted and the dialed connection of one request, and not those of
+// others: another process listens at the same port, and this one dials the same backend.
+func TestConnections(t *testing.T) {
+	backend := lab.ServeStars(0)
+	defer backend.Close()
+	upstream := backend.Listener.Addr().String()
+	addr, other := lab.Address(t), lab.Address(t)
+	sites := fmt.Sprintf("http://%s {\nreverse_proxy %s {\ntransport sockopt\n}\n}\nhttp://%s {\necho_payload\n}", addr, upstream, other)
+	caddy := inprocess.Run(t, lab.Wrappers("sockopt"), sites)
+	lab.Spawn(t, lab.Wrappers("sockopt"), lab.EchoSite(addr)) // SO_REUSEPORT: it may get our requests
+	stranger, err := net.Dial("tcp", upstream)
+	require.NoError(t, err)
+	defer stranger.Close()
+
+	// Requests go on until one has come through this Caddy.
+	var client *visitor
+	var accepted openConnections
+	require.NoError(t, lab.Eventually("a request through this Caddy", func() (bool, error) {
+		client = newVisitor(addr)
+		client.get(t)
+		accepted = connectionsOf(t, caddy, "?direction=accepted")
+		return accepted.Matched > 0, nil
+	}))
+	one := accepted.Connections[0]
+	require.Equal(t, "accepted", one["direction"])
+	require.Equal(t, listens(addr), one["address"])
+	require.Equal(t, addr, one["local"])
+	require.Equal(t, false, one["mptcp"])
+	require.Equal(t, "nothing_to_send", one["limited_by"])
+	require.Equal(t, lab.Sysctl("net.ipv4.tcp_congestion_control"), one["congestion"])
+	require.Contains(t, []any{"eager", "patient"}, one["quickack"].(map[string]any)["state"])
+	require.InDelta(t, 0.01, one["rtt"], 0.01)
+	require.Greater(t, one["bytes_acked"], 10_000.0)
+	require.Contains(t, one, "last_data_sent")
+	require.NotContains(t, one, "upstream")
+
+	dialed := connectionsOf(t, caddy, "?direction=dialed&address="+upstream)
+	require.Equal(t, 1, dialed.Matched, "one upstream, and no connection of others")
+	require.Equal(t, upstream, dialed.Connections[0]["upstream"])
+	require.NotContains(t, dialed.Connections[0], "address")
+	require.Equal(t, 1, dialed.Totals[0].LimitedBy["nothing_to_send"])
+
+	peer := netip.MustParseAddrPort(one["peer"].(string)).Addr().String()
+	for query, matched := range map[string]int{
+		"?peer=" + peer:                       accepted.Matched + dialed.Matched,
+		"?peer=127.0.0.0/8&direction=dialed":  1,
+		"?peer=192.0.2.1":                     0,
+		"?server=nobody":                      0,
+		"?address=" + listens(other):          0,
+		"?sort=rtt&limit=1&direction=dialed":  1,
+		"?sort=connect_time&direction=dialed": 1,
+	} {
+		if strings.Contains(query, "connect_time") && connectionsKnow(t, caddy, "connect_time") != nil {
+			continue
+		}
+		require.Equal(t, matched, connectionsOf(t, caddy, query).Matched, query)
+	}
+	require.Len(t, connectionsOf(t, caddy, "?limit=1").Connections, 1)
+}
+
+// connectionsKnow returns the error of sorting by a field.
+func connectionsKnow(t testing.TB, c *lab.Running, field string) any {
+	code, answer := c.API(http.MethodGet, "/sockopt/connections?sort="+field, "", "")
+	if code == http.StatusOK {
+		return nil
+	}
+	return answer
+}
+
+// TestConnectionsErrors: each says what would be right.
+func TestConnectionsErrors(t *testing.T) {
+	caddy := inprocess.Run(t, lab.Wrappers("sockopt"), lab.EchoSite(lab.Address(t)))
+	for query, want := range map[string]string{
+		"?nope=1":          `unknown parameter "nope"; there are server, direction, address, peer, sort and limit`,
+		"?direction=in":    `direction "in" is not accepted or dialed`,
+		"?peer=example":    `peer "example" is not an IP address or a network such as 192.0.2.0/24`,
+		"?sort=weight":     `sort "weight" is not one of last_data_recv,`,
+		"?limit=-1":        `limit "-1" is not how many connections to show, 0 for all`,
+		"?limit=1&limit=2": "limit is given 2 times; give it once",
+	} {
+		code, answer := caddy.API(http.MethodGet, "/sockopt/connections"+query, "", "")
+		require.Equal(t, http.StatusBadRequest, code, query)
+		require.Contains(t, errorIn(t, answer), want, query)
+	}
+	code, answer := caddy.API(http.MethodPost, "/sockopt/connections", "", "")
+	require.Equal(t, http.StatusMethodNotAllowed, code, answer)
+	resp, err := http.Get("http://" + caddy.Admin + "/sockopt/connections")
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	require.Equal(t, "no-store", resp.Header.Get("Cache-Control"))
+	require.Equal(t, "application/json", resp.Header.Get("Content-Type"))
+}
+
+// TestLimitedBy makes what limits a connection, and sees it named.
+func TestLimitedBy(t *testing.T) {
+	paced, plain := lab.Address(t), lab.Address(t)
+	caddy := inprocess.Run(t, "servers :"+lab.PortOf(paced)+" {\nlistener_wrappers {\nsockopt {\nmultipath off\npacing_rate 1MiB\n}\n}\n}\n"+
+		"servers :"+lab.PortOf(plain)+" {\nlistener_wrappers {\nsockopt {\nmultipath off\n}\n}\n}",
+		"http://"+paced+" {\necho_payload 64MiB\n}\nhttp://"+plain+" {\necho_payload 64MiB\n}")
+	for _, test := range []struct {
+		limit, addr string
+		reads       bool
+	}{
+		{"pacing", paced, true},
+		{"peer_window", plain, false},
+	} {
+		t.Run(test.limit, func(t *testing.T) {
+			conn, err := net.Dial("tcp", test.addr)
+			require.NoError(t, err)
+			defer conn.Close()
+			_, err = fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", test.addr)
+			require.NoError(t, err)
+			if test.reads {
+				go io.Copy(io.Discard, bufio.NewReader(conn)) //nolint:errcheck // it ends when the test closes conn
+			}
+			require.NoError(t, lab.Eventually("limited by "+test.limit, func() (bool, error) {
+				open := connectionsOf(t, caddy, "?peer=127.0.0.1&address="+listens(test.addr))
+				return open.Matched == 1 && open.Connections[0]["limited_by"] == test.limit, nil
+			}))
+		})
+	}
+}
+
+// TestConnectionsEmpty: connections that have ended are in no list.
+func TestConnectionsEmpty(t *testing.T) {
+	addr := lab.Address(t)
+	caddy := inprocess.Run(t, lab.Wrappers("sockopt"), lab.EchoSite(addr))
+	for range lab.Long(500, 10_000) {
+		client := newVisitor(addr)
+		client.get(t)
+		client.CloseIdleConnections()
+	}
+	require.NoError(t, lab.Eventually("no open connection", func() (bool, error) {
+		return connectionsOf(t, caddy, "").Matched == 0, nil
+	}))
+}
+
+// TestManyConnections bounds the time of a walk, with a margin of ten over what is promised.
+func TestManyConnections(t *testing.T) {
+	addr := lab.Address(t)
+	caddy := inprocess.Run(t, lab.Wrappers("sockopt"), lab.EchoSite(addr))
+	count := lab.Long(200, 5_000) // two descriptors each
+	for range count {
+		conn, err := net.Dial("tcp", addr)
+		require.NoError(t, err)
+		defer conn.Close()
+	}
+	require.NoError(t, lab.Eventually("all are accepted", func() (bool, error) {
+		return connectionsOf(t, caddy, "?limit=1").Matched == count, nil
+	}))
+	began := time.Now()
+	require.Len(t, connectionsOf(t, caddy, "?limit=0").Connections, count)
+	took := time.Since(began)
+	t.Logf("%d connections: %v", count, took)
+	require.Less(t, took, 2*time.Second)
+}
+
+// TestConnectionsCommand prints the table.
+func TestConnectionsCommand(t *testing.T) {
+	addr := lab.Address(t)
+	caddy := inprocess.Run(t, lab.Wrappers("sockopt"), lab.EchoSite(addr))
+	client := newVisitor(addr)
+	client.get(t)
+	table, stderr, err := lab.CaddyOutput(t, "sockopt", "connections", "--address", caddy.Admin, "--sort", "rtt")
+	require.NoError(t, err, stderr)
+	lines := strings.Split(table, "\n")
+	require.Regexp(t, `^SERVER +WHERE +CONNECTIONS +LIMITED BY$`, lines[0])
+	require.Regexp(t, `^srv0 +\[::\]:`+lab.PortOf(addr)+` +1 +nothing_to_send 1$`, lines[1])
+	require.Regexp(t, `^PEER +LIMITED BY +RTT +UNSENT .* SERVER$`, lines[3])
+	require.Regexp(t, `^127\.0\.0\.1:\d+ +nothing_to_send +[\d.]+ms +0 B +0 +eager `, lines[4])
+
+	table, _, err = lab.CaddyOutput(t, "sockopt", "connections", "--address", caddy.Admin, "--json")
+	require.NoError(t, err)
+	require.True(t, json.Valid([]byte(table)))
+	_, stderr, err = lab.CaddyOutput(t, "sockopt", "connections", "--address", lab.Address(t))
+	require.Error(t, err)
+	require.Contains(t, stderr, "Caddy does not run, its admin API is off, or it is elsewhere (--address)")
+	_, stderr, err = lab.CaddyOutput(t, "sockopt", "connections", "--address", caddy.Admin, "--sort", "weight")
+	require.Error(t, err)
+	require.Contains(t, stderr, `--sort "weight" is not one of`)
+}

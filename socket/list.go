@@ -1,0 +1,61 @@
+package socket
+
+import "sync"
+
+// List has connections that are open. The zero value is empty. A connection is in one List at most.
+// Adding and removing allocates nothing: the connections themselves hold the list together.
+type List struct {
+	mu    sync.Mutex
+	first *Conn
+	size  int
+}
+
+// links are a Conn's neighbours in its List.
+type links struct{ before, after *Conn }
+
+// Add adds a connection that is in no List.
+func (l *List) Add(c *Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c.after = l.first; c.after != nil {
+		c.after.before = c
+	}
+	l.first = c
+	l.size++
+}
+
+// Remove removes a connection. One that is not in l it leaves alone.
+func (l *List) Remove(c *Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case c.before != nil:
+		c.before.after = c.after
+	case l.first == c:
+		l.first = c.after
+	default:
+		return
+	}
+	if c.after != nil {
+		c.after.before = c.before
+	}
+	c.links = links{}
+	l.size--
+}
+
+// Append appends the connections to all, the latest first.
+func (l *List) Append(all []*Conn) []*Conn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := l.first; c != nil; c = c.after {
+		all = append(all, c)
+	}
+	return all
+}
+
+// Len returns how many connections there are.
+func (l *List) Len() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.size
+}

@@ -1,0 +1,30 @@
+package socket
+
+import "time"
+
+// Measurement is what the kernel says of a connection at one moment.
+type Measurement struct {
+	TCPInfo
+
+	// Since the last data were sent and received: tcpi_last_data_sent and tcpi_last_data_recv.
+	SinceSent, SinceReceived time.Duration
+
+	// Congestion is the congestion control algorithm: TCP_CONGESTION.
+	Congestion string
+
+	// Multipath says that the connection speaks MPTCP. Subflows are then its TCP connections, of
+	// which TCPInfo has the first, and BytesAcked and BytesReceived are those of all of them.
+	Multipath                 bool
+	Subflows                  int
+	BytesAcked, BytesReceived int64
+
+	// Memory of the socket in bytes, with the kernel's bookkeeping: SO_MEMINFO.
+	RecvQueued, RecvBuffer, SendQueued, SendBuffer uint32
+}
+
+// Learned is what a Conn knows of the acknowledgements of its connection.
+type Learned struct {
+	State        string `json:"state"` // eager, patient, on trial, off, or with AckOn on
+	Acknowledged uint32 `json:"acknowledged"`
+	Stalls       uint32 `json:"suspected_stalls"`
+}

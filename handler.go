@@ -16,6 +16,7 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
 	"github.com/caddy-sockopt/caddy-sockopt/options"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
+	"github.com/caddy-sockopt/caddy-sockopt/socket/trial"
 )
 
 // Handler sets socket options on the client's connection while a request is
@@ -80,7 +81,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			options.Names(h.Lines(options.Route)))
 	}
 	for _, o := range resolved.Overrides {
-		_, err := socket.Default(false, o.Option)
+		_, err := trial.Default(trial.Unconnected, o.Option)
 		if errors.Is(err, errors.ErrUnsupported) {
 			return fmt.Errorf("options of a route need Linux, this is %s; leave sockopt out of the route", runtime.GOOS)
 		}

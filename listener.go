@@ -16,6 +16,7 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
 	"github.com/caddy-sockopt/caddy-sockopt/options"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
+	"github.com/caddy-sockopt/caddy-sockopt/socket/trial"
 )
 
 // ListenerWrapper sets socket options on the connections that a server accepts,
@@ -90,7 +91,7 @@ func (w *ListenerWrapper) inherit(log *zap.Logger) {
 	// Behind another plugin's wrapper the listening socket may be out of reach.
 	w.server.adoptKeepAlive(settings, onListener && w.hidden == "")
 	var err error
-	w.inherited, err = socket.Inherited(w.server.listenConfig(), settings, onListener)
+	w.inherited, err = trial.Inherited(w.server.listenConfig(), settings, onListener)
 	if err != nil {
 		log.Warn("cannot try which options connections inherit; each is set on each connection", zap.Error(err))
 	}

@@ -27,6 +27,7 @@
 //
 //	options/             the options: how they are written, checked and tried at load
 //	socket/              the kernel: set and get, a connection that acknowledges, TCP_INFO
+//	socket/trial/        what this kernel makes of options, tried at load
 //	internal/connection/ puts options on one connection, accepted or dialed, and on its requests
 //	internal/stats/      counters and metrics
 //	probe/               finds out whether a server stalls, and why

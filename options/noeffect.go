@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
+	"github.com/caddy-sockopt/caddy-sockopt/socket/trial"
 )
 
 // withoutServerFastOpen says why TCP_FASTOPEN on a listening socket has no effect.
@@ -22,7 +23,7 @@ func withoutServerFastOpen(queue socket.Value, _ []socket.Setting) string {
 // does on a scratch connection, and what to do instead.
 func changedLater(o socket.Option, instead string) func(socket.Value, []socket.Setting) string {
 	return func(v socket.Value, before []socket.Setting) string {
-		now, err := socket.Later(append(slices.Clip(before), socket.Setting{Option: o, Value: v}), o)
+		now, err := trial.AfterBytes(append(slices.Clip(before), socket.Setting{Option: o, Value: v}), o)
 		if err != nil || now == v {
 			return ""
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
+	"github.com/caddy-sockopt/caddy-sockopt/socket/trial"
 )
 
 // TestRowsReachTheKernel sets the sample of each option in each of its phases but those
@@ -24,7 +25,7 @@ func TestRowsReachTheKernel(t *testing.T) {
 			continue
 		}
 		want, o := expect(t, r)
-		require.True(t, r.repeats() || r.option.Supported(), "add %s with its number to socket/numbers_linux.go", r.option.Name)
+		require.True(t, r.repeats() || r.option.Supported(), "add the number of %s to socket/numbers_linux.go", r.option.Name)
 		for _, p := range r.phases.each() {
 			if p == Listen || p == Accept || r.option.Is(socket.Multipath) || r.option.Is(socket.MaxSegment) {
 				continue // an open connection does not show the last two
@@ -175,11 +176,12 @@ func TestListenersTakeEachOption(t *testing.T) {
 			requireKernel(t, r)
 			_, o := expect(t, r)
 			setting := r.uses(o, r.option)[0].setting
-			require.NoError(t, socket.TryPlain(true, setting))
+			_, err := trial.Try(trial.PlainListener, setting)
+			require.NoError(t, err)
 			if !new(net.ListenConfig).MultipathTCP() {
 				t.Skip("this process listens without MPTCP")
 			}
-			_, err := socket.Try(true, setting)
+			_, err = trial.Try(trial.Listener, setting)
 			if isMissing(err) && r.tooOldForMPTCP() {
 				line := r.name + " " + lab.Expectations[r.name].Sample
 				requireRefused(t, fmt.Sprintf("%s: on this kernel listening sockets that speak MPTCP refuse %s: "+

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
+	"github.com/caddy-sockopt/caddy-sockopt/socket/trial"
 )
 
 // Resolved are options as this system sets them.
@@ -111,7 +112,7 @@ func (s *Resolved) SplitDial() (before, after []socket.Setting) {
 	if len(s.Settings[Dial]) == 0 {
 		return nil, nil
 	}
-	before, after = socket.BeforeSYN(s.Multipath, s.Settings[Dial])
+	before, after = trial.BeforeSYN(Dial.kind(s.Multipath), s.Settings[Dial])
 	for _, setting := range before {
 		name := rowOf(setting.Option).name
 		for i := range s.Effects {
@@ -202,22 +203,16 @@ func (r row) try(u use, phases Phase, multipath bool) (taken Phase, effective so
 		return 0, effective, r.refusal(u, errors.ErrUnsupported)
 	}
 	for _, p := range (phases & r.phases).each() {
-		var read socket.Value
-		var tryErr error
-		switch p {
-		case Dial:
-			read, tryErr = socket.TryDial(multipath, u.setting)
-		case Packet:
-			read, tryErr = socket.TryPacket(u.setting)
-		default:
-			read, tryErr = socket.Try(p == Listen, u.setting)
-		}
+		kind := p.kind(multipath)
+		read, tryErr := trial.Try(kind, u.setting)
 		if tryErr == nil {
 			taken, effective = taken|p, read
 			continue
 		}
-		if isMissing(tryErr) && socket.TryPlain(p == Listen, u.setting) == nil && (p == Listen || p == Dial && multipath) {
-			tryErr = errors.Join(onlyMPTCP[p], tryErr)
+		if plain, mptcp := plain[kind]; mptcp && isMissing(tryErr) {
+			if _, plainErr := trial.Try(plain, u.setting); plainErr == nil {
+				tryErr = errors.Join(onlyMPTCP[p], tryErr)
+			}
 		}
 		// A connection may refuse for another reason what the listening socket refuses for MPTCP.
 		if !errors.Is(err, onlyMPTCP[Listen]) {
@@ -229,12 +224,25 @@ func (r row) try(u use, phases Phase, multipath bool) (taken Phase, effective so
 	}
 	// A raw option may stop the flow of data.
 	if r.repeats() && taken&(Accept|Dial|Route) != 0 {
-		if err := socket.Exchange([]socket.Setting{u.setting}); err != nil {
+		if err := trial.Exchange([]socket.Setting{u.setting}); err != nil {
 			return 0, effective, fmt.Errorf("%s %s: %w", r.name, u.text, err)
 		}
 	}
 	return taken, effective, nil
 }
+
+// kind returns the scratch socket on which options of a phase are tried.
+func (p Phase) kind(multipath bool) trial.Kind {
+	if p == Dial && multipath {
+		return trial.DialedMPTCP
+	}
+	return map[Phase]trial.Kind{
+		Listen: trial.Listener, Accept: trial.Accepted, Dial: trial.Dialed, Route: trial.Accepted, Packet: trial.Datagram,
+	}[p]
+}
+
+// plain are the scratch sockets of TCP in place of those of MPTCP.
+var plain = map[trial.Kind]trial.Kind{trial.Listener: trial.PlainListener, trial.DialedMPTCP: trial.Dialed}
 
 // exchange warns about options that together stop the flow of data. cork is not among
 // them: it ends with the response. Nor is interface: loopback is another.
@@ -246,7 +254,7 @@ func (s *Resolved) exchange(log *zap.Logger) {
 		if len(settings) == 0 {
 			continue
 		}
-		if err := socket.Exchange(settings); err != nil {
+		if err := trial.Exchange(settings); err != nil {
 			var names []string
 			for _, setting := range settings {
 				names = append(names, rowOf(setting.Option).name)

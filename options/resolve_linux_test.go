@@ -21,6 +21,7 @@ import (
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
+	"github.com/caddy-sockopt/caddy-sockopt/socket/trial"
 )
 
 // TestClampedValueIsAWarning: one that names the sysctl, or the kernel. With
@@ -433,7 +434,7 @@ func TestRawIsSetWhereItIsTaken(t *testing.T) {
 func requireKernel(t testing.TB, r row) {
 	t.Helper()
 	_, o := expect(t, r)
-	_, err := socket.Try(r.phases == Listen, r.uses(o, r.option)[0].setting)
+	_, err := trial.Try(r.phases.each()[0].kind(false), r.uses(o, r.option)[0].setting)
 	switch {
 	case isMissing(err) && !socket.KernelHas(r.since):
 		t.Skipf("%s needs Linux %s", r.name, r.since)

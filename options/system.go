@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
+	"github.com/caddy-sockopt/caddy-sockopt/socket/trial"
 )
 
 // Support is what this system offers of one option.
@@ -61,11 +62,11 @@ func ThisSystem() System {
 	var dialed []socket.Setting
 	for _, r := range rows {
 		s.Options = append(s.Options, r.support())
-		if value, err := socket.Default(false, r.option); err == nil && r.phases&Dial != 0 {
+		if value, err := trial.Default(trial.Unconnected, r.option); err == nil && r.phases&Dial != 0 {
 			dialed = append(dialed, socket.Setting{Option: r.option, Value: r.option.AsSet(value)})
 		}
 	}
-	before, _ := socket.BeforeSYN(false, dialed)
+	before, _ := trial.BeforeSYN(trial.Dialed, dialed)
 	for _, setting := range before {
 		i := slices.IndexFunc(rows, func(r row) bool { return r.option.Is(setting.Option) })
 		s.Options[i].BeforeSYN = true
@@ -101,7 +102,7 @@ func (r row) support() Support {
 			s.Needs += " " + r.since
 		}
 	} else if r.phases&Listen != 0 && !r.repeats() {
-		if _, err := socket.Default(true, r.option); isMissing(err) {
+		if _, err := trial.Default(trial.Listener, r.option); isMissing(err) {
 			s.NeedsMPTCP = r.needsMPTCP()
 		}
 	}
@@ -116,7 +117,7 @@ func (r row) support() Support {
 
 // capability is the privilege that some values need on this kernel: one of several, or none.
 func (r row) capability() *Capability {
-	if r.capabilities == nil || r.privileged != 0 && !socket.NeedsCapability(socket.Setting{Option: r.option, Value: socket.Value{Number: r.privileged}}) {
+	if r.capabilities == nil || r.privileged != 0 && !trial.NeedsCapability(socket.Setting{Option: r.option, Value: socket.Value{Number: r.privileged}}) {
 		return nil
 	}
 	c := Capability{Name: r.capabilityNames()}
@@ -147,9 +148,13 @@ func (r row) here() (byDefault string, supported bool) {
 	if !r.option.Supported() {
 		return "", false
 	}
-	value, err := socket.Default(r.phases == Listen, r.option)
+	kind := trial.Unconnected
+	if r.phases == Listen {
+		kind = trial.Listener
+	}
+	value, err := trial.Default(kind, r.option)
 	if isMissing(err) {
-		value, err = socket.Default(false, r.option)
+		value, err = trial.Default(trial.Unconnected, r.option)
 	}
 	switch {
 	case isMissing(err):
@@ -167,10 +172,10 @@ func (r row) here() (byDefault string, supported bool) {
 // takenByMPTCP reports whether the process listens with MPTCP, and its listening sockets
 // have the option.
 func takenByMPTCP(o socket.Option) bool {
-	speaks, err := socket.Default(true, socket.Multipath)
+	speaks, err := trial.Default(trial.Listener, socket.Multipath)
 	if err != nil || speaks.Number == 0 {
 		return false
 	}
-	_, err = socket.Default(true, o)
+	_, err = trial.Default(trial.Listener, o)
 	return !isMissing(err)
 }

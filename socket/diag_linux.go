@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"os"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -72,7 +73,7 @@ func listenerMemInfo(fd int) (figures [memInfoLength]uint32, err error) {
 		return figures, os.NewSyscallError("socket", err)
 	}
 	defer unix.Close(netlink)
-	patience := unix.NsecToTimeval(loopbackPatience.Nanoseconds())
+	patience := unix.NsecToTimeval(time.Second.Nanoseconds())
 	if err := unix.SetsockoptTimeval(netlink, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &patience); err != nil {
 		return figures, os.NewSyscallError("setsockopt", err)
 	}

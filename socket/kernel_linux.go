@@ -1,7 +1,6 @@
 package socket
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -67,28 +66,29 @@ func HasCapability(name string) bool {
 	return known && err == nil && data[0].Effective>>bit&1 != 0
 }
 
-// NeedsCapability reports whether this kernel refuses a setting on a connection to a
-// process without capabilities. It takes them from one thread for a moment.
-func NeedsCapability(s Setting) bool {
+// WithoutCapabilities calls f while its thread has no capabilities.
+//
+// Errors: those of capget(2) and capset(2), with which f is not called.
+func WithoutCapabilities(f func()) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var had [2]unix.CapUserData
-	if unix.Capget(&header, &had[0]) != nil {
-		return true
+	if err := unix.Capget(&header, &had[0]); err != nil {
+		return os.NewSyscallError("capget", err)
 	}
 	without := had
 	for i := range without {
 		without[i].Effective = 0
 	}
-	if unix.Capset(&header, &without[0]) != nil {
-		return true
+	if err := unix.Capset(&header, &without[0]); err != nil {
+		return os.NewSyscallError("capset", err)
 	}
-	_, err := Try(false, s)
+	f()
 	if unix.Capset(&header, &had[0]) != nil {
 		runtime.LockOSThread() // it lacks them now: the thread ends with its goroutine
 	}
-	return errors.Is(err, unix.EPERM)
+	return nil
 }
 
 // errnoName returns the kernel's name of an error number. POSIX has a second one

@@ -2,7 +2,10 @@
 
 package socket
 
-import "syscall"
+import (
+	"errors"
+	"syscall"
+)
 
 // KernelRelease returns nothing: no option's presence depends on it.
 func KernelRelease() string { return "" }
@@ -16,7 +19,7 @@ func Sysctl(string) string { return "" }
 // HasCapability reports false: capabilities are Linux's.
 func HasCapability(string) bool { return false }
 
-// NeedsCapability reports false: capabilities are Linux's.
-func NeedsCapability(Setting) bool { return false }
+// WithoutCapabilities always fails with errors.ErrUnsupported: capabilities are Linux's.
+func WithoutCapabilities(func()) error { return errors.ErrUnsupported }
 
 func errnoName(syscall.Errno) string { return "" }

@@ -1,6 +1,9 @@
 package socket
 
-import "syscall"
+import (
+	"fmt"
+	"syscall"
+)
 
 // Option is one socket option of the kernel. An Option that this system lacks
 // is still a value, so that errors can name it: Supported reports which it is.
@@ -9,6 +12,52 @@ type Option struct {
 	Name string
 
 	number
+}
+
+// The options, by the kernel's names. Each system's numbers are in numbers_*.go.
+var (
+	NoDelay           = newOption("TCP_NODELAY")
+	QuickAck          = newOption("TCP_QUICKACK")
+	DelayedAckMax     = newOption("TCP_DELACK_MAX_US")
+	NotSentLowat      = newOption("TCP_NOTSENT_LOWAT")
+	Cork              = newOption("TCP_CORK")
+	BusyPoll          = newOption("SO_BUSY_POLL")
+	RecvBuffer        = newOption("SO_RCVBUF")
+	SendBuffer        = newOption("SO_SNDBUF")
+	Congestion        = newOption("TCP_CONGESTION")
+	PacingRate        = newOption("SO_MAX_PACING_RATE")
+	WindowClamp       = newOption("TCP_WINDOW_CLAMP")
+	MaxSegment        = newOption("TCP_MAXSEG")
+	ThinStream        = newOption("TCP_THIN_LINEAR_TIMEOUTS")
+	KeepAlive         = newOption("SO_KEEPALIVE")
+	KeepAliveIdle     = newOption("TCP_KEEPIDLE")
+	KeepAliveInterval = newOption("TCP_KEEPINTVL")
+	KeepAliveCount    = newOption("TCP_KEEPCNT")
+	UserTimeout       = newOption("TCP_USER_TIMEOUT")
+	Linger            = newOption("SO_LINGER")
+	FinTimeout        = newOption("TCP_LINGER2")
+	RTOMin            = newOption("TCP_RTO_MIN_US")
+	RTOMax            = newOption("TCP_RTO_MAX_MS")
+	TrafficClass      = newOption("IP_TOS, IPV6_TCLASS")
+	TTL               = newOption("IP_TTL, IPV6_UNICAST_HOPS")
+	Priority          = newOption("SO_PRIORITY")
+	Mark              = newOption("SO_MARK")
+	Interface         = newOption("SO_BINDTODEVICE")
+	LocalPortRange    = newOption("IP_LOCAL_PORT_RANGE")
+	BindAddressNoPort = newOption("IP_BIND_ADDRESS_NO_PORT")
+	SynCount          = newOption("TCP_SYNCNT")
+	Multipath         = newOption("IPPROTO_MPTCP")
+	Backlog           = newOption("listen(2)")
+	DeferAccept       = newOption("TCP_DEFER_ACCEPT")
+	FastOpen          = newOption("TCP_FASTOPEN")
+)
+
+// newOption returns the option of a name. A system that has no number for it lacks it.
+func newOption(name string) Option { return Option{name, numbers[name]} }
+
+// Raw returns the option of any level and number that takes an int, which only Linux has.
+func Raw(level, name int) Option {
+	return Option{fmt.Sprintf("level %d option %d", level, name), numbered(level, name)}
 }
 
 // Is reports whether o and other are the same option: the kernel has one of a name.

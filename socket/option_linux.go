@@ -56,7 +56,7 @@ func (o Option) AsSet(read Value) Value {
 }
 
 // Supported reports whether this system has the option. Whether the running
-// kernel takes it too, Try tells.
+// kernel takes it too, package trial tells.
 func (o Option) Supported() bool { return o.number != number{} }
 
 func set(c syscall.Conn, settings []Setting) ([]Refusal, error) {
@@ -156,7 +156,7 @@ func (o Option) setInt(fd, value int) error {
 // maySetForced reports whether this process may set buffers above the sysctls. It
 // tries, because a capability of a user namespace does not permit it.
 var maySetForced = sync.OnceValue(func() bool {
-	fd, err := open(false)
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return false
 	}
@@ -223,6 +223,28 @@ func (o Option) get(fd int) (v Value, err error) {
 		}
 	}
 	return v, os.NewSyscallError("getsockopt", err)
+}
+
+// State is all that setting an option may change: a buffer of the size that it has is no
+// longer tuned by the kernel, and an IPv6 socket has a second option.
+type State struct {
+	value  Value
+	locked int
+	ipv6   int // 0 where the socket has none
+}
+
+// StateOf reads the state of an option.
+//
+// Errors: those of Get.
+func StateOf(c syscall.Conn, o Option) (s State, err error) {
+	ctlErr := control(c, func(fd int) {
+		s.value, err = o.get(fd)
+		s.locked = locked(fd)
+		if o.ipv6 != 0 {
+			s.ipv6, _ = unix.GetsockoptInt(fd, unix.IPPROTO_IPV6, o.ipv6)
+		}
+	})
+	return s, cmp.Or(ctlErr, err)
 }
 
 // control runs f on the descriptor of c.

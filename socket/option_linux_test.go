@@ -2,9 +2,11 @@ package socket
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -372,5 +374,53 @@ func TestSettingsShareOneTrip(t *testing.T) {
 	for _, settings := range [][]Setting{one, four} {
 		require.Zero(t, allocs(conn, settings))
 		require.InDelta(t, 1, allocs(accepted, settings), 0, "SyscallConn's")
+	}
+}
+
+// TestInterfaceIsNotThatOfQueuedConnections: those were there before the listening socket
+// was bound.
+func TestInterfaceIsNotThatOfQueuedConnections(t *testing.T) {
+	ln := listen(t)
+	_, queued := dialOnly(t, ln)
+	require.Empty(t, refusals(t, ln, []Setting{{Interface, Value{Text: "lo"}}}))
+	accepted, err := ln.Accept()
+	require.NoError(t, err)
+	t.Cleanup(func() { accepted.Close() })
+	require.Equal(t, queued, accepted.RemoteAddr().String())
+	requireEffective(t, accepted.(*net.TCPConn), Setting{Interface, Value{}})
+
+	later, _ := connect(t, ln, net.Dialer{})
+	requireEffective(t, later, Setting{Interface, Value{Text: "lo"}})
+}
+
+// dialOnly returns a connection that waits for Accept, and its address.
+func dialOnly(t *testing.T, ln net.Listener) (conn net.Conn, addr string) {
+	t.Helper()
+	conn, err := net.Dial("tcp", ln.Addr().String())
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close() })
+	return conn, conn.LocalAddr().String()
+}
+
+// requireTaken skips the test where this kernel is older than the option. Where this
+// process may not set it, that is missing.
+func requireTaken(t testing.TB, s Setting) {
+	t.Helper()
+	scratch, _ := pair(t)
+	err := refusals(t, scratch, []Setting{s})[s.Option.Name]
+	if errors.Is(err, unix.EPERM) {
+		lab.Missing(t, fmt.Sprintf("this process may not set %s", s.Option.Name))
+	}
+	needKernel(t, s.Option, err)
+}
+
+// needKernel skips the test where a kernel that refuses an option is older than it. Where
+// the kernel is new enough the test goes on, and fails.
+func needKernel(t testing.TB, o Option, refusal error) {
+	t.Helper()
+	const since = "6.15"
+	young := slices.ContainsFunc([]Option{RTOMin, RTOMax, DelayedAckMax}, o.Is)
+	if young && errors.Is(refusal, unix.ENOPROTOOPT) && !KernelHas(since) {
+		t.Skipf("%s needs Linux %s", o.Name, since)
 	}
 }

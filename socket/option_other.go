@@ -51,4 +51,10 @@ func call[C any](method func(C, int) error, c C, v Value) error {
 // SetRaw does nothing: elsewhere options are set on connections.
 func SetRaw(syscall.RawConn, []Setting) ([]Refusal, error) { return nil, nil }
 
+// State is what setting an option may change, which can be read on Linux only.
+type State struct{}
+
+// StateOf always fails with errors.ErrUnsupported.
+func StateOf(syscall.Conn, Option) (State, error) { return State{}, errors.ErrUnsupported }
+
 func get(syscall.Conn, Option) (Value, error) { return Value{}, errors.ErrUnsupported }

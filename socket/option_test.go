@@ -2,6 +2,8 @@ package socket
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"syscall"
 	"testing"
 
@@ -41,6 +43,16 @@ func TestSetOnEverySystem(t *testing.T) {
 			}
 			require.ErrorIs(t, got[s.Option.Name], errors.ErrUnsupported)
 		})
+	}
+}
+
+// TestNumbersHaveNames: a number whose name no option has would leave that option
+// unsupported.
+func TestNumbersHaveNames(t *testing.T) {
+	names, err := os.ReadFile("option.go")
+	require.NoError(t, err)
+	for name := range numbers {
+		require.Contains(t, string(names), fmt.Sprintf("newOption(%q)", name), "add %s to socket/option.go", name)
 	}
 }
 

@@ -13,22 +13,6 @@ import (
 // double of it.
 const leastQUICBuffer = quicBuffer / 2
 
-// TryPacket sets s on a scratch UDP socket and returns the effective value, or where it
-// cannot be read, the one that was set.
-//
-// Errors: what the kernel answered to setting it, as an *os.SyscallError.
-func TryPacket(s Setting) (effective Value, err error) {
-	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		fd, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	}
-	if err != nil {
-		return Value{}, os.NewSyscallError("socket", err)
-	}
-	defer unix.Close(fd)
-	return s.tryOn(fd)
-}
-
 // Dropped returns what the kernel has dropped because a socket was full, since the socket
 // exists: datagrams of a UDP socket, or connections of a listening one. After 2³² the
 // number begins again.

@@ -10,19 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestTryPacket(t *testing.T) {
-	effective, err := TryPacket(Setting{TrafficClass, Value{Number: 184}})
-	require.NoError(t, err)
-	require.Equal(t, Value{Number: 184}, effective)
-	effective, err = TryPacket(Setting{RecvBuffer, Value{Number: 64 << 10}})
-	require.NoError(t, err)
-	require.Equal(t, Value{Number: 128 << 10}, effective)
-	_, err = TryPacket(Setting{NoDelay, Value{Number: 1}})
-	require.ErrorIs(t, err, unix.ENOPROTOOPT)
-	_, err = TryPacket(Setting{Raw(unix.SOL_SOCKET, 9999), Value{Number: 1}})
-	require.ErrorIs(t, err, unix.ENOPROTOOPT)
-}
-
 func TestAsQUIC(t *testing.T) {
 	for size, want := range map[int64]int64{1: 7 << 20, 7<<19 - 1: 7 << 20, 7 << 19: 7 << 19, 16 << 20: 16 << 20} {
 		require.Equal(t, Value{Number: want}, AsQUIC(Value{Number: size}))

@@ -9,15 +9,6 @@ import (
 
 const leastQUICBuffer = quicBuffer
 
-// TryPacket returns the value as it is, or errors.ErrUnsupported where a UDP socket does
-// not have the option.
-func TryPacket(s Setting) (effective Value, err error) {
-	if s.Option.datagram == nil {
-		return Value{}, errors.ErrUnsupported
-	}
-	return s.Value, nil
-}
-
 // Dropped always fails with errors.ErrUnsupported.
 func Dropped(syscall.Conn) (uint32, error) { return 0, errors.ErrUnsupported }
 

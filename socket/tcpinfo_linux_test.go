@@ -12,8 +12,10 @@ import (
 func TestInfoOfOlderKernels(t *testing.T) {
 	for _, f := range Figures {
 		t.Run(f.Name, func(t *testing.T) {
+			field, has := fields[f.Name]
+			require.True(t, has, "unix.TCPInfo has no such field")
 			info := new(TCPInfo)
-			info.length = uint32(f.offset + f.size)
+			info.length = uint32(field.Offset + field.Type.Size())
 			_, known := info.Value(f)
 			require.True(t, known)
 			info.length--

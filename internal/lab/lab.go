@@ -26,6 +26,7 @@
 //	peer.go         other programs that run to their end, and figures in their output
 //	strace.go       system calls of a Caddy
 //	namespace.go    a network namespace behind a pair of links
+//	path.go         a network namespace behind a path with delay and loss
 //	socket.go       options and TCP_INFO as the kernel has them
 //	sysctl.go       the kernel's settings
 //	quantile.go     medians

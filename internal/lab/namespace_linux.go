@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"sync/atomic"
 	"testing"
 
 	"github.com/prometheus/procfs"
@@ -26,14 +27,26 @@ type Namespace struct {
 
 const farLink = "far0"
 
+// made counts the namespaces of this process.
+var made atomic.Int32
+
 // NewNamespace makes a namespace. Only root may.
 func NewNamespace() (*Namespace, error) {
+	return newNamespace(func(n *Namespace, thread int) error {
+		return ip("link", "add", n.link, "mtu", "1500", "type", "veth",
+			"peer", "name", farLink, "mtu", "1500", "netns", fmt.Sprint(thread))
+	})
+}
+
+// newNamespace makes a namespace with links that are made by connect, which is told the
+// namespace's thread.
+func newNamespace(connect func(n *Namespace, thread int) error) (*Namespace, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("only root makes network namespaces")
 	}
-	// Subnets of 198.18.0.0/15, for benchmarks (RFC 2544): one for each process that
+	// Subnets of 198.18.0.0/15, for benchmarks (RFC 2544): eight for each process that
 	// tests or measures at the same time.
-	subnet := os.Getpid() % (1 << 15)
+	subnet := (os.Getpid()<<3 + int(made.Add(1))%8) % (1 << 15)
 	end := func(host int) string {
 		n := subnet<<2 + host
 		return fmt.Sprintf("198.%d.%d.%d", 18+n>>16, n>>8&0xff, n&0xff)
@@ -57,10 +70,7 @@ func NewNamespace() (*Namespace, error) {
 		return nil, fmt.Errorf("no network namespace: %w", thread.err)
 	}
 	for _, step := range []func() error{
-		func() error {
-			return ip("link", "add", n.link, "mtu", "1500", "type", "veth",
-				"peer", "name", farLink, "mtu", "1500", "netns", fmt.Sprint(thread.thread))
-		},
+		func() error { return connect(n, thread.thread) },
 		func() error { return ip("address", "add", n.Near+"/30", "dev", n.link) },
 		func() error { return ip("link", "set", n.link, "up") },
 		func() error { return n.ip("address", "add", n.Far+"/30", "dev", farLink) },

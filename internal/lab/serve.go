@@ -42,7 +42,10 @@ type Serving struct {
 }
 
 // Proxy is an address from which a server forwards to a backend.
-type Proxy struct{ Addr, Backend string }
+type Proxy struct {
+	Addr, Backend string
+	TLS           bool // on the address
+}
 
 // Descriptors is how many files a server may have open.
 const Descriptors = 1 << 16
@@ -58,12 +61,16 @@ func NginxCommand(dir string, s Serving) (command []string, err error) {
 		fmt.Fprintf(&servers, "\tserver { listen %s ssl http2; ssl_certificate %s; ssl_certificate_key %[2]s; }\n", s.TLSAddr, s.Certificate)
 	}
 	for i, p := range s.Proxies {
+		listen := p.Addr + ";"
+		if p.TLS {
+			listen = fmt.Sprintf("%s ssl http2; ssl_certificate %s; ssl_certificate_key %[2]s;", p.Addr, s.Certificate)
+		}
 		fmt.Fprintf(&servers, `	upstream backend%[1]d { server %[3]s; keepalive 64; keepalive_requests 100000000; }
 	server {
-		listen %[2]s;
+		listen %[2]s
 		location / { proxy_pass http://backend%[1]d; proxy_http_version 1.1; proxy_set_header Connection ""; }
 	}
-`, i, p.Addr, p.Backend)
+`, i, listen, p.Backend)
 	}
 	user := ""
 	if os.Geteuid() == 0 {
@@ -108,7 +115,11 @@ func HAProxyCommand(dir string, s Serving) (command []string, err error) {
 		frontend("secure", s.TLSAddr+" ssl crt "+s.Certificate+" alpn h2,http/1.1")
 	}
 	for i, p := range s.Proxies {
-		fmt.Fprintf(&sections, "listen proxy%d\n\tbind %s\n\thttp-reuse always\n\tserver backend %s\n", i, p.Addr, p.Backend)
+		bind := p.Addr
+		if p.TLS {
+			bind += " ssl crt " + s.Certificate + " alpn h2,http/1.1"
+		}
+		fmt.Fprintf(&sections, "listen proxy%d\n\tbind %s\n\thttp-reuse always\n\tserver backend %s\n", i, bind, p.Backend)
 	}
 	text := fmt.Sprintf(`global
 	no strict-limits

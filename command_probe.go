@@ -21,9 +21,9 @@ import (
 
 // The exit status of a probe is 0 without a stall, or one of these.
 const (
-	exitError    = 1
-	exitStall    = 2 // ordinary requests wait
-	exitInPieces = 3 // only a client with Nagle's algorithm on that sends in pieces does
+	exitError = 1
+	exitStall = 2 // ordinary requests wait
+	exitNagle = 3 // only clients with Nagle's algorithm on do
 )
 
 // clearLine makes a terminal begin its line again.
@@ -44,8 +44,8 @@ Exit status:
   0  no request waits for a timer
   1  error, or too few measurements to tell
   2  ordinary requests wait for a timer
-  3  ordinary requests do not wait, but a client with Nagle's algorithm on that sends
-     a request in pieces does; this is how most servers are
+  3  only clients with Nagle's algorithm on wait: on every new HTTPS connection, or
+     when they send a request in pieces; this is how most servers are
 With --compare it is the worse of both: 1, then 2, then 3.`,
 		Example: "caddy sockopt probe http://localhost:8080/",
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -186,8 +186,8 @@ func exitStatus(reports []*probe.Report) (status int) {
 			return exitError
 		case r.Verdict.Waits():
 			status = exitStall
-		case r.Verdict.WaitsInPieces() && status == 0:
-			status = exitInPieces
+		case r.Verdict.WaitsWithNagle() && status == 0:
+			status = exitNagle
 		}
 	}
 	return status

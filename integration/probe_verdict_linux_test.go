@@ -85,8 +85,8 @@ var reverseProxies = []struct {
 	start func(t testing.TB, backend string) (addr string)
 }{
 	{"Caddy", func(t testing.TB, backend string) string { return withCaddy("", "reverse_proxy "+backend)(t) }},
-	{"nginx", func(t testing.TB, backend string) string { return proxyWith(t, backend, lab.NginxCommand) }},
-	{"HAProxy", func(t testing.TB, backend string) string { return proxyWith(t, backend, lab.HAProxyCommand) }},
+	{"nginx", func(t testing.TB, backend string) string { return proxyWith(t, backend, "", lab.NginxCommand) }},
+	{"HAProxy", func(t testing.TB, backend string) string { return proxyWith(t, backend, "", lab.HAProxyCommand) }},
 }
 
 // TestProbe: the command judges real servers, directly and behind proxies. The long
@@ -161,18 +161,24 @@ func probed(t testing.TB, url string, flags ...string) *probe.Report {
 	stdout, stderr, err := lab.CaddyOutput(t, append([]string{"sockopt", "probe", "--json", "--requests", strconv.Itoa(requests), url}, flags...)...)
 	report := new(probe.Report)
 	require.NoError(t, json.Unmarshal([]byte(stdout), report), stderr)
-	status := 0
-	switch {
-	case report.Verdict.Waits():
-		status = 2
-	case report.Verdict.WaitsInPieces():
-		status = 3
-	}
-	require.Equal(t, status, exitOf(t, err), stderr)
+	require.Equal(t, exitStatusOf(report.Verdict), exitOf(t, err), stderr)
 	plan, err := probe.Options{URL: url, Requests: requests}.Plan()
 	require.NoError(t, err)
 	require.Equal(t, fmt.Sprintf("Sending at most %d requests to %s, one connection at a time and %d in all.\n", plan.Requests, url, plan.Connections), stderr)
 	return report
+}
+
+// exitStatusOf is the exit status of a verdict.
+func exitStatusOf(v probe.Verdict) int {
+	switch {
+	case v == probe.Unclear:
+		return 1
+	case v.Waits():
+		return 2
+	case v.WaitsWithNagle():
+		return 3
+	}
+	return 0
 }
 
 func exitOf(t testing.TB, err error) int {
@@ -211,7 +217,7 @@ func TestProbeAdvice(t *testing.T) {
 		{"Paste", "http", direct(withPaste()), nil, probe.Both, true},
 		{"nginx", "http", direct(probeServers[4].start), nil, probe.DelayedAck, false},
 		{"h2c", "http", direct(goServer(0, 0)), []string{"--http2"}, probe.DelayedAck, true},
-		{"Nagle over https, HTTP/1.1", "https", secure("sockopt {\nnodelay off\nquickack off\n}", "echo_payload"), []string{"--http1"}, probe.Both, false},
+		{"Nagle over https, HTTP/1.1", "https", secure("sockopt {\nnodelay off\nquickack off\n}", "echo_payload"), []string{"--http1"}, probe.Both + " and " + probe.AfterHandshake, false},
 		{"Nagle over https, HTTP/2", "https", secure("sockopt {\nnodelay off\n}", "echo_payload"), nil, probe.Nagle, true},
 		{"stock Caddy over https", "https", secure("http_redirect\ntls", "echo_payload"), nil, probe.DelayedAck, false},
 		{"behind Caddy", "http", func(t testing.TB) (string, string) {
@@ -387,7 +393,7 @@ func TestProbePrints(t *testing.T) {
 	text, err := os.ReadFile(file) //nolint:gosec // the test's own
 	require.NoError(t, err)
 	require.NoError(t, xml.Unmarshal(text, new(struct{})))
-	const legend = 7
+	const legend = 6
 	require.Equal(t, 2*6*10+legend, strings.Count(string(text), "<circle"))
 	for _, label := range []string{stock, cured, "requests", "time of a request", "keep-alive", "prefers-color-scheme: dark"} {
 		require.Contains(t, string(text), label)
@@ -489,10 +495,13 @@ func wsgi(program string, args ...string) func(testing.TB) string {
 	}
 }
 
-func apache(t testing.TB) string {
+func apache(t testing.TB) string { return apacheWith(t, nil, "") }
+
+// apacheWith has further modules and lines.
+func apacheWith(t testing.TB, more []string, lines string) string {
 	addr, dir := lab.Address(t), payloadDir(t)
 	var modules strings.Builder
-	for _, m := range []string{"mpm_event", "authz_core", "mime", "dir"} {
+	for _, m := range append([]string{"mpm_event", "authz_core", "mime", "dir"}, more...) {
 		fmt.Fprintf(&modules, "LoadModule %s_module /usr/lib/apache2/modules/mod_%[1]s.so\n", m)
 	}
 	return configured(t, addr, fmt.Sprintf(`ServerRoot %[1]s
@@ -507,10 +516,14 @@ TypesConfig /dev/null
 DocumentRoot %[1]s
 DirectoryIndex index.html
 Listen %[3]s
-`, dir, &modules, addr), "apache2", "-DFOREGROUND", "-f")
+%[4]s
+`, dir, &modules, addr, lines), "apache2", "-DFOREGROUND", "-f")
 }
 
-func lighttpd(t testing.TB) string {
+func lighttpd(t testing.TB) string { return lighttpdWith(t, "") }
+
+// lighttpdWith has further lines.
+func lighttpdWith(t testing.TB, lines string) string {
 	addr, dir := lab.Address(t), payloadDir(t)
 	return configured(t, addr, fmt.Sprintf(`server.modules = ( "mod_indexfile", "mod_staticfile" )
 server.bind = "127.0.0.1"
@@ -519,7 +532,8 @@ server.document-root = "%s"
 server.max-keep-alive-requests = 65535
 index-file.names = ( "index.html" )
 mimetype.assign = ( "" => "text/plain" )
-`, lab.PortOf(addr), dir), "lighttpd", "-D", "-f")
+%s
+`, lab.PortOf(addr), dir, lines), "lighttpd", "-D", "-f")
 }
 
 // configured starts a server whose last argument is the file with its configuration.
@@ -530,9 +544,12 @@ func configured(t testing.TB, addr, text, program string, args ...string) string
 	return addr
 }
 
-func proxyWith(t testing.TB, backend string, configure func(string, lab.Serving) ([]string, error)) string {
+// proxyWith starts a proxy, which has TLS where there is a certificate.
+func proxyWith(t testing.TB, backend, certificate string, configure func(string, lab.Serving) ([]string, error)) string {
 	addr, dir := lab.Address(t), t.TempDir()
-	command, err := configure(dir, lab.Serving{Root: dir, Proxies: []lab.Proxy{{Addr: addr, Backend: backend}}})
+	command, err := configure(dir, lab.Serving{
+		Root: dir, Certificate: certificate, Proxies: []lab.Proxy{{Addr: addr, Backend: backend, TLS: certificate != ""}},
+	})
 	require.NoError(t, err)
 	lab.Serve(t, addr, command[0], command[1:]...)
 	return addr

@@ -29,6 +29,9 @@ type client struct {
 	pause    time.Duration // before a request, in an experiment with pauses
 	block    []byte        // what bodies consist of; all requests share it
 
+	opened   []float64 // how long each connection took to open, in seconds: a round trip
+	starting int       // round trips from there to the first request
+
 	protocol         string // HTTP/1.1 or HTTP/2, once a connection has been opened
 	status           int    // of the last response, like the others
 	location, server string
@@ -62,6 +65,7 @@ func newClient(o Options, target *url.URL, deadline time.Time) *client {
 			ServerName:         target.Hostname(),
 			InsecureSkipVerify: o.Insecure, //nolint:gosec // what the flag is for
 			NextProtos:         []string{"h2", "http/1.1"},
+			ClientSessionCache: forgetful{},
 		}
 		switch {
 		case o.HTTP1:
@@ -91,6 +95,13 @@ func newClient(o Options, target *url.URL, deadline time.Time) *client {
 	return c
 }
 
+// forgetful has the client ask for session tickets, as most clients do, and never use
+// one. Some servers send them in answer to Finished, and acknowledge it so.
+type forgetful struct{}
+
+func (forgetful) Get(string) (*tls.ClientSessionState, bool) { return nil, false }
+func (forgetful) Put(string, *tls.ClientSessionState)        {}
+
 // run makes an experiment.
 func (c *client) run(ctx context.Context, e Experiment) Result {
 	r := Result{Experiment: e}
@@ -108,7 +119,7 @@ func (c *client) run(ctx context.Context, e Experiment) Result {
 func (c *client) late() bool { return time.Now().After(c.until) }
 
 func (c *client) runNew(ctx context.Context, r *Result) error {
-	for i := range c.Requests {
+	for i := range c.count(r.Experiment) {
 		if i > 0 && c.late() {
 			break
 		}
@@ -122,7 +133,15 @@ func (c *client) runNew(ctx context.Context, r *Result) error {
 		if err != nil {
 			return explain(err)
 		}
-		r.add(time.Since(asked))
+		finished, answered := conn.times()
+		if r.fresh {
+			r.add(answered.Sub(finished), answered.Sub(finished))
+		} else {
+			r.add(time.Since(asked), answered.Sub(asked))
+		}
+	}
+	if !r.fresh {
+		r.trips += c.starting
 	}
 	return nil
 }
@@ -169,8 +188,9 @@ func (c *client) runKeepAlive(ctx context.Context, r *Result) error {
 		served++
 		switch {
 		case i >= warmUp:
-			r.add(took)
-		case took.Seconds() < timerLeast:
+			_, answered := conn.times()
+			r.add(took, answered.Sub(asked))
+		case took.Seconds()-float64(r.trips)*c.path() < timerLeast:
 			slow = 0
 		default:
 			if slow++; slow == warmWaits {
@@ -215,7 +235,7 @@ func (c *client) runPipelined(ctx context.Context, r *Result) error {
 	before := time.Now()
 	err = conn.askTogether(c.Requests, func() {
 		now := time.Now()
-		r.add(now.Sub(before))
+		r.add(now.Sub(before), now.Sub(before))
 		before = now
 	})
 	if err != nil && !errors.Is(err, errCloses) {
@@ -234,15 +254,21 @@ type conversation interface {
 	// answered after each response.
 	askTogether(requests int, answered func()) error
 
+	// times are when the client's Finished was sent, and when the last response began.
+	times() (finished, answered time.Time)
+
 	Close() error
 }
 
 // wire is a connection that ends with a context.
 type wire struct {
 	net.Conn
-	client *client
-	stop   func() bool // ends watching the context
+	client             *client
+	stop               func() bool // ends watching the context
+	finished, answered time.Time
 }
+
+func (w *wire) times() (finished, answered time.Time) { return w.finished, w.answered }
 
 func (w *wire) Close() error {
 	w.stop()
@@ -260,29 +286,37 @@ func (w *wire) limit() {
 
 // dial opens a connection with the socket options of an experiment.
 func (c *client) dial(ctx context.Context, e Experiment) (conversation, error) {
-	dialer := net.Dialer{Timeout: c.Timeout}
+	dialer, asked := net.Dialer{Timeout: c.Timeout}, time.Now()
 	raw, err := dialer.DialContext(ctx, "tcp", c.address)
 	if err != nil {
 		return nil, explain(err)
 	}
-	inner := raw
+	c.opened = append(c.opened, time.Since(asked).Seconds())
+	c.address = raw.RemoteAddr().String() // all experiments are with one machine
+	inner := stamped{Conn: raw}
 	if tcp, ok := raw.(*net.TCPConn); ok {
 		err = tcp.SetNoDelay(!e.nagle)
 		if err == nil && e.ackAtOnce {
-			inner, err = acknowledging(tcp)
+			inner.Conn, err = acknowledging(tcp)
 			if errors.Is(err, errors.ErrUnsupported) && e.paused {
-				inner, err = tcp, nil
+				inner.Conn, err = tcp, nil
 			}
 		}
 	}
+	w := &wire{Conn: &inner, client: c}
 	version2 := c.HTTP2
+	c.starting = 0
 	if err == nil && c.tls != nil {
-		secure := tls.Client(inner, c.tls)
+		secure := tls.Client(&inner, c.tls)
 		handshake, cancel := context.WithTimeout(ctx, c.Timeout)
 		err = secure.HandshakeContext(handshake)
 		cancel()
-		inner = secure
-		version2 = secure.ConnectionState().NegotiatedProtocol == "h2"
+		state := secure.ConnectionState()
+		version2 = state.NegotiatedProtocol == "h2"
+		w.Conn, w.finished = secure, inner.wrote // Finished is the client's last message
+		if c.starting = 1; state.Version < tls.VersionTLS13 {
+			c.starting = 2
+		}
 		if err == nil && c.HTTP2 && !version2 {
 			err = fmt.Errorf("%w/2 on this port: it ignores ALPN", errHTTP)
 		}
@@ -291,18 +325,39 @@ func (c *client) dial(ctx context.Context, e Experiment) (conversation, error) {
 		_ = raw.Close()
 		return nil, explain(err)
 	}
-	w := &wire{Conn: inner, client: c, stop: context.AfterFunc(ctx, func() { _ = raw.Close() })}
+	w.stop = context.AfterFunc(ctx, func() { _ = raw.Close() })
 	if !version2 {
 		c.protocol = "HTTP/1.1"
 		return newHTTP1(w), nil
 	}
 	c.protocol = "HTTP/2"
-	conn, err := newHTTP2(w)
+	c.starting++ // the server's settings
+	conn, err := newHTTP2(w, e.fresh)
 	if err != nil {
 		w.Close()
 		return nil, explain(err)
 	}
 	return conn, nil
+}
+
+// path is how long a round trip takes, in seconds. A busy machine and lost packets make
+// some connections open late.
+func (c *client) path() float64 {
+	if len(c.opened) == 0 {
+		return 0
+	}
+	return quantile(c.opened, .25)
+}
+
+// stamped knows when it was last written to.
+type stamped struct {
+	net.Conn
+	wrote time.Time
+}
+
+func (s *stamped) Write(p []byte) (int, error) {
+	s.wrote = time.Now()
+	return s.Conn.Write(p)
 }
 
 // acknowledging returns conn with an acknowledgement after each read.

@@ -12,7 +12,9 @@ type Experiment struct {
 	Number int    `json:"number"`
 	Name   string `json:"name"`
 
+	trips     int  // round trips that each time has in it, beside those of opening a connection
 	newConns  bool // for each request
+	fresh     bool // timed from the client's Finished to the first byte of the response; https only
 	ackAtOnce bool // the client acknowledges at once what it receives
 	pieces    bool // a request leaves in three writes
 	nagle     bool // on the client's side
@@ -30,16 +32,27 @@ const (
 	piecesNoDelay
 	pipelined
 	ackAfterPause
+	freshNagle
+	freshNoDelay
 )
 
 var experiments = []Experiment{
-	{Number: newConns, Name: "new connections", newConns: true},
-	{Number: keepAlive, Name: "keep-alive"},
-	{Number: ackAtOnce, Name: "keep-alive, acknowledging at once", ackAtOnce: true},
-	{Number: piecesNagle, Name: "in pieces, Nagle on", pieces: true, nagle: true},
-	{Number: piecesNoDelay, Name: "in pieces, TCP_NODELAY", pieces: true},
+	{Number: newConns, Name: "new connections", trips: 2, newConns: true},
+	{Number: keepAlive, Name: "keep-alive", trips: 1},
+	{Number: ackAtOnce, Name: "keep-alive, acknowledging at once", trips: 1, ackAtOnce: true},
+	{Number: piecesNagle, Name: "in pieces, Nagle on", trips: 2, pieces: true, nagle: true},
+	{Number: piecesNoDelay, Name: "in pieces, TCP_NODELAY", trips: 1, pieces: true},
 	{Number: pipelined, Name: "pipelined", pipelined: true, mayFail: true},
-	{Number: ackAfterPause, Name: "acknowledging at once, with pauses", ackAtOnce: true, paused: true, mayFail: true},
+	{Number: ackAfterPause, Name: "acknowledging at once, with pauses", trips: 1, ackAtOnce: true, paused: true, mayFail: true},
+	{Number: freshNagle, Name: "after the handshake, Nagle on", trips: 2, newConns: true, fresh: true, nagle: true, mayFail: true},
+	{Number: freshNoDelay, Name: "after the handshake, TCP_NODELAY", trips: 1, newConns: true, fresh: true, mayFail: true},
+}
+
+// made are the experiments of which one of the reports has a result.
+func made(reports []*Report) []Experiment {
+	return slices.DeleteFunc(slices.Clone(experiments), func(e Experiment) bool {
+		return !slices.ContainsFunc(reports, func(r *Report) bool { return r.result(e.Number).Number != 0 })
+	})
 }
 
 // Result is what an experiment measured. What was not measured is nil.
@@ -48,7 +61,8 @@ type Result struct {
 
 	// Seconds is how long each request took, in order: from its first byte, or
 	// from dialing a new connection, to the last byte of its response. For
-	// pipelined requests it is the time since the previous response.
+	// pipelined requests it is the time since the previous response. After the
+	// handshake it is the time from the client's Finished to the response's first byte.
 	Seconds []float64 `json:"seconds"`
 
 	RequestsPerSecond *float64 `json:"requests_per_second"`
@@ -60,10 +74,14 @@ type Result struct {
 	// Note says why the experiment has fewer requests than it should, or none.
 	Note string `json:"note,omitempty"`
 
-	err error
+	firsts []float64 // until the first byte of each response
+	err    error
 }
 
-func (r *Result) add(d time.Duration) { r.Seconds = append(r.Seconds, d.Seconds()) }
+func (r *Result) add(took, first time.Duration) {
+	r.Seconds = append(r.Seconds, took.Seconds())
+	r.firsts = append(r.firsts, first.Seconds())
+}
 
 // sum fills in the figures of an experiment that should have so many requests.
 func (r *Result) sum(requests int) {

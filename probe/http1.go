@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // http1 is a connection of HTTP/1.1.
@@ -138,6 +139,7 @@ func (h *http1) receive() (closes bool, err error) {
 	case err != nil:
 		return false, err
 	}
+	h.answered = time.Now()
 	var resp *http.Response
 	for {
 		resp, err = http.ReadResponse(h.reader, h.request)

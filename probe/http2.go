@@ -7,6 +7,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
@@ -44,8 +45,9 @@ const (
 	returnWindow = 1 << 30       // of the connection, when as much has been read
 )
 
-// newHTTP2 sends the preface and waits for the server's settings.
-func newHTTP2(w *wire) (*http2Conn, error) {
+// newHTTP2 sends the preface and waits for the server's settings. Where it is at once, the
+// preface leaves with the first request, as it does with most clients.
+func newHTTP2(w *wire, atOnce bool) (*http2Conn, error) {
 	h := &http2Conn{
 		wire: w, streams: make(map[uint32]*stream), next: 1, maxStreams: math.MaxInt32, window: firstWindow, initial: firstWindow,
 		ended: func() {},
@@ -64,6 +66,9 @@ func newHTTP2(w *wire) (*http2Conn, error) {
 		http2.Setting{ID: http2.SettingMaxHeaderListSize, Val: mostHeader},
 	)
 	_ = h.framer.WriteWindowUpdate(0, returnWindow)
+	if atOnce {
+		return h, nil
+	}
 	if err := h.flush(); err != nil {
 		return nil, err
 	}
@@ -294,7 +299,7 @@ func (h *http2Conn) headers(id uint32, s *stream, f *http2.MetaHeadersFrame) err
 		if status/100 == 1 {
 			return nil
 		}
-		s.answered = true
+		s.answered, h.answered = true, time.Now()
 		c := h.client
 		c.status, c.location, c.server = status, "", ""
 		for _, field := range f.RegularFields() {

@@ -20,6 +20,9 @@ func Print(w io.Writer, reports ...*Report) error {
 		if r.Server != "" {
 			fmt.Fprintf(&b, ", from %s", r.Server)
 		}
+		if r.far() {
+			fmt.Fprintf(&b, ", %s away", Duration(r.Path))
+		}
 		b.WriteString("\n")
 	}
 	b.WriteString("\n")
@@ -32,7 +35,7 @@ func Print(w io.Writer, reports ...*Report) error {
 		}
 	}
 	for i, r := range reports {
-		fmt.Fprintf(&b, "\n%sVerdict: %s. %s\n", label(i, reports), r.Verdict, r.Meaning)
+		fmt.Fprintf(&b, "\n%sVerdict: %s. %s\n", label(i, reports), r.Verdict, strings.TrimSpace(r.Meaning+" "+r.Hidden))
 		for _, line := range r.Evidence {
 			fmt.Fprintf(&b, "  - %s\n", line)
 		}
@@ -63,12 +66,10 @@ func table(w io.Writer, reports []*Report) {
 		fmt.Fprintf(t, "\t%sREQ/S\tP50\tP90\tP99\tMAX", of)
 	}
 	fmt.Fprintln(t)
-	for _, e := range experiments {
+	for _, e := range made(reports) {
 		var cells strings.Builder
-		made := false
 		for _, r := range reports {
 			result := r.result(e.Number)
-			made = made || result.Number != 0
 			if len(result.Seconds) == 0 {
 				cells.WriteString("\t–\t–\t–\t–\t–")
 				continue
@@ -76,9 +77,7 @@ func table(w io.Writer, reports []*Report) {
 			fmt.Fprintf(&cells, "\t%.1f\t%s\t%s\t%s\t%s", *result.RequestsPerSecond,
 				Duration(*result.P50), Duration(*result.P90), Duration(*result.P99), Duration(*result.Max))
 		}
-		if made {
-			fmt.Fprintf(t, "%d  %s%s\n", e.Number, e.Name, &cells)
-		}
+		fmt.Fprintf(t, "%d  %s%s\n", e.Number, e.Name, &cells)
 	}
 	_ = t.Flush() // to a builder
 }

@@ -33,6 +33,8 @@ type Options struct {
 	// what the server chooses by ALPN. HTTP2 over http is h2c with prior knowledge.
 	HTTP1, HTTP2 bool
 
+	secure bool // the URL is https
+
 	// Progress is called before each experiment, if it is set.
 	Progress func(Experiment)
 }
@@ -54,6 +56,9 @@ const (
 
 	// warmWaits is how many requests in a row end the warm-up that waited for a timer.
 	warmWaits = 3
+
+	// fresh is how many new connections are timed from their handshake. Each waits, or none.
+	fresh = 10
 
 	// fewest is the smallest number of requests that an experiment can be asked for.
 	fewest = 5
@@ -93,7 +98,7 @@ func (o Options) Plan() (Plan, error) {
 }
 
 func (o Options) plan() (p Plan) {
-	for _, e := range experiments {
+	for _, e := range o.experiments() {
 		requests := o.count(e)
 		p.Requests += requests
 		p.Connections++
@@ -110,10 +115,18 @@ func (o Options) plan() (p Plan) {
 	return p
 }
 
+// experiments are those that a run may make.
+func (o Options) experiments() []Experiment {
+	return slices.DeleteFunc(slices.Clone(experiments), func(e Experiment) bool { return e.fresh && !o.secure })
+}
+
 // count is how many requests of an experiment are timed.
 func (o Options) count(e Experiment) int {
-	if e.paused {
+	switch {
+	case e.paused:
 		return min(o.Requests, paused)
+	case e.fresh:
+		return min(o.Requests, fresh)
 	}
 	return o.Requests
 }
@@ -128,6 +141,7 @@ func (o Options) complete() (Options, *url.URL, error) {
 		}
 		return o, nil, fmt.Errorf("%s is not a URL such as http://localhost:8080/path", given)
 	}
+	o.secure = target.Scheme == "https"
 	if o.Method == "" {
 		o.Method = http.MethodGet
 	}
@@ -207,7 +221,8 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	r := &Report{URL: shown(target), Method: o.Method}
 	c := newClient(o, target, deadline)
 	closes := false // what such a server does to a request in pieces is not an error
-	for i, e := range experiments {
+	planned := o.experiments()
+	for i, e := range planned {
 		if e.paused && !r.waits() {
 			continue
 		}
@@ -215,7 +230,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		if o.Progress != nil {
 			o.Progress(e)
 		}
-		c.until = time.Now().Add(time.Until(deadline) / time.Duration(len(experiments)-i))
+		c.until = time.Now().Add(time.Until(deadline) / time.Duration(len(planned)-i))
 		result := c.run(ctx, e)
 		switch {
 		case parent.Err() != nil:
@@ -233,6 +248,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		default:
 			return nil, safe(c.hint(ctx, fmt.Errorf("experiment %d, %s: %w", e.Number, e.Name, result.err)))
 		}
+		r.Path = c.path()
 		result.sum(o.count(e))
 		r.Experiments = append(r.Experiments, result)
 		if c.status == http.StatusBadRequest && closes {

@@ -337,8 +337,22 @@ func TestVersions(t *testing.T) {
 					require.Len(t, e.Seconds, 5, "%s: %s", e.Name, e.Note)
 				}
 			}
+			var text, picture bytes.Buffer
+			require.NoError(t, Print(&text, r))
+			require.NoError(t, SVG(&picture, r))
+			encoded, err := json.Marshal(r)
+			require.NoError(t, err)
+			for _, printed := range []string{text.String(), picture.String(), string(encoded)} {
+				require.Equal(t, strings.HasPrefix(test.name, "https"), strings.Contains(printed, "after the handshake, Nagle on"))
+			}
+			require.Equal(t, strings.HasPrefix(test.name, "https"), strings.Contains(picture.String(), `r="3" class="e8"`))
+			require.Contains(t, string(encoded), `"path_seconds"`)
+			want := DelayedAck
+			if test.name == "https, HTTP/1.1" { // over HTTP/2 the server's settings answer Finished
+				want += and + AfterHandshake
+			}
 			if runtime.GOOS == "linux" {
-				require.Equal(t, DelayedAck, r.Verdict, "%q", r.Evidence)
+				require.Equal(t, want, r.Verdict, "%q", r.Evidence)
 			}
 		})
 	}
@@ -376,6 +390,9 @@ func TestOptionsAreChecked(t *testing.T) {
 	plan, err := Options{URL: "http://localhost", BodySize: 10}.Plan()
 	require.NoError(t, err)
 	require.Equal(t, Plan{URL: "http://localhost", Requests: 293, Connections: 36, Bytes: 2930}, plan)
+	plan, err = Options{URL: "HTTPS://localhost"}.Plan()
+	require.NoError(t, err)
+	require.Equal(t, Plan{URL: "https://localhost", Requests: 313, Connections: 56}, plan)
 }
 
 // TestRequests: the requests are those of the options, over both versions, and not

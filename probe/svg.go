@@ -16,7 +16,7 @@ const (
 	plotWidth            = 690
 	plotHeight           = 290
 	legendRow, legendCol = 22, 345
-	legendRows           = 4
+	legendRows           = 5
 )
 
 // style works on light and dark backgrounds: the dots' colours stand out on both.
@@ -33,6 +33,8 @@ const style = `
 	.e5 { fill: #009e73; }
 	.e6 { fill: #b08000; }
 	.e7 { fill: #7060e0; }
+	.e8 { fill: #d02040; }
+	.e9 { fill: #508000; }
 `
 
 // SVG draws how long each request of each experiment took, on a logarithmic scale. The
@@ -62,7 +64,7 @@ func SVG(w io.Writer, reports ...*Report) error {
 		p.panel(r)
 		p.b.WriteString("</g>\n")
 	}
-	for i, e := range experiments {
+	for i, e := range made(reports) {
 		left, top := plotLeft+legendCol*(i/legendRows), len(reports)*panelHeight+5+legendRow*(i%legendRows)
 		p.circle(left, top-4, 5, e.Number)
 		p.text(left+12, top, "", fmt.Sprintf("%d  %s", e.Number, e.Name))

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/url"
 	"slices"
 	"testing"
@@ -63,7 +64,7 @@ func TestVerdict(t *testing.T) {
 		{"over too soon, slow", all(8.4), repeat(2, 8.4), nil, nil, nil, nil, OtherSlow},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r := &Report{URL: "http://localhost:8080/"}
+			r := &Report{URL: "http://localhost:8080/", Path: .00004}
 			closes := test.e2 == nil
 			for i, seconds := range [][]float64{test.e1, test.e2, test.e3, test.e4, test.e5, nil, test.e7} {
 				result := Result{Experiment: experiments[i], Seconds: seconds}
@@ -88,6 +89,70 @@ func TestVerdict(t *testing.T) {
 			r.advise(target, false)
 			require.Equal(t, r.Verdict != NoStall && r.Verdict != Unclear, r.Fix != "")
 		})
+	}
+}
+
+// TestVerdictOverPath: what the path takes is no stall, and what it hides is said.
+func TestVerdictOverPath(t *testing.T) {
+	const timer, end = .044, .02 // of the delayed ACK; from a response's first byte to its last
+	for _, path := range []float64{.02, .028, .06, .15, .3} {
+		for _, test := range []struct {
+			name                               string
+			acked, nagled, pieces, fresh, work float64 // what they wait for
+			want                               Verdict
+		}{
+			{"cured", 0, 0, 0, 0, 0, NoStall},
+			{"delayed ACK", 0, 0, timer, timer, 0, DelayedAck + and + AfterHandshake},
+			{"after the handshake", 0, 0, 0, timer, 0, AfterHandshake},
+			{"Nagle", path, path + timer, 0, 0, 0, Nagle},
+			{"slow handler", 0, 0, 0, 0, timer, OtherSlow},
+			{"slow handler, delayed ACK", 0, 0, timer, 0, timer, DelayedAck},
+			{"fewer segments at a time", 0, 2 * path, 0, 0, 0, NoStall},
+		} {
+			t.Run(fmt.Sprintf("%s, %v s", test.name, path), func(t *testing.T) {
+				r := &Report{URL: "https://localhost/", Path: path}
+				for _, e := range experiments {
+					first := float64(e.trips)*path + test.work
+					rest := end * path
+					switch e.Number {
+					case keepAlive:
+						rest += test.nagled
+					case ackAtOnce, ackAfterPause:
+						rest += test.acked
+					case piecesNagle:
+						first += test.pieces
+					case freshNagle:
+						first += test.fresh
+					}
+					result := Result{Experiment: e, firsts: repeat(10, first), Seconds: repeat(10, first+rest)}
+					// A tenth of the requests lose a packet, and later ones take a trip more.
+					for i := range 3 {
+						result.Seconds[i*3] += path
+					}
+					result.Seconds[9] += .25
+					result.firsts[9] += .25
+					result.sum(10)
+					r.Experiments = append(r.Experiments, result)
+				}
+				r.judge()
+				require.Equal(t, test.want, r.Verdict, "%q", r.Evidence)
+				require.Equal(t, path >= hiding, r.Hidden != "")
+			})
+		}
+	}
+}
+
+// TestMeaning says who waits after a handshake, and whom it spares.
+func TestMeaning(t *testing.T) {
+	for verdict, want := range map[Verdict][]string{
+		AfterHandshake:                    {"Ordinary requests do not wait. Only a client with Nagle's algorithm on waits on every new connection", "Clients with TCP_NODELAY are spared"},
+		DelayedAck + and + AfterHandshake: {"on every new connection", "whenever it sends a request in pieces", "are spared"},
+		Nagle + and + AfterHandshake:      {"Ordinary requests wait for a timer. A client", "waits once more on every new connection"},
+	} {
+		for _, part := range want {
+			require.Contains(t, verdict.meaning(), part)
+		}
+		require.True(t, verdict.WaitsWithNagle())
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 
 // Namespace is a network namespace at the far end of a pair of links (veth(4)), whose
 // near end is in the namespace of this process. The MTU is Ethernet's. It exists as long
-// as its thread. A process has one at a time.
+// as its thread. A process has eight at a time.
 type Namespace struct {
 	Near, Far string // addresses of the two ends
 

@@ -13,32 +13,14 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab/inprocess"
 )
 
-// ticketServer answers a request over each connection. OpenSSL sends tickets when the
-// handshake is done. The response, which is one write, follows them.
-const ticketServer = `
-import socket, ssl, sys
-
-context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.load_cert_chain(sys.argv[2])
-listener = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=128)
-while True:
-    tcp, _ = listener.accept()
-    try:
-        with context.wrap_socket(tcp, server_side=True) as conn:
-            conn.recv(65536)
-            conn.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 10000\r\n\r\n" + 10000 * b"*")
-            conn.recv(1)
-    except OSError:
-        pass
-`
-
 // TestTLSBackendThatSendsTickets proxies to a TLS backend with Nagle's algorithm on, over
 // a new connection for each request. Its response waits until Caddy has acknowledged the
 // tickets.
 func TestTLSBackendThatSendsTickets(t *testing.T) {
 	inprocess.Parallel(t) // it waits most of the time
 	addr := lab.Address(t)
-	lab.Serve(t, addr, lab.Python, "-c", ticketServer, lab.PortOf(addr), lab.Certify(t).File)
+	command := lab.TicketServerCommand(addr, lab.Certify(t).File)
+	lab.Serve(t, addr, command[0], command[1:]...)
 	requireBackend(t, "https://"+addr, requireWait)
 }
 

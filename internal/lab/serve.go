@@ -203,6 +203,32 @@ func PythonHTTP(t testing.TB, addr string, flags ...string) {
 	Serve(t, addr, Python, append([]string{"-c", httpServer, PortOf(addr)}, flags...)...)
 }
 
+// ticketServer answers a request over each connection, over TLS and with Nagle's algorithm
+// on. OpenSSL sends session tickets when the handshake is done; the response, which is one
+// write, follows them.
+const ticketServer = `
+import socket, ssl, sys
+
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[2])
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=128)
+while True:
+    tcp, _ = listener.accept()
+    try:
+        with context.wrap_socket(tcp, server_side=True) as conn:
+            conn.recv(65536)
+            conn.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 10000\r\n\r\n" + 10000 * b"*")
+            conn.recv(1)
+    except OSError:
+        pass
+`
+
+// TicketServerCommand returns the command of a TLS backend that sends tickets, then a
+// response to each new connection, and so waits for an acknowledgement in between.
+func TicketServerCommand(addr, certificate string) (command []string) {
+	return []string{Python, "-c", ticketServer, PortOf(addr), certificate}
+}
+
 // Serve starts a server that listens on addr, and ends it with the test.
 func Serve(t testing.TB, addr, program string, args ...string) {
 	t.Helper()

@@ -52,7 +52,30 @@ func TestQuick(t *testing.T) {
 	require.ElementsMatch(t, []string{shared, ownCore}, r.cases(5))
 	require.Len(t, r.systems(5, shared, rateMeasure), 6)
 	require.Equal(t, []string{stock, auto, on, off}, r.systems(6, "1,000", heapMeasure))
+	require.Equal(t, handshakeSystems, r.systems(7, newNagle, secondsMeasure))
+	require.Greater(t, lab.Median(r.Of(7, newNagle, stock, secondsMeasure)), .03)
+	require.Less(t, lab.Median(r.Of(7, newNagle, auto, secondsMeasure)), .01)
+	require.ElementsMatch(t, pairedSystems, r.systems(7, newNoDelay, rateMeasure))
+	require.Greater(t, lab.Median(r.Of(7, newBackend, stockTransport, secondsMeasure)), .03)
+	require.Less(t, lab.Median(r.Of(7, newBackend, sockoptTransport, secondsMeasure)), .03)
 	requireResults(t, out, r)
+}
+
+// TestRowsAreReplaced puts one row's later results among the others.
+func TestRowsAreReplaced(t *testing.T) {
+	r := &record{Date: "first", Rows: []int{1, 2}, Facts: []fact{{"kernel", "6.1"}, {"row 2: begun", "second"}}}
+	r.add(1, "", stock, rateMeasure, 1)
+	r.add(2, "", stock, rateMeasure, 2)
+	later := &record{Date: "third", Rows: []int{2, 3}, Facts: []fact{{"kernel", "6.1"}, {"load before", "0.1"}}}
+	later.add(2, "", stock, rateMeasure, 20)
+	r.replace(later)
+	require.Equal(t, []int{1, 2, 3}, r.Rows)
+	require.Equal(t, []float64{1}, r.Of(1, "", stock, rateMeasure))
+	require.Equal(t, []float64{20}, r.Of(2, "", stock, rateMeasure))
+	require.Equal(t, []fact{
+		{"kernel", "6.1"},
+		{"row 2: begun", "third"}, {"row 2: load before", "0.1"}, {"row 3: begun", "third"}, {"row 3: load before", "0.1"},
+	}, r.Facts)
 }
 
 // TestResultsFollowFromSamples writes RESULTS.md and its pictures again from the samples
@@ -101,8 +124,8 @@ func read(t *testing.T, file string) string {
 
 func TestCommandRefuses(t *testing.T) {
 	for flags, want := range map[string]string{
-		"-rows 9":    `-rows: "9" is not from 1 to 6`,
-		"-rows idle": `-rows: "idle" is not from 1 to 6`,
+		"-rows 9":    `-rows: "9" is not from 1 to 7`,
+		"-rows idle": `-rows: "idle" is not from 1 to 7`,
 		"-pairs 0":   "-pairs 0 is not at least 1",
 		"-fast":      "flag provided but not defined: -fast",
 	} {

@@ -43,6 +43,7 @@ var rows = []row{
 	{4, "Keep-alive connections of well-behaved clients", []string{"strace"}, measureKeepAlive, reportKeepAlive},
 	{5, "New connections", nil, measureAccept, reportAccept},
 	{6, "Idle connections", nil, measureIdle, reportIdle},
+	{7, "New HTTPS connections", servers, measureHandshake, reportHandshake},
 }
 
 // chosen returns the rows that the command line names.

@@ -5,11 +5,13 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // record is all that a run measured: RESULTS.md and the pictures are made of nothing
@@ -82,6 +84,23 @@ func (r *record) systems(row int, kase, measure string) (systems []string) {
 		}
 	}
 	return systems
+}
+
+// replace puts rows that were measured later in the place of its own, with what differs
+// from its facts.
+func (r *record) replace(later *record) {
+	r.Samples = slices.DeleteFunc(r.Samples, func(s *series) bool { return slices.Contains(later.Rows, s.Row) })
+	r.Samples = append(r.Samples, later.Samples...)
+	for _, row := range later.Rows {
+		of := fmt.Sprintf("row %d: ", row)
+		r.Facts = slices.DeleteFunc(r.Facts, func(f fact) bool { return strings.HasPrefix(f.Name, of) })
+		for _, f := range append([]fact{{"begun", later.Date}}, later.Facts...) {
+			if !slices.Contains(r.Facts, f) {
+				r.Facts = append(r.Facts, fact{of + f.Name, f.Value})
+			}
+		}
+	}
+	r.Rows = slices.Compact(slices.Sorted(slices.Values(append(r.Rows, later.Rows...))))
 }
 
 const samplesFile = "samples.json"

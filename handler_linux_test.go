@@ -140,7 +140,7 @@ func TestObservingAllocatesLittle(t *testing.T) {
 	o := options.Options{Priority: new(options.Number(3)), UserTimeout: new(options.Duration(30 * time.Second))}
 	resolved, err := o.Resolve(options.Route, zap.NewNop())
 	require.NoError(t, err)
-	counters := stats.Use(stats.Origin{Direction: stats.Route, Address: t.Name()})
+	counters := stats.For(stats.Origin{Direction: stats.Route, Address: t.Name()})
 	defer counters.Done()
 	h := &Handler{overrides: resolved.Overrides}
 	nothing := respond(func() {})

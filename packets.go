@@ -197,7 +197,7 @@ func (l *packetSocketList) now() []packetStatus {
 			Server:  u.server,
 			Address: s.conn.LocalAddr().String(),
 			Metrics: u.resolved.Metrics,
-			Options: u.resolved.Live(options.Packet, s.conn.UDPConn),
+			Options: u.resolved.Live(s.conn.UDPConn),
 		}
 		// What cannot be read stays 0: that is so on systems other than Linux.
 		recv, _ := socket.Get(s.conn.UDPConn, socket.RecvBuffer)

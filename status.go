@@ -42,7 +42,7 @@ func (s *server) show(direction stats.Direction, address string, r *options.Reso
 		Options:  r.Effects,
 		server:   s,
 		origin:   origin,
-		counters: stats.Use(origin),
+		counters: stats.For(origin),
 	}
 	s.entries[e] = true
 	return e

@@ -44,18 +44,16 @@ func (d DSCP) String() string {
 	return strconv.Itoa(int(d))
 }
 
+func (d DSCP) check() error {
+	_, err := ParseDSCP(d.String())
+	return err
+}
+
 // MarshalJSON writes what String returns.
 func (d DSCP) MarshalJSON() ([]byte, error) { return json.Marshal(d.String()) }
 
 // UnmarshalJSON reads a number or a string for ParseDSCP.
 func (d *DSCP) UnmarshalJSON(b []byte) (err error) {
-	*d, err = numberOrText(b, wantDSCP, dscpOf, ParseDSCP)
+	*d, err = fromJSON(b, wantDSCP, ParseDSCP)
 	return err
-}
-
-func dscpOf(n int64) (DSCP, error) {
-	if n < 0 || n > 63 {
-		return 0, fmt.Errorf("%d is not %s", n, wantDSCP)
-	}
-	return DSCP(n), nil
 }

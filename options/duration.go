@@ -3,6 +3,7 @@ package options
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -43,16 +44,13 @@ func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(d.String()
 
 // UnmarshalJSON reads a string for ParseDuration or a number of nanoseconds.
 func (d *Duration) UnmarshalJSON(b []byte) (err error) {
-	*d, err = numberOrText(b, wantDuration, durationOf, ParseDuration)
+	parse := ParseDuration
+	if n, err := strconv.ParseInt(string(b), 10, 64); err == nil {
+		if n > 0 && n < int64(time.Millisecond) {
+			return fmt.Errorf(`%d is nanoseconds, as every number is; write a string with a unit, such as "30s"`, n)
+		}
+		parse = func(text string) (Duration, error) { return ParseDuration(text + "ns") }
+	}
+	*d, err = fromJSON(b, wantDuration, parse)
 	return err
-}
-
-func durationOf(n int64) (Duration, error) {
-	if n < 0 {
-		return 0, fmt.Errorf("%d is not %s", n, wantDuration)
-	}
-	if n > 0 && n < int64(time.Millisecond) {
-		return 0, valueError(fmt.Sprintf(`%d is nanoseconds, as every number is; write a string with a unit, such as "30s"`, n))
-	}
-	return Duration(n), nil
 }

@@ -117,30 +117,33 @@ func FuzzValue(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		for _, r := range rows {
 			words := []string{text}
-			if r.values() > 1 {
+			if r.words > 1 {
 				words = strings.Fields(text)
 			}
 			o := new(Options)
-			if len(words) != r.values() || r.parse(o, words) != nil {
+			if len(words) != r.words || r.parse(o, words) != nil {
 				continue
 			}
-			u := r.uses(o, r.option)[0]
-			require.NoError(t, u.err)
+			e := r.effects(o)[0]
+			require.NoError(t, r.check(o))
 			again := new(Options)
-			require.NoError(t, r.parse(again, strings.Fields(u.text)))
+			require.NoError(t, r.parse(again, strings.Fields(e.Requested)))
 			require.Equal(t, o, again, r.name)
 			requireThroughJSON(t, o)
 			if r.option.Name == "" || r.option.Is(socket.QuickAck) {
 				continue // the kernel does not have the value
 			}
-			asked := u.prefix + r.show(u.setting.Value)
-			if r.want() != wantDuration {
-				require.Equal(t, u.text, asked, r.name)
+			if r.repeats() {
+				continue
+			}
+			asked := r.show(e.setting.Value)
+			if r.want != wantDuration {
+				require.Equal(t, e.Requested, asked, r.name)
 				continue
 			}
 			rounded, err := ParseDuration(asked)
 			require.NoError(t, err)
-			requested, err := ParseDuration(u.text)
+			requested, err := ParseDuration(e.Requested)
 			require.NoError(t, err)
 			require.GreaterOrEqual(t, rounded, requested, r.name)
 		}

@@ -1,6 +1,7 @@
 package options
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -11,10 +12,28 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-// kind is a way to write the values of an option.
-type kind[T any] struct {
-	// want says what a value looks like, for errors and tables, and is empty where
-	// the option takes no value. wantJSON says it for JSON where that differs.
+// kind is how the values of an option are written. The functions that have a field are
+// given a pointer to the option's field of Options.
+type kind struct {
+	want  string // what a value looks like; empty where the option takes none
+	words int    // how many follow the name in the Caddyfile
+
+	parse     func(field any, words []string) error
+	unmarshal func(field any, text []byte) error // from JSON
+
+	// check says why a value is not allowed, whatever the system.
+	check func(field any) error
+
+	// effects has one for each value that is set, with what is requested of o.
+	effects func(field any, o socket.Option) []Effect
+
+	// show is a value of the kernel as the Caddyfile would write it.
+	show func(v socket.Value) string
+}
+
+// values are what a kind of Ts is made of.
+type values[T any] struct {
+	// want is that of the kind. wantJSON says it for JSON where that differs.
 	want, wantJSON string
 
 	// parse reads a value from the Caddyfile, text writes it again.
@@ -24,89 +43,85 @@ type kind[T any] struct {
 	// decode reads a value from JSON, where that is not encoding/json's.
 	decode func([]byte) (*T, error)
 
-	// check says why a value is not allowed, whatever the system. Values from JSON
-	// do not pass through parse.
+	// check says why a value is not allowed. Values from JSON do not pass through parse.
+	// Nil where each is.
 	check func(T) error
 
-	// kernel is the value for the kernel, in its unit; show is a value of the
-	// kernel as text would write it. Both are nil for an option that the kernel does
-	// not have, such as metrics.
+	// kernel is the value for the kernel, in its unit. It is nil for an option that the
+	// kernel does not have, such as metrics, and so is show.
 	kernel func(T) socket.Value
 	show   func(socket.Value) string
 }
 
+// kindOf is the kind of an option whose field of Options is a *T.
+func kindOf[T any](v values[T]) kind {
+	check := func(value T) error {
+		if v.check == nil {
+			return nil
+		}
+		return v.check(value)
+	}
+	return kind{
+		want:  v.want,
+		words: min(len(v.want), 1),
+		parse: func(field any, words []string) error {
+			value, err := v.parse(strings.Join(words, ""))
+			if err = cmp.Or(err, check(value)); err == nil {
+				*field.(**T) = &value
+			}
+			return err
+		},
+		unmarshal: func(field any, text []byte) (err error) {
+			if v.decode != nil {
+				*field.(**T), err = v.decode(text)
+			} else {
+				*field.(**T), err = decode[T](text, cmp.Or(v.wantJSON, v.want))
+			}
+			return err
+		},
+		check: func(field any) error { return check(**field.(**T)) },
+		effects: func(field any, o socket.Option) []Effect {
+			value := **field.(**T)
+			e := Effect{Requested: v.text(value)}
+			if v.kernel != nil {
+				e.setting = socket.Setting{Option: o, Value: v.kernel(value)}
+			}
+			return []Effect{e}
+		},
+		show: v.show,
+	}
+}
+
 // The kinds of the options in the table.
 var (
-	onOff = kind[bool]{
-		want:     "on or off",
-		wantJSON: wantSwitch,
-		decode:   decodeSwitch,
-		parse:    func(text string) (bool, error) { return text == "on", oneOf(text, "on", "off") },
-		text:     onOrOff,
-		kernel:   func(on bool) socket.Value { return socket.Value{Number: boolNumber(on)} },
-		show:     func(v socket.Value) string { return onOrOff(v.Number != 0) },
-	}
-
-	ackModes = kind[socket.AckMode]{
-		want: list([]socket.AckMode{socket.AckAuto, socket.AckOn, socket.AckOff}),
-		parse: func(text string) (socket.AckMode, error) {
-			return socket.AckMode(text), checkAckMode(socket.AckMode(text))
-		},
-		text:  func(mode socket.AckMode) string { return string(mode) },
-		check: checkAckMode,
-		kernel: func(mode socket.AckMode) socket.Value {
-			return socket.Value{Number: boolNumber(mode != socket.AckOff)}
-		},
-		show: func(v socket.Value) string { return onOrOff(v.Number != 0) },
-	}
+	onOff = kindOf(values[bool]{
+		want:   "on or off",
+		decode: decodeSwitch,
+		parse:  func(text string) (bool, error) { return text == "on", oneOf(text, "on", "off") },
+		text:   onOrOff,
+		kernel: func(on bool) socket.Value { return socket.Value{Number: boolNumber(on)} },
+		show:   func(v socket.Value) string { return onOrOff(v.Number != 0) },
+	})
 
 	// flag is the kind of a line that has no value.
-	flag = kind[bool]{
-		wantJSON: wantBool,
+	flag = kindOf(values[bool]{
+		wantJSON: "true or false",
 		parse:    func(string) (bool, error) { return true, nil },
 		text:     func(bool) string { return "" },
-	}
+	})
 
-	reactions = kind[Unsupported]{
-		want:  list([]Unsupported{Fail, Warn}),
-		parse: func(text string) (Unsupported, error) { return Unsupported(text), checkUnsupported(Unsupported(text)) },
-		text:  func(u Unsupported) string { return string(u) },
-		check: checkUnsupported,
-	}
+	ackModes = oneWord(func(mode socket.AckMode) socket.Value {
+		return socket.Value{Number: boolNumber(mode != socket.AckOff)}
+	}, socket.AckAuto, socket.AckOn, socket.AckOff)
 
-	names = kind[string]{
-		want:  "a name such as bbr",
-		parse: func(text string) (string, error) { return text, nil },
-		text:  func(name string) string { return name },
-		check: func(name string) error {
-			// TCP_CA_NAME_MAX in the kernel's include/net/tcp.h is 16, with the
-			// byte that ends a name.
-			if name == "" || len(name) > 15 || strings.Trim(name, nameLetters) != "" {
-				return fmt.Errorf("%q is not a name of 1 to 15 letters, digits, - and _, such as bbr", name)
-			}
-			return nil
-		},
-		kernel: func(name string) socket.Value { return socket.Value{Text: name} },
-		show:   func(v socket.Value) string { return v.Text },
-	}
+	reactions = oneWord(nil, Fail, Warn)
 
-	interfaces = kind[string]{
-		want:  "the name of a network interface",
-		parse: func(text string) (string, error) { return text, nil },
-		text:  func(name string) string { return name },
-		check: func(name string) error {
-			// IFNAMSIZ in the kernel's include/uapi/linux/if.h is 16, with the byte that
-			// ends a name.
-			if name == "" || len(name) > 15 || strings.Trim(name, nameLetters+".@+") != "" {
-				return fmt.Errorf("%q is not the name of a network interface", name)
-			}
-			return nil
-		},
-		kernel: func(name string) socket.Value { return socket.Value{Text: name} },
-		show:   func(v socket.Value) string { return v.Text },
-	}
+	// TCP_CA_NAME_MAX in the kernel's include/net/tcp.h and IFNAMSIZ in its
+	// include/uapi/linux/if.h are 16, with the byte that ends a name.
+	names      = named("a name such as bbr", "a name of 1 to 15 letters, digits, - and _, such as bbr", "")
+	interfaces = named("the name of a network interface", "the name of a network interface", ".@+")
 
-	portRanges = kind[PortRange]{
+	portRanges = kindOf(values[PortRange]{
 		want:  wantPortRange,
 		parse: ParsePortRange,
 		text:  PortRange.String,
@@ -117,20 +132,17 @@ var (
 			return socket.Value{Number: int64(int32(uint32(r.Last)<<16 | uint32(r.First)))} //nolint:gosec // the same bits
 		},
 		show: func(v socket.Value) string { return portRangeIn(v).String() },
-	}
+	})
 
-	codePoints = kind[DSCP]{
+	codePoints = kindOf(values[DSCP]{
 		want:  wantDSCP,
 		parse: ParseDSCP,
 		text:  DSCP.String,
-		check: func(d DSCP) error {
-			_, err := dscpOf(int64(d))
-			return err
-		},
+		check: DSCP.check,
 		// The lower two bits of the byte are the kernel's: ECN.
 		kernel: func(d DSCP) socket.Value { return socket.Value{Number: int64(d) << 2} },
 		show:   func(v socket.Value) string { return DSCP(v.Number >> 2).String() },
-	}
+	})
 
 	marks = numbers(0, math.MaxUint32, func(n Number) string { return fmt.Sprintf("%#x", int64(n)) })
 )
@@ -139,31 +151,53 @@ func portRangeIn(v socket.Value) PortRange {
 	return PortRange{First: uint16(v.Number), Last: uint16(v.Number >> 16)} //nolint:gosec // one half each
 }
 
-// What a switch and a flag look like in JSON.
-const (
-	wantSwitch = `true, false, "on" or "off"`
-	wantBool   = "true or false"
-)
+// oneWord is the kind of an option whose values are some words.
+func oneWord[T ~string](kernel func(T) socket.Value, words ...T) kind {
+	return kindOf(values[T]{
+		want:   list(words),
+		parse:  func(text string) (T, error) { return T(text), nil },
+		text:   func(word T) string { return string(word) },
+		check:  func(word T) error { return oneOf(word, words...) },
+		kernel: kernel,
+		show:   func(v socket.Value) string { return onOrOff(v.Number != 0) },
+	})
+}
 
-// nameLetters may be in the name of an algorithm of the kernel.
-const nameLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
+// named is the kind of an option whose values are names in the kernel, of these letters
+// beside the usual ones.
+func named(want, is, letters string) kind {
+	letters += "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
+	return kindOf(values[string]{
+		want:  want,
+		parse: func(text string) (string, error) { return text, nil },
+		text:  func(name string) string { return name },
+		check: func(name string) error {
+			if name == "" || len(name) > 15 || strings.Trim(name, letters) != "" {
+				return fmt.Errorf("%q is not %s", name, is)
+			}
+			return nil
+		},
+		kernel: func(name string) socket.Value { return socket.Value{Text: name} },
+		show:   func(v socket.Value) string { return v.Text },
+	})
+}
 
 // sizes is the kind of an option in bytes.
-func sizes(least, most Size) kind[Size] {
-	return kind[Size]{
+func sizes(least, most Size) kind {
+	return kindOf(values[Size]{
 		want:   wantSize,
 		parse:  ParseSize,
 		text:   Size.String,
 		check:  within(least, most, Size.String, " bytes"),
 		kernel: func(s Size) socket.Value { return socket.Value{Number: int64(s)} },
 		show:   func(v socket.Value) string { return Size(v.Number).String() },
-	}
+	})
 }
 
 // durations is the kind of an option that the kernel counts in unit. Other values
 // are rounded up.
-func durations(unit, least, most time.Duration) kind[Duration] {
-	return kind[Duration]{
+func durations(unit, least, most time.Duration) kind {
+	return kindOf(values[Duration]{
 		want:  wantDuration,
 		parse: ParseDuration,
 		text:  Duration.String,
@@ -176,13 +210,13 @@ func durations(unit, least, most time.Duration) kind[Duration] {
 			return socket.Value{Number: n}
 		},
 		show: func(v socket.Value) string { return Duration(v.Number * int64(unit)).String() },
-	}
+	})
 }
 
 // numbers is the kind of an option that is a plain number. A number beyond an int is an
 // unsigned int, which getsockopt returns as the int of the same bits.
-func numbers(least, most Number, text func(Number) string) kind[Number] {
-	return kind[Number]{
+func numbers(least, most Number, text func(Number) string) kind {
+	return kindOf(values[Number]{
 		want:   wantNumber,
 		parse:  ParseNumber,
 		text:   text,
@@ -194,11 +228,11 @@ func numbers(least, most Number, text func(Number) string) kind[Number] {
 			}
 			return text(Number(v.Number))
 		},
-	}
+	})
 }
 
 // counts is the kind of an option that counts.
-func counts(least, most Number) kind[Number] {
+func counts(least, most Number) kind {
 	return numbers(least, most, func(n Number) string { return strconv.FormatInt(int64(n), 10) })
 }
 
@@ -227,12 +261,6 @@ func boolNumber(b bool) int64 {
 	return 0
 }
 
-func checkAckMode(mode socket.AckMode) error {
-	return oneOf(mode, socket.AckAuto, socket.AckOn, socket.AckOff)
-}
-
-func checkUnsupported(u Unsupported) error { return oneOf(u, Fail, Warn) }
-
 func oneOf[T ~string](text T, allowed ...T) error {
 	if slices.Contains(allowed, text) {
 		return nil
@@ -242,16 +270,12 @@ func oneOf[T ~string](text T, allowed ...T) error {
 
 // list returns "a, b or c".
 func list[T ~string](words []T) string {
-	var b strings.Builder
+	texts := make([]string, len(words))
 	for i, word := range words {
-		switch {
-		case i == 0:
-		case i == len(words)-1:
-			b.WriteString(" or ")
-		default:
-			b.WriteString(", ")
-		}
-		b.WriteString(string(word))
+		texts[i] = string(word)
 	}
-	return b.String()
+	if n := len(texts); n > 1 {
+		return strings.Join(texts[:n-1], ", ") + " or " + texts[n-1]
+	}
+	return strings.Join(texts, "")
 }

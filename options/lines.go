@@ -11,8 +11,8 @@ func (o *Options) Lines(phases Phase) []Line {
 		lines = append(lines, Line{
 			Name:    r.name,
 			Barred:  r.barred(phases),
-			Want:    r.want(),
-			Values:  r.values(),
+			Want:    r.want,
+			Values:  r.words,
 			Repeats: r.repeats(),
 			IsSet:   func() bool { return r.isSet(o) },
 			Parse:   func(values []string) error { return r.parse(o, values) },
@@ -22,18 +22,18 @@ func (o *Options) Lines(phases Phase) []Line {
 }
 
 // SizeLine is a line whose value is a size. check may be nil.
-func SizeLine(name string, place **Size, check func(Size) error) Line {
+func SizeLine(name string, to **Size, check func(Size) error) Line {
 	return Line{
 		Name:   name,
 		Want:   wantSize,
 		Values: 1,
-		IsSet:  func() bool { return *place != nil },
+		IsSet:  func() bool { return *to != nil },
 		Parse: func(values []string) error {
 			size, err := ParseSize(values[0])
 			if err == nil && check != nil {
 				err = check(size)
 			}
-			*place = &size
+			*to = &size
 			return err
 		},
 	}

@@ -28,6 +28,6 @@ func ParseNumber(text string) (Number, error) {
 
 // UnmarshalJSON reads a number or a string for ParseNumber.
 func (n *Number) UnmarshalJSON(b []byte) (err error) {
-	*n, err = numberOrText(b, wantNumber, func(n int64) (Number, error) { return Number(n), nil }, ParseNumber)
+	*n, err = fromJSON(b, wantNumber, ParseNumber)
 	return err
 }

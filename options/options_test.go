@@ -21,10 +21,10 @@ func expect(t testing.TB, r row) (lab.Expected, *Options) {
 	const table = "Expectations in internal/lab/expectations.go"
 	want, ok := lab.Expectations[r.name]
 	require.True(t, ok, "add a line %q to %s", r.name, table)
-	require.Len(t, strings.Fields(want.Sample), r.values(), "the line %q of %s needs a sample", r.name, table)
+	require.Len(t, strings.Fields(want.Sample), r.words, "the line %q of %s needs a sample", r.name, table)
 	require.NotEmpty(t, want.JSON, "the line %q of %s needs the sample in JSON", r.name, table)
 	require.Equal(t, r.option.Name == "", want.Effective == "", "the line %q of %s needs what getsockopt reads of the sample", r.name, table)
-	switch r.want() {
+	switch r.want {
 	case wantSize, wantDuration, wantNumber:
 		require.NotEmpty(t, want.Refused, "the line %q of %s needs values out of the range", r.name, table)
 	}
@@ -64,8 +64,8 @@ func (o *Options) caddyfile() string {
 		if !r.isSet(o) {
 			continue
 		}
-		for _, u := range r.uses(o, r.option) {
-			b.WriteString(strings.TrimSpace(r.name+" "+u.text) + "\n")
+		for _, e := range r.effects(o) {
+			b.WriteString(strings.TrimSpace(r.name+" "+e.Requested) + "\n")
 		}
 	}
 	return b.String()
@@ -101,7 +101,7 @@ func TestEveryFieldHasARow(t *testing.T) {
 func TestRows(t *testing.T) {
 	for _, r := range rows {
 		t.Run(r.name, func(t *testing.T) {
-			require.NotNil(t, r.field, "the row needs a field")
+			require.NotNil(t, r.kind.parse, "the row needs a kind")
 			require.NotEmpty(t, r.doc, "the row needs a doc")
 			require.NotContains(t, r.doc, "\n")
 			require.False(t, r.isSet(new(Options)), "unset is not zero")
@@ -111,10 +111,10 @@ func TestRows(t *testing.T) {
 			require.Equal(t, want.Phases, letters(r.phases))
 			require.Equal(t, r.option.Name != "", r.since != "", "since is the version of Linux that has the option")
 			require.True(t, r.isSet(o))
-			uses := r.uses(o, r.option)
-			require.Len(t, uses, 1)
-			require.NoError(t, uses[0].err)
-			require.Equal(t, want.Sample, uses[0].text)
+			effects := r.effects(o)
+			require.Len(t, effects, 1)
+			require.NoError(t, r.check(o))
+			require.Equal(t, want.Sample, effects[0].Requested)
 			printed := strings.TrimSpace(r.name + " " + want.Sample)
 			require.Equal(t, printed+"\n", o.caddyfile())
 			again, err := parse(r.phases, block(printed))

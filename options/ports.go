@@ -41,10 +41,6 @@ func (r PortRange) MarshalJSON() ([]byte, error) { return json.Marshal(r.String(
 
 // UnmarshalJSON reads a string for ParsePortRange.
 func (r *PortRange) UnmarshalJSON(b []byte) (err error) {
-	*r, err = numberOrText(b, wantPortRange, portRangeOf, ParsePortRange)
+	*r, err = fromJSON(b, wantPortRange, ParsePortRange)
 	return err
-}
-
-func portRangeOf(n int64) (PortRange, error) {
-	return PortRange{}, fmt.Errorf("%d is not %s", n, wantPortRange)
 }

@@ -1,7 +1,7 @@
 package options
 
 import (
-	"encoding/json"
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -32,21 +32,18 @@ const (
 
 // UnmarshalJSON reads the three numbers by their names.
 func (r *RawOption) UnmarshalJSON(b []byte) error {
-	places := map[string]**Number{"level": &r.Level, "option": &r.Option, "value": &r.Value}
+	numbers := map[string]**Number{"level": &r.Level, "option": &r.Option, "value": &r.Value}
 	err := eachMember(b, wantRawJSON, func(name string, value []byte) (err error) {
-		place, ok := places[name]
+		number, ok := numbers[name]
 		if !ok {
 			return fmt.Errorf("unknown %q in %s; it is not %s", name, b, wantRawJSON)
 		}
-		if *place, err = decode[Number](value, wantNumber); err != nil {
+		if *number, err = decode[Number](value, wantNumber); err != nil {
 			return fmt.Errorf("%s %w", name, err)
 		}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	return r.check()
+	return cmp.Or(err, r.check())
 }
 
 func (r RawOption) check() error {
@@ -69,20 +66,8 @@ func (r RawOption) check() error {
 	return nil
 }
 
-func (r RawOption) use() use {
-	if err := r.check(); err != nil {
-		return use{err: err}
-	}
-	prefix := fmt.Sprintf("%d %d ", *r.Level, *r.Option)
-	return use{
-		text:   prefix + fmt.Sprint(*r.Value),
-		prefix: prefix,
-		setting: socket.Setting{
-			Option: socket.Raw(int(*r.Level), int(*r.Option)),
-			Value:  socket.Value{Number: int64(*r.Value)},
-		},
-	}
-}
+// numbers returns the option's as in the Caddyfile.
+func (r RawOption) numbers() string { return fmt.Sprint(*r.Level, *r.Option, *r.Value) }
 
 // named returns the options with each raw one whose numbers have a name as the option of
 // that name, which is an error where the value means something else by its name.
@@ -98,70 +83,64 @@ func (o *Options) named(log *zap.Logger) (*Options, error) {
 			named.Raw = append(named.Raw, raw)
 			continue
 		}
-		r, numbers := rows[i], raw.use().text
+		r := rows[i]
 		if r.isSet(&named) {
-			return nil, fmt.Errorf("raw %s sets %s, which is set as well; leave one of them out", numbers, r.name)
+			return nil, fmt.Errorf("raw %s sets %s, which is set as well; leave one of them out", raw.numbers(), r.name)
 		}
 		text := r.show(socket.Value{Number: int64(*raw.Value)})
 		line := strings.TrimSpace(r.name + " " + text)
 		if text != "" {
 			if err := r.parse(&named, []string{text}); err != nil {
-				return nil, fmt.Errorf("raw %s is %s: %w", numbers, line, err)
+				return nil, fmt.Errorf("raw %s is %s: %w", raw.numbers(), line, err)
 			}
 		}
-		if text == "" || r.option.Is(socket.QuickAck) || r.uses(&named, r.option)[0].setting.Value.Number != int64(*raw.Value) {
-			return nil, fmt.Errorf("raw %s sets %s, which has a name here, and other values; write %s: %s", numbers, r.option.Name, line, r.want())
+		if text == "" || r.option.Is(socket.QuickAck) || r.effects(&named)[0].setting.Value.Number != int64(*raw.Value) {
+			return nil, fmt.Errorf("raw %s sets %s, which has a name here, and other values; write %s: %s", raw.numbers(), r.option.Name, line, r.want)
 		}
-		log.Info("raw "+numbers+" has a name, and is read as that option", Named(r.option), zap.String("requested", text))
+		log.Info("raw "+raw.numbers()+" has a name, and is read as that option", Named(r.option), zap.String("requested", text))
 	}
 	return &named, nil
 }
 
-// rawField is the place of the raw options, the only ones that may repeat.
-type rawField struct{}
-
-func (rawField) want() string               { return wantRaw }
-func (rawField) values() int                { return 3 }
-func (rawField) repeats() bool              { return true }
-func (rawField) isSet(o *Options) bool      { return len(o.Raw) > 0 }
-func (rawField) show(v socket.Value) string { return fmt.Sprint(v.Number) }
-
-func (rawField) parse(o *Options, args []string) error {
-	var numbers [3]Number
-	for i := range numbers {
-		var err error
-		if numbers[i], err = ParseNumber(args[i]); err != nil {
-			return err
+// rawKind is the kind of the raw options, whose field is a *[]RawOption.
+var rawKind = kind{
+	want:  wantRaw,
+	words: 3,
+	parse: func(field any, words []string) error {
+		var numbers [3]Number
+		for i := range numbers {
+			var err error
+			if numbers[i], err = ParseNumber(words[i]); err != nil {
+				return err
+			}
 		}
-	}
-	r := RawOption{&numbers[0], &numbers[1], &numbers[2]}
-	if err := r.check(); err != nil {
-		return err
-	}
-	o.Raw = append(o.Raw, r)
-	return nil
-}
-
-func (rawField) unmarshal(o *Options, text []byte) error {
-	entries, err := decode[[]json.RawMessage](text, "a list such as ["+wantRawJSON+"]")
-	if err != nil {
-		return err
-	}
-	o.Raw = nil
-	for _, entry := range *entries {
-		var r RawOption
-		if err := r.UnmarshalJSON(entry); err != nil {
-			return err
+		raw, all := RawOption{&numbers[0], &numbers[1], &numbers[2]}, field.(*[]RawOption)
+		*all = append(*all, raw)
+		return raw.check()
+	},
+	unmarshal: func(field any, text []byte) error {
+		all, err := decode[[]RawOption](text, "a list such as ["+wantRawJSON+"]")
+		if err == nil {
+			*field.(*[]RawOption) = append([]RawOption(nil), *all...) // nil for an empty list
 		}
-		o.Raw = append(o.Raw, r)
-	}
-	return nil
-}
-
-func (rawField) uses(o *Options, _ socket.Option) []use {
-	uses := make([]use, len(o.Raw))
-	for i, r := range o.Raw {
-		uses[i] = r.use()
-	}
-	return uses
+		return err
+	},
+	check: func(field any) error {
+		for _, raw := range *field.(*[]RawOption) {
+			if err := raw.check(); err != nil {
+				return err
+			}
+		}
+		return nil
+	},
+	effects: func(field any, _ socket.Option) (effects []Effect) {
+		for _, raw := range *field.(*[]RawOption) {
+			effects = append(effects, Effect{Requested: raw.numbers(), setting: socket.Setting{
+				Option: socket.Raw(int(*raw.Level), int(*raw.Option)),
+				Value:  socket.Value{Number: int64(*raw.Value)},
+			}})
+		}
+		return effects
+	},
+	show: func(v socket.Value) string { return fmt.Sprint(v.Number) },
 }

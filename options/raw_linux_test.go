@@ -22,7 +22,7 @@ func TestRawOfANamedNumber(t *testing.T) {
 			listenPlain(t, r)
 			expected, o := expect(t, r)
 			line := r.name + " " + expected.Sample
-			raw := fmt.Sprintf("%d %d %d", expected.Level, expected.Number, r.uses(o, r.option)[0].setting.Value.Number)
+			raw := fmt.Sprintf("%d %d %d", expected.Level, expected.Number, r.effects(o)[0].setting.Value.Number)
 			want, wantLogged, err := resolve(t, r.phases, line)
 			require.NoError(t, err)
 			got, logged, err := resolve(t, r.phases, "raw "+raw)
@@ -30,7 +30,7 @@ func TestRawOfANamedNumber(t *testing.T) {
 			require.Equal(t, want.Settings, got.Settings)
 			require.Equal(t, want.Overrides, got.Overrides)
 			require.Equal(t, want.Ack, got.Ack)
-			value := r.uses(o, r.option)[0].text
+			value := r.effects(o)[0].Requested
 			require.Equal(t, entry{zap.InfoLevel, "raw " + raw + " has a name, and is read as that option", r.name, value, "", ""}, logged[0])
 			require.Len(t, logged[1:], len(wantLogged))
 			_, _, err = resolve(t, r.phases, line, "raw "+raw)

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// places are where options stand.
-var places = []struct {
+// blocks are where options stand.
+var blocks = []struct {
 	name   string
 	phases Phase
 }{
@@ -22,10 +22,10 @@ var places = []struct {
 	{"packet", Packet},
 }
 
-// everywhere runs a test for each option in each place where it may stand.
+// everywhere runs a test for each option in each block where it may stand.
 func everywhere(t *testing.T, test func(t *testing.T, phases Phase, r row)) {
 	t.Helper()
-	for _, p := range places {
+	for _, p := range blocks {
 		for _, r := range rows {
 			if r.phases&p.phases != 0 {
 				t.Run(p.name+"/"+r.name, func(t *testing.T) { test(t, p.phases, r) })
@@ -80,22 +80,22 @@ func TestEveryOptionRefuses(t *testing.T) {
 		if !r.repeats() {
 			refused(r.name+" is set twice; leave one of them out", good, good)
 		}
-		if r.values() == 0 {
+		if r.words == 0 {
 			refused(r.name+` takes no value; "on" is too many`, r.name+" on")
 			return
 		}
-		count := map[int]string{1: "one value", 3: "three values"}[r.values()]
-		refused(fmt.Sprintf(`%s needs %s: %s`, r.name, count, r.want()), r.name)
-		refused(fmt.Sprintf(`%s takes %s, %s; "more" is too many`, r.name, count, r.want()), good+" more")
+		count := map[int]string{1: "one value", 3: "three values"}[r.words]
+		refused(fmt.Sprintf(`%s needs %s: %s`, r.name, count, r.want), r.name)
+		refused(fmt.Sprintf(`%s takes %s, %s; "more" is too many`, r.name, count, r.want), good+" more")
 
-		words, ok := notValues[r.want()]
-		require.True(t, ok, "add a line %q to notValues in options/refusal_test.go", r.want())
+		words, ok := notValues[r.want]
+		require.True(t, ok, "add a line %q to notValues in options/refusal_test.go", r.want)
 		for _, word := range words {
 			read := strings.ToValidUTF8(word, "\ufffd") // by Caddy
 			_, err := parse(phases, block(r.name+" `"+word+"`"))
 			require.ErrorContains(t, err, fmt.Sprintf("%s: %q is not ", r.name, read))
 		}
-		if r.want() == wantRaw {
+		if r.want == wantRaw {
 			for line, why := range notRaw {
 				refused(r.name+": "+why, r.name+" "+line)
 				refused(r.name+": "+why, good, r.name+" "+line)
@@ -162,7 +162,7 @@ func printed(t *testing.T, r row, value string) string {
 // millisecond has none that it could be mistaken for.
 func jsonNumber(t *testing.T, r row, value string) (number string, ok bool) {
 	t.Helper()
-	switch r.want() {
+	switch r.want {
 	case wantSize:
 		size, err := ParseSize(value)
 		require.NoError(t, err)
@@ -189,8 +189,8 @@ func TestEveryOptionRefusesJSON(t *testing.T) {
 			require.ErrorContains(t, err, r.name+": "+want, "%s", value)
 		}
 		refused("null", "null is not ")
-		values, ok := notJSON[r.want()]
-		require.True(t, ok, "add a line %q to notJSON in options/refusal_test.go", r.want())
+		values, ok := notJSON[r.want]
+		require.True(t, ok, "add a line %q to notJSON in options/refusal_test.go", r.want)
 		for _, value := range values {
 			switch {
 			case !utf8.ValidString(value) || strings.Contains(value, `\`):
@@ -199,7 +199,7 @@ func TestEveryOptionRefusesJSON(t *testing.T) {
 				refused(value, value+" is not ")
 			}
 		}
-		if r.want() == wantRaw {
+		if r.want == wantRaw {
 			for value, why := range notRawJSON {
 				refused(value, why)
 			}
@@ -217,10 +217,10 @@ func TestEveryOptionRefusesJSON(t *testing.T) {
 	})
 }
 
-// TestOptionsElsewhereAreRefused: an option that cannot stand in a place is refused
+// TestOptionsElsewhereAreRefused: an option that cannot stand in a block is refused
 // there with the reason, and so is what is no option at all.
 func TestOptionsElsewhereAreRefused(t *testing.T) {
-	for _, p := range places {
+	for _, p := range blocks {
 		t.Run(p.name, func(t *testing.T) {
 			here := "; here it can be " + Names(new(Options).Lines(p.phases))
 			refused := func(want, line, members string) {

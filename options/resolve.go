@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -16,24 +17,15 @@ import (
 
 // Resolved are options as this system sets them.
 type Resolved struct {
-	// Settings of each phase.
-	Settings map[Phase][]socket.Setting
-
-	// Multipath says that MPTCP is dialed.
-	Multipath bool
-
-	// Overrides are the settings of the route or packet phase.
-	Overrides []socket.Override
+	Settings  map[Phase][]socket.Setting
+	Overrides []socket.Override // the settings of Route or Packet
+	Multipath bool              // whether MPTCP is dialed
+	Metrics   bool              // whether TCP_INFO is read when a connection closes
+	Effects   []Effect          // of each value
 
 	// Ack is when connections acknowledge. Its mode is empty in the route phase, which
 	// leaves it alone.
 	Ack socket.AckOptions
-
-	// Metrics says that TCP_INFO is read when a connection closes.
-	Metrics bool
-
-	// Effects has one line for each value.
-	Effects []Effect
 }
 
 // Effect is what the kernel made of one value.
@@ -41,31 +33,23 @@ type Effect struct {
 	Option    string `json:"option"`
 	Requested string `json:"requested"`
 
-	// Effective is what the kernel made of the value, in the same unit. For a
-	// buffer it is half of what getsockopt reads, because the kernel doubles it.
-	Effective string `json:"effective,omitempty"`
-
-	// GetSockOpt is what getsockopt(2) reads, where that is a number.
+	// Effective is what the kernel made of the value, in the same unit, and GetSockOpt what
+	// getsockopt(2) reads, where that is a number: twice as much for a buffer.
+	Effective  string `json:"effective,omitempty"`
 	GetSockOpt *int64 `json:"getsockopt,omitempty"`
 
-	// ClampedBy is what made the effective value smaller than the requested
-	// one: the name of a sysctl, or "the kernel".
+	// ClampedBy is what made the effective value smaller than the requested one: the name
+	// of a sysctl, or "the kernel".
 	ClampedBy string `json:"clamped_by,omitempty"`
 
-	// NoEffect is why the value has no effect on this system, or no lasting one.
-	NoEffect string `json:"no_effect,omitempty"`
+	NoEffect string `json:"no_effect,omitempty"` // why the value does nothing here, or nothing that lasts
+	Caution  string `json:"caution,omitempty"`   // what is likely to go wrong with it
+	LeftOut  string `json:"left_out,omitempty"`  // why it is not set, where on_unsupported is warn
 
-	// Caution is what is likely to go wrong with the value.
-	Caution string `json:"caution,omitempty"`
+	Phases    []string `json:"phases,omitempty"`     // in which a raw option is set: the others refuse it
+	BeforeSYN bool     `json:"before_syn,omitempty"` // connections to backends have it from their first packet on
 
-	// Phases are those in which a raw option is set: the others refuse it.
-	Phases []string `json:"phases,omitempty"`
-
-	// BeforeSYN says that connections to backends have it from their first packet on.
-	BeforeSYN bool `json:"before_syn,omitempty"`
-
-	// LeftOut is why the option is not set, where on_unsupported is warn.
-	LeftOut string `json:"left_out,omitempty"`
+	setting socket.Setting // what is requested
 }
 
 // Resolve tries each option on scratch sockets, in each of the phases, and returns
@@ -96,8 +80,8 @@ func (o *Options) Resolve(phases Phase, log *zap.Logger) (Resolved, error) {
 		if !r.isSet(o) || r.option.Name == "" {
 			continue
 		}
-		for _, u := range r.uses(o, r.option) {
-			if err := s.add(r, u, o, phases, log); err != nil {
+		for _, e := range r.effects(o) {
+			if err := s.add(r, e, o, phases, log); err != nil {
 				return s, err
 			}
 		}
@@ -112,14 +96,10 @@ func (s *Resolved) SplitDial() (before, after []socket.Setting) {
 	if len(s.Settings[Dial]) == 0 {
 		return nil, nil
 	}
-	before, after = trial.BeforeSYN(Dial.kind(s.Multipath), s.Settings[Dial])
-	for _, setting := range before {
-		name := rowOf(setting.Option).name
-		for i := range s.Effects {
-			if e := &s.Effects[i]; e.Option == name && e.LeftOut == "" {
-				e.BeforeSYN = true
-			}
-		}
+	before, after = trial.BeforeSYN(Dial.each()[0].scratchIn(s.Multipath), s.Settings[Dial])
+	for i := range s.Effects {
+		e := &s.Effects[i]
+		e.BeforeSYN = e.LeftOut == "" && slices.ContainsFunc(before, func(s socket.Setting) bool { return s.Option.Is(e.setting.Option) })
 	}
 	return before, after
 }
@@ -127,40 +107,44 @@ func (s *Resolved) SplitDial() (before, after []socket.Setting) {
 func (o *Options) dialsMultipath() bool { return o.Multipath != nil && *o.Multipath }
 
 // add tries one value and adds it.
-func (s *Resolved) add(r row, u use, o *Options, phases Phase, log *zap.Logger) error {
-	taken, effective, err := r.try(u, phases, s.Multipath)
+func (s *Resolved) add(r row, e Effect, o *Options, phases Phase, log *zap.Logger) error {
+	taken, effective, err := r.try(e, phases, s.Multipath)
 	if err != nil {
 		if o.OnUnsupported == nil || *o.OnUnsupported != Warn {
 			return fmt.Errorf("%w; leave the option out, or set on_unsupported warn", err)
 		}
-		log.Warn("option left out: this system refuses it", Named(u.setting.Option), zap.Error(err))
-		s.Effects = append(s.Effects, Effect{Option: r.name, Requested: u.text, LeftOut: err.Error()})
+		log.Warn("option left out: this system refuses it", Named(e.setting.Option), zap.Error(err))
+		e.LeftOut = err.Error()
+		s.Effects = append(s.Effects, e)
 		return nil
 	}
 	// The kernel does not keep TCP_QUICKACK: connections set it again and again.
 	if r.option.Is(socket.QuickAck) && *o.QuickAck != socket.AckOff {
-		s.Ack.Mode = *o.QuickAck
-		s.Effects = append(s.Effects, Effect{Option: r.name, Requested: u.text, Effective: u.text})
+		s.Ack.Mode, e.Effective = *o.QuickAck, e.Requested
+		s.Effects = append(s.Effects, e)
 		return nil
 	}
-	s.Ack.KeepDelayedAckMax = s.Ack.KeepDelayedAckMax || u.setting.Option.Is(socket.DelayedAckMax)
-	e := r.effect(u, effective)
-	if r.caution != nil && e.Caution == "" {
-		e.Caution = r.caution(u.setting, phases)
+	s.Ack.KeepDelayedAckMax = s.Ack.KeepDelayedAckMax || r.option.Is(socket.DelayedAckMax)
+	e.measure(r, effective)
+	switch requested := e.setting.Value; {
+	case r.want == wantSize && e.setting.Option.AsSet(effective).Number > requested.Number:
+		e.Caution = fmt.Sprintf("the kernel takes no less than %s%s", e.Effective, unitMeant(requested))
+	case r.caution != nil:
+		e.Caution = r.caution(e.setting, phases)
 	}
 	if r.noEffect != nil {
-		e.NoEffect = r.noEffect(effective, s.Settings[taken.each()[0]])
+		e.NoEffect = r.noEffect(effective, s.Settings[taken.each()[0].Phase])
 	}
 	if r.repeats() {
 		e.Phases = taken.names()
 	}
-	e.log(log.With(Named(u.setting.Option)), r.capability())
+	e.log(log, r.capability())
 	s.Effects = append(s.Effects, e)
 	for _, p := range taken.each() {
-		s.Settings[p] = append(s.Settings[p], u.setting)
+		s.Settings[p.Phase] = append(s.Settings[p.Phase], e.setting)
 	}
 	if taken&(Route|Packet) != 0 {
-		s.Overrides = append(s.Overrides, socket.Override{Setting: u.setting, Effective: effective})
+		s.Overrides = append(s.Overrides, socket.Override{Setting: e.setting, Effective: effective})
 	}
 	return nil
 }
@@ -174,10 +158,8 @@ func (o *Options) check(phases Phase) error {
 		if reason := r.barred(phases); reason != "" {
 			return fmt.Errorf("%s %s; here it can be %s", r.name, reason, Names(o.Lines(phases)))
 		}
-		for _, u := range r.uses(o, r.option) {
-			if u.err != nil {
-				return fmt.Errorf("%s: %w", r.name, u.err)
-			}
+		if err := r.check(o); err != nil {
+			return fmt.Errorf("%s: %w", r.name, err)
 		}
 	}
 	return nil
@@ -189,29 +171,29 @@ func (r row) barred(phases Phase) string {
 		return ""
 	}
 	example := r.name
-	if r.values() > 0 {
+	if r.words > 0 {
 		example += " …"
 	}
-	return "cannot be set here, but " + list(r.phases.places(example))
+	return "cannot be set here, but " + r.phases.where(example)
 }
 
 // try sets the value on a scratch socket for each phase. It returns the phases
 // that take it and the effective value. All phases of an option must take its value.
 // A raw option may belong to any of them: one phase that takes it is enough.
-func (r row) try(u use, phases Phase, multipath bool) (taken Phase, effective socket.Value, err error) {
-	if !u.setting.Option.Supported() {
-		return 0, effective, r.refusal(u, errors.ErrUnsupported)
+func (r row) try(e Effect, phases Phase, multipath bool) (taken Phase, effective socket.Value, err error) {
+	if !e.setting.Option.Supported() {
+		return 0, effective, r.refusal(e, errors.ErrUnsupported)
 	}
 	for _, p := range (phases & r.phases).each() {
-		kind := p.kind(multipath)
-		read, tryErr := trial.Try(kind, u.setting)
+		scratch := p.scratchIn(multipath)
+		read, tryErr := trial.Try(scratch, e.setting)
 		if tryErr == nil {
-			taken, effective = taken|p, read
+			taken, effective = taken|p.Phase, read
 			continue
 		}
-		if plain, mptcp := plain[kind]; mptcp && isMissing(tryErr) {
-			if _, plainErr := trial.Try(plain, u.setting); plainErr == nil {
-				tryErr = errors.Join(onlyMPTCP[p], tryErr)
+		if plain, mptcp := plain[scratch]; mptcp && isMissing(tryErr) {
+			if _, plainErr := trial.Try(plain, e.setting); plainErr == nil {
+				tryErr = errors.Join(onlyMPTCP[p.Phase], tryErr)
 			}
 		}
 		// A connection may refuse for another reason what the listening socket refuses for MPTCP.
@@ -220,25 +202,23 @@ func (r row) try(u use, phases Phase, multipath bool) (taken Phase, effective so
 		}
 	}
 	if err != nil && (taken == 0 || !r.repeats()) {
-		return 0, effective, r.refusal(u, err)
+		return 0, effective, r.refusal(e, err)
 	}
 	// A raw option may stop the flow of data.
 	if r.repeats() && taken&(Accept|Dial|Route) != 0 {
-		if err := trial.Exchange([]socket.Setting{u.setting}); err != nil {
-			return 0, effective, fmt.Errorf("%s %s: %w", r.name, u.text, err)
+		if err := trial.Exchange([]socket.Setting{e.setting}); err != nil {
+			return 0, effective, fmt.Errorf("%s %s: %w", r.name, e.Requested, err)
 		}
 	}
 	return taken, effective, nil
 }
 
-// kind returns the scratch socket on which options of a phase are tried.
-func (p Phase) kind(multipath bool) trial.Kind {
-	if p == Dial && multipath {
+// scratchIn returns the scratch socket on which options of the phase are tried.
+func (p phase) scratchIn(multipath bool) trial.Kind {
+	if p.Phase == Dial && multipath {
 		return trial.DialedMPTCP
 	}
-	return map[Phase]trial.Kind{
-		Listen: trial.Listener, Accept: trial.Accepted, Dial: trial.Dialed, Route: trial.Accepted, Packet: trial.Datagram,
-	}[p]
+	return p.scratch
 }
 
 // plain are the scratch sockets of TCP in place of those of MPTCP.
@@ -248,7 +228,7 @@ var plain = map[trial.Kind]trial.Kind{trial.Listener: trial.PlainListener, trial
 // them: it ends with the response. Nor is interface: loopback is another.
 func (s *Resolved) exchange(log *zap.Logger) {
 	for _, p := range (Accept | Dial | Route).each() {
-		settings := slices.DeleteFunc(slices.Clone(s.Settings[p]), func(s socket.Setting) bool {
+		settings := slices.DeleteFunc(slices.Clone(s.Settings[p.Phase]), func(s socket.Setting) bool {
 			return s.Option.Is(socket.Cork) || s.Option.Is(socket.Interface)
 		})
 		if len(settings) == 0 {
@@ -265,36 +245,37 @@ func (s *Resolved) exchange(log *zap.Logger) {
 }
 
 // refusal says why this system refuses a value, and what it would take.
-func (r row) refusal(u use, err error) error {
-	option := u.setting.Option.Name
+func (r row) refusal(e Effect, err error) error {
+	option, value, because := e.setting.Option.Name, e.Requested, fmt.Errorf
 	switch {
 	case err == errors.ErrUnsupported:
-		return fmt.Errorf("%s %s: %s is not available on %s", r.name, u.text, option, runtime.GOOS)
+		err = because("%s is not available on %s", option, runtime.GOOS)
 	case errors.Is(err, syscall.ENOENT) && r.bounds != "":
-		return fmt.Errorf("%s %q: this kernel offers %s", r.name, u.text,
-			strings.ReplaceAll(socket.Sysctl(r.bounds), " ", ", "))
+		value = strconv.Quote(value)
+		err = because("this kernel offers %s", strings.ReplaceAll(socket.Sysctl(r.bounds), " ", ", "))
+	case errors.Is(err, syscall.EPERM) && r.permits != "":
+		err = because("needs %s, unless %s lists it: %s", r.capabilityNames(), r.permits, socket.Sysctl(r.permits))
 	case errors.Is(err, syscall.EPERM) && r.capabilities != nil:
-		if r.permits != "" {
-			return fmt.Errorf("%s %s: needs %s, unless %s lists it: %s", r.name, u.text, r.capabilityNames(), r.permits, socket.Sysctl(r.permits))
-		}
-		return fmt.Errorf("%s %s: needs %s", r.name, u.text, r.capabilityNames())
+		err = because("needs %s", r.capabilityNames())
 	case errors.Is(err, syscall.EINVAL) && r.takes != "":
-		return fmt.Errorf("%s %s: the kernel takes %s", r.name, u.text, r.takes)
+		err = because("the kernel takes %s", r.takes)
 	case errors.Is(err, syscall.ENODEV):
-		return fmt.Errorf("%s %s: this system has no such interface", r.name, u.text)
-	case r.option.Is(socket.Multipath) && u.setting.Value.Number == 0:
-		return fmt.Errorf("%s %s: listening sockets speak MPTCP here; start Caddy with GODEBUG=multipathtcp=0", r.name, u.text)
+		err = because("this system has no such interface")
+	case r.option.Is(socket.Multipath) && e.setting.Value.Number == 0:
+		err = because("listening sockets speak MPTCP here; start Caddy with GODEBUG=multipathtcp=0")
 	case r.option.Is(socket.Multipath):
-		return fmt.Errorf("%s %s: this system does not speak MPTCP; %s has to be 1", r.name, u.text, r.bounds)
+		err = because("this system does not speak MPTCP; %s has to be 1", r.bounds)
 	case errors.Is(err, onlyMPTCP[Dial]):
-		return fmt.Errorf("%s %s: MPTCP connections to backends refuse %s; leave multipath out", r.name, u.text, option)
+		err = because("MPTCP connections to backends refuse %s; leave multipath out", option)
 	case errors.Is(err, onlyMPTCP[Listen]):
-		return fmt.Errorf("%s %s: on this kernel listening sockets that speak MPTCP refuse %s: %s, or start Caddy with GODEBUG=multipathtcp=0",
-			r.name, u.text, option, r.needsMPTCP())
+		err = because("on this kernel listening sockets that speak MPTCP refuse %s: %s, or start Caddy with GODEBUG=multipathtcp=0",
+			option, r.needsMPTCP())
 	case isMissing(err) && r.since != "" && !socket.KernelHas(r.since):
-		return fmt.Errorf("%s %s: needs Linux %s, this is %s", r.name, u.text, r.since, socket.KernelRelease())
+		err = because("needs Linux %s, this is %s", r.since, socket.KernelRelease())
+	default:
+		err = because("this kernel refuses %s: %w", option, err)
 	}
-	return fmt.Errorf("%s %s: this kernel refuses %s: %w", r.name, u.text, option, err)
+	return fmt.Errorf("%s %s: %w", r.name, value, err)
 }
 
 // needsMPTCP is what it takes where listening MPTCP sockets refuse the option.
@@ -320,46 +301,30 @@ func isMissing(err error) bool {
 	return errors.Is(err, syscall.ENOPROTOOPT) || errors.Is(err, syscall.EOPNOTSUPP)
 }
 
-// effect compares the effective value with the requested one.
-func (r row) effect(u use, effective socket.Value) Effect {
-	e := Effect{Option: r.name, Requested: u.text}
+// measure compares the effective value with the requested one.
+func (e *Effect) measure(r row, effective socket.Value) {
+	e.GetSockOpt, e.ClampedBy = nil, ""
 	if effective.Text == "" && runtime.GOOS == "linux" {
-		number := effective.Number
-		e.GetSockOpt = &number
+		e.GetSockOpt = new(effective.Number)
 	}
-	requested := u.setting.Value
-	effective = u.setting.Option.AsSet(effective)
-	e.Effective = u.prefix + r.show(effective)
-	if effective.Number < requested.Number {
+	effective = e.setting.Option.AsSet(effective)
+	e.Effective = r.show(effective)
+	if r.repeats() { // its numbers precede the value
+		e.Effective = e.Requested[:1+strings.LastIndex(e.Requested, " ")] + e.Effective
+	}
+	if effective.Number < e.setting.Value.Number {
 		e.ClampedBy = r.clampedBy
 	}
-	if r.want() == wantSize && effective.Number > requested.Number {
-		e.Caution = fmt.Sprintf("the kernel takes no less than %s%s", e.Effective, unitMeant(requested))
-	}
-	return e
 }
 
-// Live returns the effects of settings of one phase, with what the socket of c has now.
-func (s *Resolved) Live(p Phase, c syscall.Conn) []Effect {
+// Live returns the effects with what the socket of c has now.
+func (s *Resolved) Live(c syscall.Conn) []Effect {
 	live := slices.Clone(s.Effects)
-	settings := s.Settings[p]
-	for i, e := range live {
-		if e.LeftOut != "" {
-			continue
+	for i := range live {
+		e := &live[i]
+		if value, err := socket.Get(c, e.setting.Option); err == nil && e.LeftOut == "" {
+			e.measure(rowOf(e.setting.Option), value)
 		}
-		setting := settings[0]
-		settings = settings[1:]
-		value, err := socket.Get(c, setting.Option)
-		if err != nil {
-			continue
-		}
-		r := rowOf(setting.Option)
-		u := use{text: e.Requested, setting: setting}
-		if r.repeats() {
-			u.prefix = e.Requested[:strings.LastIndex(e.Requested, " ")+1]
-		}
-		now := r.effect(u, value)
-		live[i].Effective, live[i].GetSockOpt, live[i].ClampedBy = now.Effective, now.GetSockOpt, now.ClampedBy
 	}
 	return live
 }
@@ -367,24 +332,19 @@ func (s *Resolved) Live(p Phase, c syscall.Conn) []Effect {
 // log warns about a value that was clamped, where only a capability helps if there is
 // one, and informs about one that was rounded.
 func (e Effect) log(log *zap.Logger, unclamps *Capability) {
-	fields := []zap.Field{
-		zap.String("requested", e.Requested),
-		zap.String("effective", e.Effective),
-		zap.Int64p("getsockopt", e.GetSockOpt),
-	}
+	log = log.With(Named(e.setting.Option), zap.String("requested", e.Requested),
+		zap.String("effective", e.Effective), zap.Int64p("getsockopt", e.GetSockOpt))
 	if e.NoEffect != "" {
-		log.Warn(e.Option+" has no effect", append(fields, zap.String("reason", e.NoEffect))...)
-	}
-	if e.Caution != "" {
-		log.Warn(e.Option+": "+e.Caution, fields...)
+		log.Warn(e.Option+" has no effect", zap.String("reason", e.NoEffect))
 	}
 	switch {
 	case e.Caution != "":
+		log.Warn(e.Option + ": " + e.Caution)
 	case e.ClampedBy != "" && unclamps != nil:
-		log.Warn(e.Option+" is clamped by "+e.ClampedBy+": raise that, or give Caddy "+unclamps.Name+"; nothing else helps", fields...)
+		log.Warn(e.Option + " is clamped by " + e.ClampedBy + ": raise that, or give Caddy " + unclamps.Name + "; nothing else helps")
 	case e.ClampedBy != "":
-		log.Warn(e.Option+" is clamped by "+e.ClampedBy, fields...)
+		log.Warn(e.Option + " is clamped by " + e.ClampedBy)
 	case e.Effective != e.Requested:
-		log.Info("the kernel rounds "+e.Option, fields...)
+		log.Info("the kernel rounds " + e.Option)
 	}
 }

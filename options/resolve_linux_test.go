@@ -434,7 +434,7 @@ func TestRawIsSetWhereItIsTaken(t *testing.T) {
 func requireKernel(t testing.TB, r row) {
 	t.Helper()
 	_, o := expect(t, r)
-	_, err := trial.Try(r.phases.each()[0].kind(false), r.uses(o, r.option)[0].setting)
+	_, err := trial.Try(r.phases.each()[0].scratch, r.effects(o)[0].setting)
 	switch {
 	case isMissing(err) && !socket.KernelHas(r.since):
 		t.Skipf("%s needs Linux %s", r.name, r.since)

@@ -70,7 +70,9 @@ func requireRefused(t testing.TB, want string, phases Phase, lines ...string) {
 	require.Equal(t, []entry{{
 		level: zap.WarnLevel, message: "option left out: this system refuses it", option: name, err: want,
 	}}, logged)
-	require.Contains(t, resolved.Effects, Effect{Option: name, Requested: value, LeftOut: want})
+	require.True(t, slices.ContainsFunc(resolved.Effects, func(e Effect) bool {
+		return e.Option == name && e.Requested == value && e.LeftOut == want && e.Effective == ""
+	}), resolved.Effects)
 	require.Len(t, resolved.Effects, len(lines), "the others are set")
 	for phase, settings := range resolved.Settings {
 		require.Len(t, settings, len(lines)-1, "phase %d", phase)

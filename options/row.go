@@ -2,12 +2,15 @@ package options
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
+	"strings"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
+	"github.com/caddy-sockopt/caddy-sockopt/socket/trial"
 )
 
 // row describes one option.
@@ -26,10 +29,6 @@ type row struct {
 	// getsockopt reads from a new socket: Go or Caddy sets it, or the kernel's value
 	// is a code. Where it is the same as bounds, it is that sysctl's value.
 	without string
-
-	// behindMPTCP is what accepted connections have instead where the listening socket
-	// speaks MPTCP and has the option.
-	behindMPTCP string
 
 	// takes is the range of values that the kernel takes, where the check of the
 	// option's kind cannot know it. bounds is the sysctl with the kernel's limit or
@@ -55,7 +54,7 @@ type row struct {
 	privileged   int64
 	permits      string
 
-	field
+	kind
 }
 
 // capabilityNeed is a capability that permits a value, from a version of Linux on.
@@ -80,55 +79,84 @@ const (
 )
 
 // phases describe each phase, in their order.
-var phases = []struct {
+var phases = []phase{
+	{Listen, "listen", "L", "on listening sockets", listenerLines, trial.Listener},
+	{Accept, "accept", "A", "on accepted connections", listenerLines, trial.Accepted},
+	{Dial, "dial", "D", "on connections to backends", "reverse_proxy … { transport sockopt { socket { %s } } }", trial.Dialed},
+	{Route, "route", "R", "for the requests of a route", "sockopt { %s } in the site or route", trial.Accepted},
+	{Packet, "packet", "P", "on the UDP sockets of HTTP/3", packetLines, trial.Datagram},
+}
+
+type phase struct {
 	Phase
 	name   string // in documentation and the admin API
 	letter string // in the table of options
-	place  string // where its options are set
+	where  string // its options are set
 	lines  string // of a Caddyfile that sets one there
-}{
-	{Listen, "listen", "L", "on listening sockets", listenerLines},
-	{Accept, "accept", "A", "on accepted connections", listenerLines},
-	{Dial, "dial", "D", "on connections to backends", "reverse_proxy … { transport sockopt { socket { %s } } }"},
-	{Route, "route", "R", "for the requests of a route", "sockopt { %s } in the site or route"},
-	{Packet, "packet", "P", "on the UDP sockets of HTTP/3", "servers { packet_conn_wrappers { sockopt { %s } } } in the global options"},
+
+	scratch trial.Kind // the socket on which they are tried
 }
 
-const listenerLines = "servers { listener_wrappers { sockopt { %s } } } in the global options"
+const (
+	listenerLines = "servers { listener_wrappers { sockopt { %s } } } in the global options"
+	packetLines   = "servers { packet_conn_wrappers { sockopt { %s } } } in the global options"
+)
+
+// each returns the phases in the set one by one.
+func (p Phase) each() []phase {
+	return slices.DeleteFunc(slices.Clone(phases), func(one phase) bool { return p&one.Phase == 0 })
+}
 
 func (p Phase) names() (names []string) {
-	for _, one := range phases {
-		if p&one.Phase != 0 {
-			names = append(names, one.name)
-		}
+	for _, one := range p.each() {
+		names = append(names, one.name)
 	}
 	return names
 }
 
-// places say where an option of the phases is set, with the lines to write.
-func (p Phase) places(option string) (places []string) {
-	for i, one := range phases {
-		if p&one.Phase == 0 {
-			continue
+// where says where an option of the phases is set, with the lines to write.
+func (p Phase) where(option string) string {
+	var all []string
+	for i, one := range p.each() {
+		if next := p.each()[i+1:]; len(next) == 0 || next[0].lines != one.lines {
+			one.where += " (" + fmt.Sprintf(one.lines, option) + ")"
 		}
-		place := one.place
-		if i+1 == len(phases) || p&phases[i+1].Phase == 0 || phases[i+1].lines != one.lines {
-			place += " (" + fmt.Sprintf(one.lines, option) + ")"
-		}
-		places = append(places, place)
+		all = append(all, one.where)
 	}
-	return places
+	return list(all)
 }
 
-// each returns the phases in the set one by one.
-func (p Phase) each() (each []Phase) {
-	for _, one := range phases {
-		if p&one.Phase != 0 {
-			each = append(each, one.Phase)
-		}
+// fields has the index of each option's field in Options, by its name in JSON.
+var fields = func() map[string]int {
+	all, t := make(map[string]int), reflect.TypeFor[Options]()
+	for i := range t.NumField() {
+		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		all[name] = i
 	}
-	return each
+	return all
+}()
+
+// field returns a pointer to the option's field.
+func (r row) field(o *Options) any {
+	return reflect.ValueOf(o).Elem().Field(fields[r.name]).Addr().Interface()
 }
+
+// These are the functions of the kind, for the option's field.
+func (r row) isSet(o *Options) bool                   { return !reflect.ValueOf(r.field(o)).Elem().IsZero() }
+func (r row) parse(o *Options, words []string) error  { return r.kind.parse(r.field(o), words) }
+func (r row) unmarshal(o *Options, text []byte) error { return r.kind.unmarshal(r.field(o), text) }
+func (r row) check(o *Options) error                  { return r.kind.check(r.field(o)) }
+
+func (r row) effects(o *Options) []Effect {
+	effects := r.kind.effects(r.field(o), r.option)
+	for i := range effects {
+		effects[i].Option = r.name
+	}
+	return effects
+}
+
+// repeats reports whether an option may be set more than once.
+func (r row) repeats() bool { return r.name == "raw" }
 
 // rowOf returns the row of a kernel option: that of raw for one that has no row.
 func rowOf(o socket.Option) row {

@@ -61,13 +61,6 @@ func (s Size) in(base int64, units ...string) (n int64, unit string) {
 
 // UnmarshalJSON reads a number of bytes or a string for ParseSize.
 func (s *Size) UnmarshalJSON(b []byte) (err error) {
-	*s, err = numberOrText(b, wantSize, sizeOf, ParseSize)
+	*s, err = fromJSON(b, wantSize, ParseSize)
 	return err
-}
-
-func sizeOf(n int64) (Size, error) {
-	if n < 0 {
-		return 0, fmt.Errorf("%d is not %s", n, wantSize)
-	}
-	return Size(n), nil
 }

@@ -89,7 +89,7 @@ func (r row) support() Support {
 	s := Support{
 		Name:       r.name,
 		Kernel:     r.option.Name,
-		Value:      r.want(),
+		Value:      r.want,
 		Phases:     r.phases.names(),
 		Since:      r.since,
 		Takes:      r.takes,
@@ -163,19 +163,6 @@ func (r row) here() (byDefault string, supported bool) {
 		return r.show(value), true
 	case r.without == r.bounds:
 		return socket.Sysctl(r.bounds), true
-	case r.behindMPTCP != "" && takenByMPTCP(r.option):
-		return r.without + ", behind MPTCP " + r.behindMPTCP, true
 	}
 	return r.without, true
-}
-
-// takenByMPTCP reports whether the process listens with MPTCP, and its listening sockets
-// have the option.
-func takenByMPTCP(o socket.Option) bool {
-	speaks, err := trial.Default(trial.Listener, socket.Multipath)
-	if err != nil || speaks.Number == 0 {
-		return false
-	}
-	_, err = trial.Default(trial.Listener, o)
-	return !isMissing(err)
 }

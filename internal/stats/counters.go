@@ -60,8 +60,8 @@ type Counters struct {
 	dropped   uint64 // by listening sockets that were closed
 
 	// These are guarded by the registry's mutex.
-	uses    int  // in running configurations
-	scraped bool // since there are none
+	configurations int  // running ones with the origin
+	scraped        bool // since there are none
 }
 
 type refusalKey struct{ option, errno string }
@@ -95,9 +95,9 @@ var registry = struct {
 	unused []*Counters       // the one that is unused for longest is first
 }{of: make(map[Origin]*Counters), equal: make(map[[3]string]int)}
 
-// Use returns the counters of an origin for a configuration that has it. The caller
+// For returns the counters of an origin for a configuration that has it. The caller
 // calls Done when the configuration ends.
-func Use(o Origin) *Counters {
+func For(o Origin) *Counters {
 	registry.Lock()
 	defer registry.Unlock()
 	c, ok := registry.of[o]
@@ -105,18 +105,18 @@ func Use(o Origin) *Counters {
 		c = &Counters{origin: o, counts: make([]atomic.Uint64, len(counters)), refused: make(map[refusalKey]uint64)}
 		registry.of[o] = c
 		registry.equal[o.labels()]++
-	} else if c.uses == 0 {
+	} else if c.configurations == 0 {
 		registry.unused = slices.DeleteFunc(registry.unused, func(other *Counters) bool { return other == c })
 	}
-	c.uses++
+	c.configurations++
 	return c
 }
 
-// Done ends one use. Connections that are still open go on counting.
+// Done is called when a configuration ends. Connections that are still open go on counting.
 func (c *Counters) Done() {
 	registry.Lock()
 	defer registry.Unlock()
-	if c.uses--; c.uses == 0 {
+	if c.configurations--; c.configurations == 0 {
 		c.scraped = false
 		registry.unused = append(registry.unused, c)
 		dropUnused()

@@ -80,15 +80,15 @@ func closes(f socket.Figure) int {
 // begins before the other ends or after.
 func TestCountersSurviveAReload(t *testing.T) {
 	origin := inNewRegistry(t)
-	first := Use(origin)
+	first := For(origin)
 	Connections.add(first)
-	require.Same(t, first, Use(origin))
+	require.Same(t, first, For(origin))
 	first.Done()
 	for range 3 {
 		require.Contains(t, gather(t), series("connections_total", origin), "while a configuration has the origin")
 	}
 	first.Done()
-	require.Same(t, first, Use(origin))
+	require.Same(t, first, For(origin))
 	require.InDelta(t, 1, gather(t)[series("connections_total", origin)], 0)
 }
 
@@ -97,7 +97,7 @@ func TestCountersSurviveAReload(t *testing.T) {
 func TestUnusedCountersAreScrapedOnce(t *testing.T) {
 	origin := inNewRegistry(t)
 	connections := series("connections_total", origin)
-	c := Use(origin)
+	c := For(origin)
 	Connections.add(c)
 	Connections.add(c)
 	require.InDelta(t, 2, gather(t)[connections], 0)
@@ -105,7 +105,7 @@ func TestUnusedCountersAreScrapedOnce(t *testing.T) {
 	c.Done()
 	require.InDelta(t, 3, gather(t)[connections], 0)
 	require.NotContains(t, gather(t), connections)
-	require.Zero(t, Connections.Of(Use(origin)))
+	require.Zero(t, Connections.Of(For(origin)))
 	require.Contains(t, gather(t), connections)
 }
 
@@ -117,19 +117,19 @@ func TestUnusedCountersAreBounded(t *testing.T) {
 		o.Address = fmt.Sprint(n)
 		return o
 	}
-	Use(origin)
+	For(origin)
 	const more = 5
 	for n := range mostUnused + more {
-		Use(nth(n)).Done()
+		For(nth(n)).Done()
 	}
 	for n := range mostUnused + more {
 		require.Equal(t, n >= more, isKept(nth(n)), n)
 	}
-	Use(nth(more))
-	Use(nth(-1)).Done()
+	For(nth(more))
+	For(nth(-1)).Done()
 	require.True(t, isKept(nth(more)), "it is in use again")
 	require.True(t, isKept(nth(more+1)))
-	Use(nth(-2)).Done()
+	For(nth(-2)).Done()
 	require.False(t, isKept(nth(more+1)), "it is the oldest")
 	require.True(t, isKept(origin), "it is in use")
 }
@@ -140,7 +140,7 @@ func TestOriginsThatDifferInNumberAreOneSeries(t *testing.T) {
 	for nth, connections := range []int{2, 3} {
 		o := origin
 		o.Nth = nth
-		c := Use(o)
+		c := For(o)
 		for range connections {
 			Connections.add(c)
 		}
@@ -155,7 +155,7 @@ func TestOriginsThatDifferInNumberAreOneSeries(t *testing.T) {
 func TestRoutesHaveNoConnections(t *testing.T) {
 	origin := inNewRegistry(t)
 	origin.Direction = Route
-	Use(origin).refuse(refusalKey{socket.Cork.Name, "EPERM"})
+	For(origin).refuse(refusalKey{socket.Cork.Name, "EPERM"})
 	shown := gather(t)
 	require.NotContains(t, shown, series("connections_total", origin))
 	require.InDelta(t, 1, shown[series("option_errors_total", origin, "cork", "EPERM")], 0)
@@ -166,7 +166,7 @@ func TestCloseMetricsGoWithTheOrigin(t *testing.T) {
 	origin := inNewRegistry(t)
 	other := origin
 	other.Nth = 1
-	first, second := Use(origin), Use(other)
+	first, second := For(origin), For(other)
 	for _, c := range []*Counters{first, second} {
 		NewObserver(c, zap.NewNop(), true).atClose[closes(socket.BytesAcked)](1)
 	}
@@ -182,7 +182,7 @@ func TestCloseMetricsGoWithTheOrigin(t *testing.T) {
 
 // TestMetricsAreWellNamed holds the metrics to Prometheus's conventions.
 func TestMetricsAreWellNamed(t *testing.T) {
-	c := Use(inNewRegistry(t))
+	c := For(inNewRegistry(t))
 	c.refuse(refusalKey{socket.TTL.Name, "EINVAL"})
 	NewObserver(c, zap.NewNop(), true).atClose[closes(socket.RTT)](1)
 	r := prometheus.NewPedanticRegistry()

@@ -46,7 +46,7 @@ func TestDashboardAsksForWhatIsThere(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("elsewhere there are no figures of listening sockets")
 	}
-	c := Use(inNewRegistry(t))
+	c := For(inNewRegistry(t))
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer ln.Close()

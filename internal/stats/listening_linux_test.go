@@ -47,7 +47,7 @@ func TestAcceptQueue(t *testing.T) {
 
 			origin := inNewRegistry(t)
 			origin.Direction = Accepted
-			c := Use(origin)
+			c := For(origin)
 			require.Nil(t, c.AcceptQueue())
 			closeFirst := c.Listens(first)
 			// One more than the limit may wait: sk_acceptq_is_full in include/net/sock.h.

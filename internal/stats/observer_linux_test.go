@@ -18,7 +18,7 @@ func TestClosing(t *testing.T) {
 	for _, metrics := range []bool{true, false} {
 		t.Run(fmt.Sprint(metrics), func(t *testing.T) {
 			origin := inNewRegistry(t)
-			counters := Use(origin)
+			counters := For(origin)
 			ln, err := net.Listen("tcp", "127.0.0.1:0")
 			require.NoError(t, err)
 			client, err := net.Dial("tcp", ln.Addr().String())

@@ -20,7 +20,7 @@ func newObserved(t *testing.T) (*Observer, *observer.ObservedLogs) {
 	t.Helper()
 	inNewRegistry(t)
 	core, logs := observer.New(zap.DebugLevel)
-	return NewObserver(Use(Origin{Direction: Accepted, Address: t.Name()}), zap.New(core), false), logs
+	return NewObserver(For(Origin{Direction: Accepted, Address: t.Name()}), zap.New(core), false), logs
 }
 
 // unnamed is a connection whose methods must not be called.

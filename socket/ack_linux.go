@@ -90,22 +90,29 @@ func (c *Conn) park(fd int) {
 func (c *Conn) received(fd int) {
 	now := now()
 	d := c.learner.Read(now)
-	c.report(d)
-	if d&quickack.Measure == 0 {
-		return
-	}
-	var info TCPInfo
-	var idle, rtt time.Duration
-	if info.read(fd) == nil {
-		idle = time.Duration(info.Last_data_recv) * time.Millisecond
-		if us, known := info.Value(MinRTT); known {
-			rtt = time.Duration(us) * time.Microsecond
+	if d&quickack.Measure != 0 {
+		var wait time.Duration
+		if wait, d = c.learner.Measured(measured(fd, d), now); d&quickack.Stalled != 0 {
+			c.stalls.Add(1)
+			c.observer.Stalled(c, wait)
 		}
 	}
-	if wait, stalled := c.learner.Measured(idle, rtt, delayedAckMax(fd), now); stalled {
-		c.stalls.Add(1)
-		c.observer.Stalled(c, wait)
+	c.report(d)
+}
+
+func measured(fd int, d quickack.Decision) (m quickack.Measurement) {
+	if d&quickack.Timer != 0 {
+		m.Timer = delayedAckMax(fd)
 	}
+	var info TCPInfo
+	if info.read(fd) == nil {
+		m.Idle = time.Duration(info.Last_data_recv) * time.Millisecond
+		m.RTT = time.Duration(info.Rtt) * time.Microsecond
+		if us, known := info.Value(MinRTT); known {
+			m.MinRTT = time.Duration(us) * time.Microsecond
+		}
+	}
+	return m
 }
 
 // acknowledge makes the kernel send the acknowledgement that it holds back, if any.

@@ -86,7 +86,7 @@ func TestAcknowledgements(t *testing.T) {
 	}
 }
 
-// Answers that do not go through Write: one that comes from a file counts as a
+// Answers that do not go through Write: one that comes from a reader counts as a
 // write, one of many buffers does not, and the next request is acknowledged by itself. So
 // it is after one that the Conn takes for held back though it was sent.
 func TestAnswersOutsideWrite(t *testing.T) {
@@ -104,6 +104,11 @@ func TestAnswersOutsideWrite(t *testing.T) {
 		}, 0, 1},
 		{"ReadFrom a piece of a file", func(t *testing.T, c *Conn) {
 			n, err := c.ReadFrom(io.LimitReader(fileOf(t, []byte(payload+payload)), int64(len(payload))))
+			require.NoError(t, err)
+			require.EqualValues(t, len(payload), n)
+		}, 0, 1},
+		{"ReadFrom another reader", func(t *testing.T, c *Conn) {
+			n, err := c.ReadFrom(struct{ io.Reader }{strings.NewReader(payload)})
 			require.NoError(t, err)
 			require.EqualValues(t, len(payload), n)
 		}, 0, 1},

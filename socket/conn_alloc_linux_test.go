@@ -103,6 +103,7 @@ func TestLearningAllocatesNothing(t *testing.T) {
 	conn, observer = wrap(t, accepted, AckOff)
 	require.NoError(t, control(conn, func(fd int) {
 		require.Zero(t, testing.AllocsPerRun(runs, func() {
+			conn.sends()
 			conn.learner.Read(now())
 			conn.learner.Park(false, now()-150*time.Millisecond)
 			conn.received(fd)

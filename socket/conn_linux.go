@@ -20,10 +20,10 @@ import (
 // A write counts as carrying the acknowledgement of what was read before. Where that is
 // not so, AckAuto errs:
 //
-//   - What leaves with net.Buffers, or with ReadFrom from a reader that may wait, does
-//     not count as a write. The next read that parks asks for an acknowledgement that
-//     is already sent: a system call, and the kernel acknowledges the peer's next
-//     message by itself. AckAuto does not learn from that.
+//   - What leaves with net.Buffers, or with splice(2) in ReadFrom, does not count as a
+//     write. The next read that parks asks for an acknowledgement that is already
+//     sent: a system call, and the kernel acknowledges the peer's next message by
+//     itself. AckAuto does not learn from that.
 //   - What is written under TCP_CORK may not leave, and a peer that waits then waits 40 ms:
 //     see SetHeldBack.
 //   - What is written while the peer's window is full does not leave. The peer waits once:

@@ -11,27 +11,25 @@ import (
 // ReadFrom sends what r has, with sendfile(2) or splice(2) where
 // (*net.TCPConn).ReadFrom does so.
 func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
-	if isFile(r) { // its bytes are there; those of another reader may come much later
+	from := r
+	for {
+		limited, ok := from.(*io.LimitedReader)
+		if !ok {
+			break
+		}
+		from = limited.R
+	}
+	switch from.(type) {
+	case *os.File: // its bytes are there; those of a connection may come much later
 		c.sends()
-	} else {
+	case *net.TCPConn, *net.UnixConn:
 		c.sending.Store(true)
 		defer c.sending.Store(false)
+	default:
+		n, err := io.Copy(struct{ io.Writer }{c}, r)
+		return n, c.opError("readfrom", err)
 	}
 	return c.TCPConn.ReadFrom(r)
-}
-
-// isFile reports whether r is a file, or a piece of one as http.ServeContent sends it.
-func isFile(r io.Reader) bool {
-	for {
-		switch from := r.(type) {
-		case *os.File:
-			return true
-		case *io.LimitedReader:
-			r = from.R
-		default:
-			return false
-		}
-	}
 }
 
 // WriteTo moves to w what c receives, until the peer closes its side. Towards

@@ -17,8 +17,7 @@ import (
 // Times are those of any clock, for differences only, and never 0. The goroutine that reads calls
 // the methods, and those that write may call Wrote, HoldBack, Push and State meanwhile.
 type Learner struct {
-	// parked is the time at which a read parked, where bytes are owed an acknowledgement that is left
-	// to the kernel, or the one that was asked for is on trial. Otherwise it is 0.
+	// parked is the time at which a read parked with bytes owed, otherwise 0.
 	parked atomic.Int64
 
 	short atomic.Uint32 // the kernel's timer in microseconds while it is short, and 0 otherwise
@@ -29,13 +28,16 @@ type Learner struct {
 	phase atomic.Uint32
 
 	kernels   uint32 // the kernel's timer before it was shortened, in microseconds; 0 is unknown
-	rtt       uint32 // at the last stall, in microseconds
+	minRTT    uint32 // the least round trip when last measured, in microseconds
+	rtt       uint32 // the usual one
 	suspicion int32  // grows with waits that look like stalls, fades with parks
 	trusted   uint8  // trials that were not refuted, up to mostTrusted
 	refuted   uint8  // trials in a row in which acknowledging did not help, up to mostRefuted
-	score     int8   // acknowledgements of a trial that helped, less those that did not
-	quick     uint8  // reads since a write that had to wait, but not for long
+	score     int8   // grows with acknowledgements that helped, shrinks with those that did not
+	quick     uint8  // waits since a write that were short
+	slow      uint8  // and those after which bytes came later, up to fewSlow
 	tuned     bool   // the timer has been shortened, as far as that goes
+	judging   bool   // Measured is asked about an acknowledgement
 }
 
 const (
@@ -62,8 +64,14 @@ const (
 	// though nothing was acknowledged, the peer hardly uses it: a trial takes up to two stalls more.
 	fewQuick, quickWeight, leastSuspicion = 2, 16, -2 * stallWeight
 
-	// A trial ends when the acknowledgements that did not help are this many more than those that did.
-	hopeless = 4
+	// An acknowledgement helped if bytes came about a round trip later. It did not if they came much
+	// later, or so soon that they were on their way before. These count once, or twice after a long
+	// wait, and those that helped twice: at -hopeless a Learner is patient.
+	grace, long, hopeless = 2 * time.Millisecond, 100 * time.Millisecond, 4
+
+	// What comes late again and again, and is not answered, waits for nobody: only so many waits
+	// between two writes may be stalls, and after them the timer is left to the kernel.
+	fewSlow = 2
 
 	// A late reply weighs as much as lateWeight replies in time. Where one in 33 or more is late, the
 	// kernel's own timer is restored: each late reply costs a segment.
@@ -78,7 +86,9 @@ const (
 	Shorten                            // shorten the kernel's timer as far as it goes, and call Shortened
 	Restore                            // restore it to what Kernels says
 	Measure                            // call Measured
-	Wasted                             // a write would have carried the acknowledgement that was asked for
+	Timer                              // with Measurement.Timer
+	Stalled                            // report a wait that looks like a stall
+	Wasted                             // the acknowledgement that was asked for helped nobody
 	BecamePatient                      // too many were wasted, and none is asked for from now on
 )
 
@@ -178,7 +188,7 @@ func (l *Learner) Park(unseen bool, now time.Duration) (d Decision) {
 		}
 		if l.due.CompareAndSwap(owed, asked) { // otherwise a write came first
 			d |= Acknowledge
-			if phase == onTrial {
+			if !unseen {
 				l.parked.Store(int64(now))
 			}
 		}
@@ -210,7 +220,7 @@ func (l *Learner) bePatient() Decision {
 // tune sets the kernel's timer at a park, if need be.
 func (l *Learner) tune() Decision {
 	switch {
-	case !l.tuned:
+	case !l.tuned && l.slow < fewSlow:
 		l.tuned = true
 		return Shorten
 	case l.late.Load() >= lateMost && l.short.Swap(0) > 0:
@@ -231,17 +241,7 @@ func (l *Learner) Kernels() time.Duration { return microseconds(l.kernels) }
 // Read is called when a read has bytes, parked or not.
 func (l *Learner) Read(now time.Duration) (d Decision) {
 	if parked := time.Duration(l.parked.Load()); parked != 0 {
-		least, _ := stallOf(microseconds(cmp.Or(l.short.Load(), l.kernels)))
-		switch due := l.due.Load(); {
-		case due == asked:
-			d = l.judge(now-parked, least)
-		case due == nothing: // a reply was written meanwhile
-		case now-parked >= least:
-			d = Measure
-		case now-parked < least/2 && l.short.Load() > 0:
-			l.quick = min(l.quick+1, fewQuick+1)
-		}
-		if d != Measure {
+		if d = l.waited(now - parked); d&Measure == 0 {
 			l.parked.Store(0)
 		}
 	}
@@ -249,60 +249,114 @@ func (l *Learner) Read(now time.Duration) (d Decision) {
 		if 0 < l.quick && l.quick <= fewQuick {
 			l.suspicion = max(l.suspicion-quickWeight, leastSuspicion)
 		}
-		l.quick = 0
+		l.quick, l.slow = 0, 0
 	}
 	return d
 }
 
-func microseconds(n uint32) time.Duration { return time.Duration(n) * time.Microsecond }
-
-// Measured follows Measure: the bytes had come idle before the read that found them, over a path of
-// at least rtt, and the kernel's timer is at most timer, where 0 is its default. It returns the
-// wait without idle and rtt, and whether it was a stall. The least round trip is not raised by the
-// peer's own delayed acknowledgements.
-func (l *Learner) Measured(idle, rtt, timer, now time.Duration) (wait time.Duration, stalled bool) {
-	wait = now - time.Duration(l.parked.Swap(0)) - idle - rtt
-	least, most := stallOf(timer)
-	return wait, wait >= least && wait <= most && l.suspect(rtt)
+// waited is called when bytes came after a wait.
+func (l *Learner) waited(wait time.Duration) Decision {
+	due, prompt := l.due.Load(), l.prompt(wait)
+	stall := wait - microseconds(l.minRTT)
+	least, most := stallOf(microseconds(cmp.Or(l.short.Load(), l.kernels)))
+	switch l.judging = due == asked; {
+	case due == nothing: // a reply was written meanwhile
+	case l.judging && prompt:
+		return l.judge(wait)
+	case l.judging:
+		return Measure
+	case !prompt && l.slow >= fewSlow:
+		if l.short.Load() > 0 {
+			l.late.Add(lateWeight)
+		}
+	case stall >= least && (stall <= most || l.minRTT == 0):
+		l.slow++
+		l.suspicion += stallWeight
+		if l.refuted == 0 || l.suspicion > l.enough() {
+			return Measure | Timer
+		}
+	case !prompt:
+		l.slow++
+	case l.short.Load() > 0:
+		l.quick = min(l.quick+1, fewQuick+1)
+	}
+	return 0
 }
 
-// suspect is called after a wait that looks like a stall. It reports whether l takes it for one.
-func (l *Learner) suspect(rtt time.Duration) bool {
-	if l.phase.Load() == off {
-		return true
+// prompt reports whether bytes that came after a wait may have been sent for an acknowledgement: they
+// came about a round trip later. On a short path others do so as well.
+func (l *Learner) prompt(wait time.Duration) bool {
+	return wait <= grace || wait >= microseconds(l.minRTT)*3/4 && wait <= microseconds(l.rtt)*3/2+grace
+}
+
+// judge is called when bytes came wait after an acknowledgement.
+func (l *Learner) judge(wait time.Duration) Decision {
+	switch {
+	case l.prompt(wait):
+		if wait >= microseconds(l.minRTT)*3/4 {
+			l.score = min(l.score+2, hopeless)
+		}
+		return 0
+	case wait >= long:
+		l.score--
 	}
-	l.suspicion += stallWeight
-	enough := int32(stallWeight) << (4 * l.refuted)
+	l.score--
+	l.slow = min(l.slow+1, fewSlow)
+	if l.score <= -hopeless && l.left.Swap(0) > 0 {
+		return Wasted | BecamePatient
+	}
+	return Wasted
+}
+
+func microseconds(n uint32) time.Duration { return time.Duration(n) * time.Microsecond }
+
+// Measurement is what the kernel says about a connection.
+type Measurement struct {
+	Idle   time.Duration // since bytes came: a busy process leaves them in the kernel
+	MinRTT time.Duration // the least round trip, which the peer's own delayed acknowledgements do not raise
+	RTT    time.Duration // and the usual one
+	Timer  time.Duration // the kernel's, 0 where it has none of this connection
+}
+
+// Measured follows Measure. It returns how long the read waited, and for a stall how long without the
+// round trip.
+func (l *Learner) Measured(m Measurement, now time.Duration) (wait time.Duration, d Decision) {
+	wait = now - time.Duration(l.parked.Swap(0)) - m.Idle
+	l.minRTT, l.rtt = uint32(m.MinRTT.Microseconds()), uint32(m.RTT.Microseconds()) //nolint:gosec // as in tcp_info
+	if l.judging {
+		return wait, l.judge(wait)
+	}
+	wait -= m.MinRTT
+	switch least, most := stallOf(m.Timer); {
+	case wait < least || wait > most:
+		l.suspicion -= stallWeight
+		return wait, 0
+	case l.phase.Load() == off:
+		l.suspicion = 0
+	case l.suspicion > l.enough():
+		l.try()
+	}
+	return wait, Stalled
+}
+
+// enough returns how much suspicion does not lead to a trial yet.
+func (l *Learner) enough() int32 {
 	if l.refuted == 0 && (l.trusted > 0 || l.short.Load() == 0) {
-		enough = 0
+		return 0
 	}
-	if l.suspicion <= enough {
-		return l.refuted == 0
-	}
+	return stallWeight << (4 * l.refuted)
+}
+
+// try begins a trial.
+func (l *Learner) try() {
 	l.phase.Store(onTrial)
 	l.suspicion, l.score = 0, 0
-	l.rtt = uint32(rtt.Microseconds()) //nolint:gosec // it has 32 bits in tcp_info
 	l.left.Store(trialLeft << (4 * l.trusted))
 	l.trusted = min(l.trusted+1, mostTrusted)
 	if l.short.Load() == 0 {
 		l.tuned = false
 		l.late.Store(0)
 	}
-	return true
-}
-
-// judge is called when bytes came wait after an acknowledgement on trial, where a stall takes least.
-func (l *Learner) judge(wait, least time.Duration) Decision {
-	switch wait -= microseconds(l.rtt); {
-	case wait < least/2:
-		l.score = min(l.score+1, hopeless)
-	case wait >= least:
-		l.score--
-	}
-	if l.score <= -hopeless && l.left.Swap(0) > 0 {
-		return BecamePatient
-	}
-	return 0
 }
 
 // stallOf returns which waits are like one for a delayed acknowledgement that comes after at most

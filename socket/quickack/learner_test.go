@@ -27,12 +27,14 @@ type line struct {
 	timer time.Duration // TCP_DELACK_MAX_US, 0 where the kernel has none
 	keep  bool          // the configuration sets it
 	idle  time.Duration // for which bytes have waited in the kernel
+	rtt   time.Duration
 
 	acknowledged, wasted, patient, stalls int
+	set, measured                         int // system calls
 }
 
 func newLine(timer time.Duration) *line {
-	l := &line{now: time.Second, timer: timer}
+	l := &line{now: time.Second, timer: timer, rtt: rtt}
 	l.Start(true)
 	return l
 }
@@ -58,9 +60,12 @@ func reads(l *line) {
 	if d&Measure == 0 {
 		return
 	}
-	if _, stalled := l.Measured(l.idle, rtt, l.timer, l.now); stalled {
+	l.measured++
+	_, d = l.Measured(Measurement{l.idle, l.rtt, l.rtt, l.timer}, l.now)
+	if d&Stalled != 0 {
 		l.stalls++
 	}
+	l.count(d)
 }
 
 func parks(l *line) { l.parks(false) }
@@ -74,14 +79,17 @@ func (l *line) parks(unseen bool) bool {
 			l.Shortened(before, 0)
 		} else {
 			l.timer = short
+			l.set++
 			l.Shortened(before, short)
 		}
 	}
 	if d&Restore != 0 {
 		l.timer = l.Kernels()
+		l.set++
 	}
 	if d&Acknowledge != 0 {
 		l.acknowledged++
+		l.set++
 	}
 	return d&Acknowledge != 0
 }
@@ -91,6 +99,23 @@ func writes(l *line) { l.count(l.Wrote(l.now)) }
 func held(hold bool) step { return func(l *line) { l.count(l.HoldBack(hold, l.now)) } }
 
 func pushes(l *line) { l.count(l.Push(l.now)) }
+
+// awaits parks, until a segment comes that Nagle's algorithm holds back.
+func awaits(l *line) {
+	if l.parks(false) {
+		l.now += l.rtt
+	} else {
+		l.now += l.rtt + delayed(l)
+	}
+}
+
+// delayed is how long the kernel delays an acknowledgement.
+func delayed(l *line) time.Duration {
+	if l.timer == 0 {
+		return delay
+	}
+	return min(l.timer, delay)
+}
 
 // answered is a request in one piece, whose answer comes when the next read has been parked for d.
 func answered(d time.Duration) []step { return []step{reads, parks, pass(d), writes, pass(ms)} }
@@ -104,7 +129,7 @@ func times(n int, steps ...[]step) []step { return slices.Repeat(slices.Concat(s
 
 func TestLearning(t *testing.T) {
 	whole, late, stall, long := answered(0), answered(short*2), pieces(short*5/4), pieces(delay)
-	bulk := slices.Concat(times(19, []step{reads, parks}), stall)
+	bulk := slices.Concat(times(19, []step{reads, parks, pass(rtt)}), []step{reads, awaits, reads, writes, pass(ms)})
 	learned := times(4, whole)
 	restored := slices.Concat(learned, times(5, late))
 	trial := slices.Concat(learned, times(2, stall))
@@ -155,9 +180,9 @@ func TestLearning(t *testing.T) {
 		{"an answer while a read is parked", slices.Concat(learned, times(9, []step{reads, parks, writes, pass(short), reads, writes})), outcome{4, 4, 1, 0, short, "patient"}},
 		{"a deadline", slices.Concat(learned, times(9, []step{reads, parks, func(l *line) { l.Deadline() }, pass(short), reads, writes})), outcome{4, 4, 1, 0, short, "patient"}},
 		{"answers that nobody sees", slices.Concat(learned, times(9, []step{reads}, unseen, []step{pass(short), reads, writes})), outcome{4, 4, 1, 0, short, "patient"}},
-		{"a trial that does not help ends", slices.Concat(trial, times(10, pieces(short*5/4))), outcome{8, 4, 2, 2, short, "patient"}},
-		{"after that it believes less", slices.Concat(trial, times(30, pieces(short*5/4))), outcome{12, 4, 3, 3, short, "patient"}},
-		{"a trial that helps", slices.Concat(trial, pieces(0), times(24, whole), stall, times(40, whole)), outcome{69, 68, 2, 3, short, "on trial"}},
+		{"a trial that does not help ends", slices.Concat(trial, times(10, pieces(short*5/4))), outcome{8, 8, 2, 2, short, "patient"}},
+		{"after that it believes less", slices.Concat(trial, times(30, pieces(short*5/4))), outcome{12, 12, 3, 3, short, "patient"}},
+		{"a trial that helps", slices.Concat(trial, pieces(rtt), times(24, whole), stall, times(40, whole)), outcome{69, 68, 2, 3, short, "on trial"}},
 		{"refused", []step{func(l *line) { l.TurnOff() }, reads, parks, pass(delay), reads}, outcome{0, 0, 0, 1, kernels, "off"}},
 		{"off", slices.Concat([]step{func(l *line) { l.Start(false) }}, times(3, long)), outcome{0, 0, 0, 3, kernels, "off"}},
 	} {
@@ -252,6 +277,79 @@ func TestClients(t *testing.T) {
 				require.LessOrEqual(t, worst.long, most.long)
 				require.LessOrEqual(t, worst.short, most.short)
 			})
+		}
+	}
+}
+
+// stream is a peer that sends messages and is not answered, or hardly.
+type stream struct {
+	each     time.Duration // between two messages
+	rtt      time.Duration
+	answered int  // one message in so many is answered; 0 is none
+	pieces   bool // each message comes in two, the second when the first is acknowledged
+}
+
+// run sends for a minute. It returns how many messages came after the first second, and what they cost.
+func (s stream) run(l *line) (messages, set, measured, stalls int) {
+	l.rtt = s.rtt
+	begin := l.now
+	for i := 1; l.now < begin+time.Minute; i++ {
+		if l.now >= begin+time.Second && messages == 0 {
+			l.set, l.measured = 0, 0
+		}
+		if l.now >= begin+time.Second {
+			messages++
+		}
+		next := l.now + s.each
+		reads(l)
+		if s.pieces {
+			before := l.now
+			awaits(l)
+			if l.now > before+s.rtt {
+				stalls++
+			}
+			reads(l)
+		}
+		parks(l)
+		if s.answered > 0 && i%s.answered == 0 {
+			l.now += s.each / 2
+			writes(l)
+		}
+		l.now = max(l.now, next)
+	}
+	return messages, l.set, l.measured, stalls
+}
+
+// TestStreams: a peer that sends without an answer, and does not wait for acknowledgements, costs next
+// to nothing after the first second: system calls for at most one message in twenty. Where each
+// message comes in pieces the peer does wait, and goes on being acknowledged. Messages that come about
+// a round trip after each other look as if acknowledgements helped.
+func TestStreams(t *testing.T) {
+	for _, timer := range []time.Duration{kernels, 0} {
+		for _, path := range []time.Duration{rtt, 5 * ms, 30 * ms, 100 * ms} {
+			for _, each := range []time.Duration{5 * ms, 10 * ms, 20 * ms, 33 * ms, 50 * ms, 100 * ms, 250 * ms, 500 * ms} {
+				if each > path*3/4 && each <= path*3/2+grace {
+					continue
+				}
+				for _, s := range []stream{{each, path, 0, false}, {each, path, 40, false}, {each, path, 3, false}, {each, path, 0, true}} {
+					t.Run(fmt.Sprintf("%+v, timer %s", s, timer), func(t *testing.T) {
+						l := newLine(timer)
+						messages, set, measured, stalls := s.run(l)
+						t.Logf("%d messages, %d set, %d measured, %d stalls", messages, set, measured, stalls)
+						require.Zero(t, stalls)
+						if s.pieces {
+							require.Equal(t, "eager", l.State())
+							return
+						}
+						require.Equal(t, "patient", l.State())
+						require.LessOrEqual(t, set, messages/20)
+						require.LessOrEqual(t, measured, messages/20)
+						if s.answered == 0 {
+							require.Equal(t, timer, l.timer)
+						}
+					})
+				}
+			}
 		}
 	}
 }

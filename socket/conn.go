@@ -40,8 +40,9 @@ type Observer interface {
 	// connection goes on with the kernel's own timing.
 	AcknowledgeFailed(c *Conn, err error)
 
-	// Wasted is called before a write that would have carried the acknowledgement
-	// that AckAuto asked for at the last park: the peer did not wait for it.
+	// Wasted is called when the acknowledgement that AckAuto asked for at the last park
+	// helped nobody: a write would have carried it, or the peer's bytes came much later
+	// than a round trip.
 	Wasted(c *Conn)
 
 	// BecamePatient is called when AckAuto has wasted all the acknowledgements that it
@@ -50,8 +51,8 @@ type Observer interface {
 
 	// Stalled is called after a read that waited like one that a delayed
 	// acknowledgement held up: bytes were read, no reply was written, and the
-	// peer's next ones came only after the time of such a timer. wait is how
-	// long it took, less the round trip.
+	// peer's next ones came only after the time of such a timer: 30 to 300 ms, and less
+	// where AckAuto has shortened it. wait is how long it took, less the round trip.
 	Stalled(c *Conn, wait time.Duration)
 
 	// Closing is called once, by the goroutine that closes the connection,

@@ -496,6 +496,40 @@ func TestNagleClientsDoNotWait(t *testing.T) {
 	}
 }
 
+// TestSuspectedStalls: with AckOff the observer hears of a stall in nearly every request of a client that
+// waits, with AckAuto of four at most in a connection, and of none where the client does not wait.
+func TestSuspectedStalls(t *testing.T) {
+	const conns, requests, learning = 3, 20, 4
+	for _, tc := range []struct {
+		mode     AckMode
+		inPieces bool
+		from, to int
+	}{
+		{AckOff, true, conns * requests * 3 / 4, conns * (requests + 1)}, // and one in the handshake
+		{AckAuto, true, conns, conns * learning},
+		{AckAuto, false, 0, 0},
+	} {
+		t.Run(fmt.Sprintf("%s, in pieces %t", tc.mode, tc.inPieces), func(t *testing.T) {
+			eventually(t, func() bool { // a busy machine looks like a stall
+				s := site{protocol: overTLS, mode: tc.mode}
+				s.start(t, echo(time.Millisecond)) // over TLS the next read parks meanwhile
+				for range conns {
+					c := s.nagler(t)
+					for range 20 { // past the segments that the kernel acknowledges at once
+						require.NoError(t, c.ask(false))
+					}
+					for range requests {
+						require.NoError(t, c.ask(tc.inPieces))
+					}
+				}
+				t.Logf("%s", &s.observer)
+				stalls := int(s.observer.stalled.Load())
+				return stalls >= tc.from && stalls <= tc.to
+			})
+		})
+	}
+}
+
 // A backend with Nagle's algorithm on that sends responses in pieces does not make clients wait.
 func TestNagleBackendsDoNotKeepWaiting(t *testing.T) {
 	for _, p := range []protocol{plain, overTLS, h2, h2c} {

@@ -19,7 +19,7 @@ import (
 var (
 	Connections  = counter("connections", "connections_total", "Connections accepted from clients, or dialed to backends.")
 	Acknowledged = counter("acknowledged", "acknowledgements_total", "Acknowledgements that quickack auto or on asked the kernel for.")
-	Wasted       = counter("wasted", "wasted_acknowledgements_total", "Acknowledgements that were needless, because the next write would have carried them.")
+	Wasted       = counter("wasted", "wasted_acknowledgements_total", "Acknowledgements that helped nobody: a write would have carried them, or the peer's bytes came much later.")
 	Patient      = counter("patient", "patient_connections_total", "Times that a connection stopped asking for acknowledgements, because they were needless.")
 	Stalled      = counter("suspected_stalls", "suspected_stalls_total", "Waits for a peer's next bytes that took as long as a delayed acknowledgement, where none was asked for.")
 	Unreachable  = counter("unreachable", "unreachable_connections_total", "Connections in which no TCP socket was found, so that they go without options.")

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -427,6 +428,34 @@ func requests(t *testing.T, o Options) {
 	require.NoError(t, err)
 	require.LessOrEqual(t, requests.Load(), int64(plan.Requests))
 }
+
+// TestPreface leaves with the first request of a connection that is timed from its
+// handshake: a client with Nagle's algorithm on would wait once more between two writes.
+func TestPreface(t *testing.T) {
+	target, err := url.Parse("https://localhost/")
+	require.NoError(t, err)
+	var conn writes
+	h, err := newHTTP2(&wire{Conn: &conn, client: newClient(Options{Timeout: patience, Method: http.MethodGet}, target, time.Now().Add(patience))}, true)
+	require.NoError(t, err)
+	require.Empty(t, conn.all)
+	_, err = h.send(false)
+	require.NoError(t, err)
+	require.Len(t, conn.all, 1)
+	require.Contains(t, conn.all[0], "PRI * HTTP/2.0")
+}
+
+// writes is a connection that keeps what is written.
+type writes struct {
+	net.Conn
+	all []string
+}
+
+func (w *writes) Write(p []byte) (int, error) {
+	w.all = append(w.all, string(p))
+	return len(p), nil
+}
+
+func (w *writes) SetDeadline(time.Time) error { return nil }
 
 // TestCancel ends a run, which leaves nothing.
 func TestCancel(t *testing.T) {

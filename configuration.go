@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddytls"
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
 )
@@ -21,6 +22,9 @@ type configuration struct {
 
 	http         *caddyhttp.App // whose listener wrappers were asked about multipath
 	multipathOff bool           // one says so
+
+	first  map[firstKey]any              // sockets on devices that were opened first; nil for one that its server has
+	warned map[*caddytls.ACMEIssuer]bool // of challenges on a network of ours
 }
 
 // configurations are the running one and, while one replaces another, both. The newest
@@ -41,7 +45,10 @@ func configurationOf(ctx caddy.Context) *configuration {
 			return c
 		}
 	}
-	c := &configuration{registry: registry, servers: make(map[*caddyhttp.Server]*server)}
+	c := &configuration{
+		registry: registry, servers: make(map[*caddyhttp.Server]*server),
+		first: make(map[firstKey]any), warned: make(map[*caddytls.ACMEIssuer]bool),
+	}
 	configurations.all = append(configurations.all, c)
 	applyMultipath()
 	if err := stats.Register(registry); err != nil {
@@ -51,6 +58,7 @@ func configurationOf(ctx caddy.Context) *configuration {
 		configurations.Lock()
 		defer configurations.Unlock()
 		configurations.all = slices.DeleteFunc(configurations.all, func(other *configuration) bool { return other == c })
+		c.closeUnclaimed()
 		applyMultipath()
 	})
 	return c

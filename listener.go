@@ -74,6 +74,10 @@ func (w *ListenerWrapper) Provision(ctx caddy.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if w.server.listensBare() {
+		return fmt.Errorf("server %s has the listener wrapper sockopt, and listens on the network sockopt/, which is the same without options; remove one of them",
+			w.server.Name())
+	}
 	if w.hidden = w.server.hiddenBy(); w.hidden != "" && connection.NeedsConn(&w.resolved) {
 		log.Warn("quickack and metrics have no effect behind another listener wrapper; list sockopt before it", zap.String("wrapper", w.hidden))
 	}
@@ -167,6 +171,9 @@ func (w *ListenerWrapper) prepare(l *listener, log *zap.Logger) {
 	}
 	if err != nil {
 		log.Error("setting options on the listening socket", zap.Error(err))
+	}
+	if indexOf(settings, socket.Interface) >= 0 {
+		boundSockets.follow(tcp, settings, w.log)
 	}
 	queued, _, queueErr := socket.AcceptQueue(tcp)
 	if err != nil || queueErr != nil {

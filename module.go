@@ -23,6 +23,10 @@
 //	admin.go             the admin endpoint, admin.api.sockopt
 //	command*.go          the command "caddy sockopt", and its probe
 //	json.go              how the endpoint and the command write JSON
+//	network.go           networks of "bind" with options before bind(2)
+//	first.go             sockets on devices, before those on all devices
+//	device.go            sockets whose device may come back
+//	challenge.go         what automatic HTTPS makes of the networks
 //	multipath.go         whether Go listens with MPTCP
 //
 //	options/             the options: how they are written, checked and tried at load
@@ -54,6 +58,11 @@ func init() {
 	caddy.RegisterModule(EchoPayload{})
 	caddy.RegisterModule(AdminAPI{})
 	caddycmd.RegisterCommand(command)
+	for _, n := range networks {
+		n.register()
+	}
+	networkTypes["tcp"] = openDevicesFirst("tcp")
+	networkTypes["udp"] = openDevicesFirst("udp")
 	// Both go before all other handlers, tcp_info first: the matcher of sockopt can use
 	// the placeholders, and the options of sockopt apply to what other handlers send.
 	httpcaddyfile.RegisterHandlerDirective("tcp_info", parseTCPInfo)

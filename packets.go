@@ -165,6 +165,9 @@ func (s *packetSocket) update() {
 	s.overrides.Update(holds)
 	class, _ := socket.Get(s.conn.UDPConn, socket.TrafficClass) // 0 where there is none
 	s.conn.class.Store(uint32(class.Number))                    //nolint:gosec // a byte
+	if u := s.user(); u != nil {
+		boundSockets.followAsBound(s.conn.UDPConn, u.resolved.Settings[options.Packet], u.log)
+	}
 }
 
 // packetStatus is a UDP socket as the admin API shows it.
@@ -197,7 +200,7 @@ func (l *packetSocketList) now() []packetStatus {
 			Server:  u.server,
 			Address: s.conn.LocalAddr().String(),
 			Metrics: u.resolved.Metrics,
-			Options: u.resolved.Live(s.conn.UDPConn),
+			Options: withDevice(u.resolved.Live(s.conn.UDPConn), s.conn.UDPConn),
 		}
 		// What cannot be read stays 0: that is so on systems other than Linux.
 		recv, _ := socket.Get(s.conn.UDPConn, socket.RecvBuffer)

@@ -40,10 +40,11 @@ func innermost(ln net.Listener) (inner net.Listener, place reflect.Value) {
 func typeName(t reflect.Type) string { return t.PkgPath() + "." + t.Name() }
 
 // isBare reports whether a listener hands over the kernel's connections: Go's own, or
-// Caddy's around it.
+// Caddy's or that of a network of ours around it.
 func isBare(ln net.Listener) bool {
+	_, ours := ln.(*countedListener)
 	p := packageOf(ln)
-	return p == "net" || p == caddyPackage
+	return ours || p == "net" || p == caddyPackage
 }
 
 const caddyPackage = "github.com/caddyserver/caddy/v2"

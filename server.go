@@ -41,6 +41,8 @@ type server struct {
 func serverOf(ctx caddy.Context) *server {
 	c := configurationOf(ctx)
 	of, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	configurations.Lock() // servers are made while a configuration runs, too: for listeners of other apps
+	defer configurations.Unlock()
 	s, ok := c.servers[of]
 	if !ok {
 		s = &server{
@@ -155,6 +157,10 @@ type quicPlace struct {
 	before           bool // whether an earlier configuration has a socket there
 }
 
+func quicPlaceOf(address caddy.NetworkAddress) quicPlace {
+	return quicPlace{network: "quic" + quicNetwork(address.Network), address: address.JoinHostPort(0)}
+}
+
 func (p quicPlace) inUse() bool { return caddy.ListenerUsage(p.network, p.address) > 0 }
 
 // quicPlaces returns the addresses of the server at which it may serve HTTP/3.
@@ -164,13 +170,8 @@ func (s *server) quicPlaces() (places []quicPlace) {
 		if err != nil {
 			continue
 		}
-		// networkTypesHTTP3 in modules/caddyhttp/server.go, ListenQUIC in listeners.go
-		network := map[string]string{"tcp": "udp", "tcp4": "udp4", "tcp6": "udp6"}[parsed.Network]
-		if network == "" {
-			network = parsed.Network
-		}
 		for _, one := range parsed.Expand() {
-			place := quicPlace{network: "quic" + network, address: one.JoinHostPort(0)}
+			place := quicPlaceOf(one)
 			place.before = place.inUse()
 			places = append(places, place)
 		}

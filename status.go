@@ -76,6 +76,9 @@ func entriesOf(direction stats.Direction) []entry {
 	for i := range entries {
 		entries[i].Counters = entries[i].counters.Now()
 		entries[i].AcceptQueue = entries[i].counters.AcceptQueue()
+		if ln := entries[i].counters.Listening(); ln != nil {
+			entries[i].Options = withDevice(entries[i].Options, ln)
+		}
 	}
 	slices.SortStableFunc(entries, func(a, b entry) int {
 		return cmp.Or(cmp.Compare(a.Server, b.Server), cmp.Compare(a.Address, b.Address), cmp.Compare(a.origin.Nth, b.origin.Nth))

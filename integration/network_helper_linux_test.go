@@ -83,13 +83,7 @@ const (
 func newNetwork(t *testing.T, handler http.HandlerFunc) *network {
 	t.Helper()
 	n := &network{Namespace: lab.NewTestNamespace(t)}
-	var thread int
-	n.Do(func() { thread = unix.Gettid() })
-	ip(t, nil, "link", "add", secondLink, "type", "veth", "peer", "name", "second1", "netns", fmt.Sprint(thread))
-	ip(t, nil, "address", "add", secondNear+"/30", "dev", secondLink)
-	ip(t, nil, "link", "set", secondLink, "up")
-	ip(t, n.Namespace, "address", "add", secondFar+"/30", "dev", "second1")
-	ip(t, n.Namespace, "link", "set", "second1", "up")
+	addSecondLink(t, n.Namespace)
 	ip(t, n.Namespace, "address", "add", behind+"/32", "dev", "lo")
 
 	var ln net.Listener
@@ -110,6 +104,18 @@ func newNetwork(t *testing.T, handler http.HandlerFunc) *network {
 	go func() { _ = n.backend.Serve(ln) }()
 	t.Cleanup(func() { n.backend.Close() })
 	return n
+}
+
+// addSecondLink adds the second link to a namespace.
+func addSecondLink(t testing.TB, n *lab.Namespace) {
+	t.Helper()
+	var thread int
+	n.Do(func() { thread = unix.Gettid() })
+	ip(t, nil, "link", "add", secondLink, "type", "veth", "peer", "name", "second1", "netns", fmt.Sprint(thread))
+	ip(t, nil, "address", "add", secondNear+"/30", "dev", secondLink)
+	ip(t, nil, "link", "set", secondLink, "up")
+	ip(t, n, "address", "add", secondFar+"/30", "dev", "second1")
+	ip(t, n, "link", "set", "second1", "up")
 }
 
 // packet is a TCP segment to the backend, as far as tests look at it.
@@ -191,7 +197,11 @@ func (n *network) proxy(t *testing.T, blocks ...string) (ask func(site int) (sta
 // statusAndBody asks over a connection of its own.
 func statusAndBody(t testing.TB, url string) (status int, body string) {
 	t.Helper()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: lab.Patience}
+	return statusAndBodyOf(t, &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: lab.Patience}, url)
+}
+
+func statusAndBodyOf(t testing.TB, client *http.Client, url string) (status int, body string) {
+	t.Helper()
 	resp, err := client.Get(url)
 	require.NoError(t, err)
 	defer resp.Body.Close()

@@ -45,6 +45,8 @@ var (
 	Interface         = newOption("SO_BINDTODEVICE")
 	LocalPortRange    = newOption("IP_LOCAL_PORT_RANGE")
 	BindAddressNoPort = newOption("IP_BIND_ADDRESS_NO_PORT")
+	FreeBind          = newOption("IP_FREEBIND, IPV6_FREEBIND")
+	Transparent       = newOption("IP_TRANSPARENT, IPV6_TRANSPARENT")
 	SynCount          = newOption("TCP_SYNCNT")
 	Multipath         = newOption("IPPROTO_MPTCP")
 	Backlog           = newOption("listen(2)")

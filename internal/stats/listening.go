@@ -48,6 +48,16 @@ func (c *Counters) Listens(ln syscall.Conn) (closing func()) {
 	})
 }
 
+// Listening returns the latest listening socket, or nil.
+func (c *Counters) Listening() syscall.Conn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.listeners) == 0 {
+		return nil
+	}
+	return c.listeners[len(c.listeners)-1].Conn
+}
+
 // firstWith returns the index of the first descriptor of a socket, or -1.
 func (c *Counters) firstWith(cookie uint64) int {
 	return slices.IndexFunc(c.listeners, func(l listener) bool { return l.cookie == cookie })

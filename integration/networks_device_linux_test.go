@@ -1,0 +1,51 @@
+package integration_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab/inprocess"
+)
+
+// TestInterfaceReturns: a device is deleted and made again. A load, also one that leaves
+// the sockets of HTTP/3 as they are, binds to it again what the network interface/ and the
+// option interface had bound. Until then /sockopt/ says that they are bound to nothing.
+func TestInterfaceReturns(t *testing.T) {
+	t.Parallel()
+	if !isolated(t) {
+		return
+	}
+	d := newDevices(t)
+	byNetwork, byOption := lab.Port(t), lab.Port(t)
+	block := "sockopt" + lab.Block("interface "+d.second)
+	global := h123 + fmt.Sprintf("\nservers :%d%s", byOption, lab.Block(
+		"protocols h1 h2 h3", "listener_wrappers {", block, "}", "packet_conn_wrappers {", block, "}"))
+	sites := d.site(byNetwork, "network", "interface/"+d.second) + d.site(byOption, "option")
+	c := inprocess.Run(t, global, sites)
+	answer := func() {
+		t.Helper()
+		d.requireAnswer("network", secondNear, byNetwork)
+		d.requireAnswer("option", secondNear, byOption)
+	}
+	effective := func() []string {
+		t.Helper()
+		return []string{statusOf(t, c).listener(t, fmt.Sprint(byOption)).Options[0].Effective, datagramUses(t, c)[0].Options[0].Effective}
+	}
+	answer()
+	require.Equal(t, []string{d.second, d.second}, effective())
+
+	for i, changed := range []string{"respond /1 1\n", "respond /2 2\n"} {
+		ip(t, nil, "link", "delete", d.second)
+		require.Equal(t, []string{"", ""}, effective())
+		require.Contains(t, statusOf(t, c).listener(t, fmt.Sprint(byOption)).Options[0].NoEffect, "does not exist any more")
+		addSecondLink(t, d.Namespace)
+		c.Reload(global, sites+"http://:"+fmt.Sprint(lab.Port(t))+" {\n"+changed+"}\n")
+		answer()
+		require.Equal(t, []string{d.second, d.second}, effective())
+		require.GreaterOrEqual(t, strings.Count(c.Logged(), "the network interface is back"), 2*(i+1))
+	}
+}

@@ -223,3 +223,21 @@ func TestConnectionsCommand(t *testing.T) {
 	require.Error(t, err)
 	require.Contains(t, stderr, `--sort "weight" is not one of`)
 }
+
+// TestMetricsOfOpenConnections: they count while a connection is open.
+func TestMetricsOfOpenConnections(t *testing.T) {
+	addr := lab.Address(t)
+	caddy := inprocess.Run(t, lab.Wrappers("sockopt {\nmetrics\n}"), lab.EchoSite(addr))
+	client := newVisitor(addr)
+	client.get(t)
+	labels := listenerLabel(t, addr)
+	for name, labels := range map[string]string{
+		"open_connections":         labels,
+		"open_connections_limited": strings.Replace(labels, "server=", `limited_by="nothing_to_send",server=`, 1),
+		"open_rtt_seconds_count":   labels,
+	} {
+		value, ok := caddy.Metric(name, labels)
+		require.True(t, ok, name)
+		require.EqualValues(t, 1, value, name)
+	}
+}

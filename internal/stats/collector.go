@@ -20,8 +20,11 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 // originLabels tell the metrics of one origin from those of another.
 var originLabels = []string{"direction", "server", "address"}
 
+// labelValues are the values of originLabels.
+type labelValues = [3]string
+
 // labels are equal for origins that differ in their number alone.
-func (o Origin) labels() [3]string { return [3]string{string(o.Direction), o.Server, o.Address} }
+func (o Origin) labels() labelValues { return labelValues{string(o.Direction), o.Server, o.Address} }
 
 // Register adds the metrics to the registry of a configuration. They outlive it: the
 // next configuration has another registry, and the same metrics.
@@ -30,6 +33,9 @@ func Register(registry *prometheus.Registry) error {
 		if err := register(registry, m.vector); err != nil {
 			return err
 		}
+	}
+	if err := register(registry, &openConnections); err != nil {
+		return err
 	}
 	return register(registry, countersCollector{})
 }

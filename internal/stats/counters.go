@@ -54,6 +54,8 @@ type Counters struct {
 	counts []atomic.Uint64
 	open   socket.List
 
+	metrics atomic.Bool // those of its connections are wanted
+
 	mu        sync.Mutex
 	refused   map[refusalKey]uint64
 	listeners []listener

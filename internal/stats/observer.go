@@ -31,6 +31,7 @@ var (
 // when a connection closes.
 func NewObserver(c *Counters, log *zap.Logger, metrics bool) *Observer {
 	o := &Observer{Counters: c, log: log}
+	c.metrics.Store(metrics)
 	if metrics {
 		labels := c.origin.labels()
 		for _, m := range closeMetrics {

@@ -42,6 +42,7 @@ type ListenerWrapper struct {
 	resolved  options.Resolved
 	inherited []socket.Setting // of the accept phase
 	hidden    string           // the wrapper that may hide connections
+	shared    bool             // listening sockets may be another configuration's, too
 	log       *zap.Logger
 	server    *server
 	entries   []*entry
@@ -81,6 +82,7 @@ func (w *ListenerWrapper) Provision(ctx caddy.Context) (err error) {
 	if w.hidden = w.server.hiddenBy(); w.hidden != "" && connection.NeedsConn(&w.resolved) {
 		log.Warn("quickack and metrics have no effect behind another listener wrapper; list sockopt before it", zap.String("wrapper", w.hidden))
 	}
+	w.shared = w.server.sharesListeners()
 	w.inherit(log)
 	return nil
 }
@@ -91,7 +93,7 @@ func (w *ListenerWrapper) inherit(log *zap.Logger) {
 	if w.server.otherApp || len(settings) == 0 {
 		return
 	}
-	onListener := !w.server.sharesListeners()
+	onListener := !w.shared
 	// Behind another plugin's wrapper the listening socket may be out of reach.
 	w.server.adoptKeepAlive(settings, onListener && w.hidden == "")
 	var err error
@@ -151,8 +153,7 @@ func (w *ListenerWrapper) Cleanup() error {
 func (w *ListenerWrapper) prepare(l *listener, log *zap.Logger) {
 	settings := slices.Clone(w.resolved.Settings[options.Listen])
 	configured := len(settings)
-	shared := w.server.sharesListeners()
-	if !shared {
+	if !w.shared {
 		settings = append(settings, w.inherited...)
 	}
 	if len(settings)+len(w.inherited) == 0 {

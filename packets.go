@@ -206,7 +206,7 @@ func (l *packetSocketList) now() []packetStatus {
 		recv, _ := socket.Get(s.conn.UDPConn, socket.RecvBuffer)
 		send, _ := socket.Get(s.conn.UDPConn, socket.SendBuffer)
 		status.RecvBuffer, status.SendBuffer = recv.Number, send.Number
-		status.Dropped, _ = socket.Dropped(s.conn.UDPConn)
+		status.Dropped, _ = new(socket.Drops).Of(s.conn.UDPConn)
 		now = append(now, status)
 	}
 	slices.SortStableFunc(now, func(a, b packetStatus) int {

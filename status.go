@@ -6,6 +6,7 @@ import (
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
 	"github.com/caddy-sockopt/caddy-sockopt/options"
+	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
 // entry is an entry of GET /sockopt/: a listening address, a transport to backends, or the
@@ -73,9 +74,10 @@ func entriesOf(direction stats.Direction) []entry {
 		}
 	}
 	configurations.Unlock()
+	var drops socket.Drops
 	for i := range entries {
 		entries[i].Counters = entries[i].counters.Now()
-		entries[i].AcceptQueue = entries[i].counters.AcceptQueue()
+		entries[i].AcceptQueue = entries[i].counters.AcceptQueue(&drops)
 		if ln := entries[i].counters.Listening(); ln != nil {
 			entries[i].Options = withDevice(entries[i].Options, ln)
 		}

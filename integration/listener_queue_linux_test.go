@@ -1,6 +1,9 @@
 package integration_test
 
 import (
+	"encoding/json"
+	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 	"testing"
@@ -46,10 +49,85 @@ func TestAcceptQueue(t *testing.T) {
 		dropped = metric("dropped_connections_total")
 		return dropped > 0 && metric("accept_queue_connections") == 0
 	}, lab.Patience, 10*time.Millisecond)
-	require.InDelta(t, dropped, statusOf(t, c).listener(t, lab.PortOf(addr)).AcceptQueue.Dropped, 0)
+	require.InDelta(t, dropped, *statusOf(t, c).listener(t, lab.PortOf(addr)).AcceptQueue.Dropped, 0)
 
 	// Another configuration has another socket, and counts on.
 	c.Reload(strings.Replace(global, "4", "9", 1), site)
 	require.Eventually(t, func() bool { return metric("accept_queue_limit") == 9 }, lab.Patience, 10*time.Millisecond)
 	require.GreaterOrEqual(t, metric("dropped_connections_total"), dropped)
+}
+
+// TestManyListeners: four times the listening sockets cost at most six times the CPU time,
+// of a load, a reload that moves half of them, an unload, and of the answers of the admin
+// API. Loads, reloads and unloads cost at most twice Caddy's own, and as much the fiftieth
+// time as the first.
+func TestManyListeners(t *testing.T) {
+	for _, godebug := range []string{"multipathtcp=1", "multipathtcp=0"} {
+		t.Run(godebug, func(t *testing.T) {
+			t.Setenv("GODEBUG", godebug)
+			c := lab.Spawn(t, "", "")
+			port := lab.PortOf(lab.Address(t))
+			config := func(wrapper string, first, n int) string {
+				addresses := make([]string, n)
+				for i := range addresses {
+					addresses[i] = fmt.Sprintf("127.3.%d.%d:%s", (first+i)/200, 1+(first+i)%200, port)
+				}
+				listen, err := json.Marshal(addresses)
+				require.NoError(t, err)
+				return fmt.Sprintf(`{"admin": {"listen": %q}, "apps": {"http": {"servers": {"srv0": {"listen": %s, "listener_wrappers": [%s]}}}}}`,
+					c.Admin, listen, wrapper)
+			}
+			// measure returns the CPU time of each step, the least of three times.
+			measure := func(wrapper string, n int) map[string]time.Duration {
+				least := make(map[string]time.Duration)
+				for range 3 {
+					for _, step := range []struct{ name, method, path, body string }{
+						{"load", http.MethodPost, "/load", config(wrapper, 0, n)},
+						{"metrics", http.MethodGet, "/metrics", ""},
+						{"status", http.MethodGet, "/sockopt/", ""},
+						{"reload", http.MethodPost, "/load", config(wrapper, n/2, n)},
+						{"unload", http.MethodPost, "/load", fmt.Sprintf(`{"admin": {"listen": %q}}`, c.Admin)},
+					} {
+						before := lab.CPU(c.PID)
+						status, answer := c.API(step.method, step.path, "application/json", step.body)
+						require.Equal(t, http.StatusOK, status, answer)
+						took := lab.CPU(c.PID) - before
+						if known, ok := least[step.name]; !ok || took < known {
+							least[step.name] = took
+						}
+					}
+				}
+				return least
+			}
+			const few, many, growth = 500, 2000, 6
+			const sopt = `{"wrapper": "sockopt", "user_timeout": "30s"}`
+			stock, of500, of2000 := measure("", many), measure(sopt, few), measure(sopt, many)
+			t.Logf("stock: %v, %d: %v, %d: %v", stock, few, of500, many, of2000)
+			for step, took := range of2000 {
+				// A short step may be without the garbage collection that a long one has.
+				require.Less(t, took, growth*max(of500[step], 20*time.Millisecond), step)
+			}
+			for _, step := range []string{"load", "reload", "unload"} {
+				require.Less(t, of2000[step], 2*stock[step]+50*time.Millisecond, "%s, against Caddy's own", step)
+			}
+
+			// Half of the addresses move each time.
+			const reloads = 50
+			spent := make([]time.Duration, 2) // in the first fifth of the reloads, and in the last
+			for n := range reloads {
+				before := lab.CPU(c.PID)
+				status, answer := c.Load("application/json", config(sopt, n*few/2, few))
+				require.Equal(t, http.StatusOK, status, answer)
+				switch n / (reloads / 5) {
+				case 0:
+					spent[0] += lab.CPU(c.PID) - before
+				case 4:
+					spent[1] += lab.CPU(c.PID) - before
+				}
+			}
+			t.Logf("%d reloads: %v", reloads, spent)
+			require.Less(t, spent[1], 2*spent[0], "reloads become no slower")
+			require.Len(t, statusOf(t, c).Listeners, few)
+		})
+	}
 }

@@ -2,8 +2,8 @@ package socket
 
 import (
 	"encoding/binary"
-	"errors"
 	"os"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -15,13 +15,15 @@ const (
 	sockDiagByFamily = 20
 	diagSKMemInfo    = 7
 	stateListen      = 10
+	memInfoDrops     = 8 // SK_MEMINFO_DROPS
+	memInfoLength    = 9 // SK_MEMINFO_VARS
 )
 
 type diagSockID struct {
-	sport, dport uint16 // in network order
-	src, dst     [4]uint32
-	device       uint32
-	cookie       [2]uint32
+	_, _ uint16
+	_, _ [4]uint32
+	_    uint32
+	_    [2]uint32
 }
 
 type diagRequest struct {
@@ -29,103 +31,85 @@ type diagRequest struct {
 	family, protocol uint8
 	extensions, _    uint8
 	states           uint32
-	id               diagSockID
+	_                diagSockID
 }
 
 type diagAnswer struct {
-	family, state, timer, retransmits uint8
-
-	id                            diagSockID
-	expires, rqueue, wqueue, user uint32
-	inode                         uint32
+	_, _, _, _ uint8
+	_          diagSockID
+	_, _, _, _ uint32
+	inode      uint32
 }
 
-// listenerMemInfo returns the figures of SO_MEMINFO for the TCP socket beneath a listening
-// MPTCP socket: the kernel counts there, and getsockopt(2) does not reach it. Both have
-// the same inode (mptcp_subflow_create_socket in net/mptcp/subflow.c).
+// listenersDropped returns how many connections each listening TCP socket has dropped, by
+// its inode. It is also the way to that of a listening MPTCP socket: the kernel counts at
+// the TCP socket beneath it, where getsockopt(2) does not reach, and both have the same
+// inode (mptcp_subflow_create_socket in net/mptcp/subflow.c).
 //
 // Errors: *os.SyscallError, also where the kernel has no sock_diag(7).
-func listenerMemInfo(fd int) (figures [memInfoLength]uint32, err error) {
-	var stat unix.Stat_t
-	if err := unix.Fstat(fd, &stat); err != nil {
-		return figures, os.NewSyscallError("fstat", err)
-	}
-	request := diagRequest{
-		header: unix.NlMsghdr{
-			Len: uint32(unsafe.Sizeof(diagRequest{})), Type: sockDiagByFamily, Flags: unix.NLM_F_REQUEST | unix.NLM_F_DUMP,
-		},
-		protocol: unix.IPPROTO_TCP, extensions: 1 << (diagSKMemInfo - 1), states: 1 << stateListen,
-	}
-	local, err := unix.Getsockname(fd)
-	if err != nil {
-		return figures, os.NewSyscallError("getsockname", err)
-	}
-	var port int
-	switch local := local.(type) {
-	case *unix.SockaddrInet4:
-		request.family, port = unix.AF_INET, local.Port
-	case *unix.SockaddrInet6:
-		request.family, port = unix.AF_INET6, local.Port
-	}
-	binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(&request.id.sport))[:], uint16(port)) //nolint:gosec // a port
+func listenersDropped() (map[uint32]uint32, error) {
 	netlink, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
 	if err != nil {
-		return figures, os.NewSyscallError("socket", err)
+		return nil, os.NewSyscallError("socket", err)
 	}
 	defer unix.Close(netlink)
 	patience := unix.NsecToTimeval(time.Second.Nanoseconds())
 	if err := unix.SetsockoptTimeval(netlink, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &patience); err != nil {
-		return figures, os.NewSyscallError("setsockopt", err)
+		return nil, os.NewSyscallError("setsockopt", err)
+	}
+	dropped := make(map[uint32]uint32)
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		if err := addDropped(dropped, netlink, family); err != nil {
+			return nil, err
+		}
+	}
+	return dropped, nil
+}
+
+// addDropped adds the listening sockets of one family.
+func addDropped(dropped map[uint32]uint32, netlink int, family uint8) error {
+	request := diagRequest{
+		header: unix.NlMsghdr{
+			Len: uint32(unsafe.Sizeof(diagRequest{})), Type: sockDiagByFamily, Flags: unix.NLM_F_REQUEST | unix.NLM_F_DUMP,
+		},
+		family: family, protocol: unix.IPPROTO_TCP, extensions: 1 << (diagSKMemInfo - 1), states: 1 << stateListen,
 	}
 	if err := unix.Sendto(netlink, (*[unsafe.Sizeof(request)]byte)(unsafe.Pointer(&request))[:], 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil { //nolint:gosec // its own bytes
-		return figures, os.NewSyscallError("sendto", err)
+		return os.NewSyscallError("sendto", err)
 	}
 	buffer := make([]byte, 1<<15) // as large as the kernel's own (netlink(7))
 	for {
 		n, _, err := unix.Recvfrom(netlink, buffer, 0)
 		if err != nil {
-			return figures, os.NewSyscallError("recvfrom", err)
+			return os.NewSyscallError("recvfrom", err)
 		}
-		found, done := memInfoOf(uint32(stat.Ino), buffer[:n], &figures) //nolint:gosec // inodes of sockets are 32 bits
-		if found {
-			return figures, nil
+		messages, err := syscall.ParseNetlinkMessage(buffer[:n])
+		if err != nil {
+			return os.NewSyscallError("recvfrom", err)
 		}
-		if done {
-			return figures, errors.ErrUnsupported
+		for _, m := range messages {
+			if m.Header.Type == unix.NLMSG_DONE || m.Header.Type == unix.NLMSG_ERROR { // or there is no such family
+				return nil
+			}
+			if len(m.Data) >= int(unsafe.Sizeof(diagAnswer{})) {
+				answer := (*diagAnswer)(unsafe.Pointer(&m.Data[0])) //nolint:gosec // the length is checked
+				dropped[answer.inode] = droppedIn(m.Data[unsafe.Sizeof(*answer):])
+			}
 		}
 	}
 }
 
-const memInfoLength = 9 // SK_MEMINFO_VARS
-
-// memInfoOf looks for the socket with an inode in messages.
-func memInfoOf(inode uint32, messages []byte, figures *[memInfoLength]uint32) (found, done bool) {
-	const header, attribute = unix.SizeofNlMsghdr, unix.SizeofNlAttr
-	for len(messages) >= header {
-		m := (*unix.NlMsghdr)(unsafe.Pointer(&messages[0])) //nolint:gosec // the length is checked
-		size := int(m.Len)
-		if m.Type == unix.NLMSG_DONE || m.Type == unix.NLMSG_ERROR || size < header || size > len(messages) {
-			return false, true
+// droppedIn returns what attributes (netlink(7)) say.
+func droppedIn(attributes []byte) uint32 {
+	for len(attributes) >= unix.SizeofNlAttr {
+		length, kind := int(binary.NativeEndian.Uint16(attributes)), binary.NativeEndian.Uint16(attributes[2:])
+		if length < unix.SizeofNlAttr || length > len(attributes) {
+			break
 		}
-		body := messages[header:size]
-		messages = messages[min((size+3)&^3, len(messages)):]
-		if len(body) < int(unsafe.Sizeof(diagAnswer{})) || (*diagAnswer)(unsafe.Pointer(&body[0])).inode != inode { //nolint:gosec // the length is checked
-			continue
+		if at := unix.SizeofNlAttr + 4*memInfoDrops; kind == diagSKMemInfo && length >= at+4 {
+			return binary.NativeEndian.Uint32(attributes[at:])
 		}
-		for body = body[unsafe.Sizeof(diagAnswer{}):]; len(body) >= attribute; {
-			a := (*unix.NlAttr)(unsafe.Pointer(&body[0])) //nolint:gosec // the length is checked
-			length := int(a.Len)
-			if length < attribute || length > len(body) {
-				break
-			}
-			if a.Type == diagSKMemInfo {
-				for i := range min(memInfoLength, (length-attribute)/4) {
-					figures[i] = binary.NativeEndian.Uint32(body[attribute+4*i:])
-				}
-				return true, false
-			}
-			body = body[min((length+3)&^3, len(body)):]
-		}
+		attributes = attributes[min((length+3)&^3, len(attributes)):]
 	}
-	return false, false
+	return 0
 }

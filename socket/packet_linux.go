@@ -1,7 +1,9 @@
 package socket
 
 import (
+	"cmp"
 	"encoding/binary"
+	"errors"
 	"os"
 	"syscall"
 	"unsafe"
@@ -13,30 +15,50 @@ import (
 // double of it.
 const leastQUICBuffer = quicBuffer / 2
 
-// Dropped returns what the kernel has dropped because a socket was full, since the socket
-// exists: datagrams of a UDP socket, or connections of a listening one. After 2³² the
-// number begins again.
+// Drops reads what the kernel has dropped because sockets were full, since they exist:
+// datagrams of UDP sockets, or connections of listening ones. After 2³² a number begins
+// again. Listening MPTCP sockets are read all at once, when the first is asked for.
+type Drops struct {
+	listeners map[uint32]uint32 // by inode
+}
+
+// Of returns what the socket of c has dropped.
 //
-// Errors: net.ErrClosed, or an *os.SyscallError.
-func Dropped(c syscall.Conn) (count uint32, err error) {
-	const drops = 8 // SK_MEMINFO_DROPS in include/uapi/linux/sock_diag.h
-	var figures [memInfoLength]uint32
+// Errors: net.ErrClosed, an *os.SyscallError, or errors.ErrUnsupported for a socket that is
+// newer than what was read.
+func (d *Drops) Of(c syscall.Conn) (count uint32, err error) {
 	ctlErr := control(c, func(fd int) {
 		if protocol, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL); protocol == unix.IPPROTO_MPTCP {
-			figures, err = listenerMemInfo(fd)
+			count, err = d.ofListener(fd)
 			return
 		}
+		var figures [memInfoLength]uint32
 		size := uint32(unsafe.Sizeof(figures))
 		_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
 			uintptr(unsafe.Pointer(&figures)), uintptr(unsafe.Pointer(&size)), 0) //nolint:gosec // as unix.GetsockoptInt does
 		if errno != 0 {
 			err = os.NewSyscallError("getsockopt", errno)
 		}
+		count = figures[memInfoDrops]
 	})
-	if ctlErr != nil {
-		return 0, ctlErr
+	return count, cmp.Or(ctlErr, err)
+}
+
+func (d *Drops) ofListener(fd int) (count uint32, err error) {
+	if d.listeners == nil {
+		if d.listeners, err = listenersDropped(); err != nil {
+			return 0, err
+		}
 	}
-	return figures[drops], err
+	var stat unix.Stat_t
+	if err := unix.Fstat(fd, &stat); err != nil {
+		return 0, os.NewSyscallError("fstat", err)
+	}
+	count, known := d.listeners[uint32(stat.Ino)] //nolint:gosec // inodes of sockets are 32 bits
+	if !known {
+		return 0, errors.ErrUnsupported
+	}
+	return count, nil
 }
 
 // Cookie returns the number of a socket (SO_COOKIE), which its duplicates have, too.

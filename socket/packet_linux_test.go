@@ -2,12 +2,15 @@ package socket
 
 import (
 	"encoding/binary"
+	"errors"
 	"net"
 	"testing"
 	"unsafe"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 )
 
 func TestAsQUIC(t *testing.T) {
@@ -22,7 +25,7 @@ func TestDropped(t *testing.T) {
 	require.NoError(t, err)
 	defer c.Close()
 	require.NoError(t, c.SetReadBuffer(1))
-	dropped, err := Dropped(c)
+	dropped, err := new(Drops).Of(c)
 	require.NoError(t, err)
 	require.Zero(t, dropped)
 	client, err := net.Dial("udp", c.LocalAddr().String())
@@ -33,7 +36,7 @@ func TestDropped(t *testing.T) {
 		_, err := client.Write(make([]byte, 1000))
 		require.NoError(t, err)
 	}
-	dropped, err = Dropped(c)
+	dropped, err = new(Drops).Of(c)
 	require.NoError(t, err)
 	received, buf := 0, make([]byte, 1000)
 	for {
@@ -48,7 +51,7 @@ func TestDropped(t *testing.T) {
 	require.EqualValues(t, sent-received, dropped)
 	require.NotZero(t, received)
 	require.NoError(t, c.Close())
-	_, err = Dropped(c)
+	_, err = new(Drops).Of(c)
 	require.ErrorIs(t, err, net.ErrClosed)
 	_, err = Cookie(c)
 	require.ErrorIs(t, err, net.ErrClosed)
@@ -100,4 +103,23 @@ func FuzzAddTrafficClass(f *testing.F) {
 	f.Add(controlMessage(unix.IPPROTO_IP, unix.IP_TOS, 2), byte(72))
 	f.Add(controlMessage(unix.IPPROTO_IPV6, unix.IPV6_TCLASS, 2), byte(72))
 	f.Fuzz(func(_ *testing.T, oob []byte, class byte) { AddTrafficClass(oob, class) })
+}
+
+// TestDropsAreReadAtOnce: what is read for one listening MPTCP socket serves for all, so a
+// socket that is newer is not among them.
+func TestDropsAreReadAtOnce(t *testing.T) {
+	first := listen(t)
+	if !SpeaksMPTCP(first) {
+		lab.MissingMPTCP(t)
+	}
+	drops := new(Drops)
+	_, err := drops.Of(first)
+	require.NoError(t, err)
+	newer := listen(t)
+	_, err = drops.Of(newer)
+	require.ErrorIs(t, err, errors.ErrUnsupported)
+	_, err = drops.Of(first)
+	require.NoError(t, err)
+	_, err = new(Drops).Of(newer)
+	require.NoError(t, err)
 }

@@ -9,8 +9,11 @@ import (
 
 const leastQUICBuffer = quicBuffer
 
-// Dropped always fails with errors.ErrUnsupported.
-func Dropped(syscall.Conn) (uint32, error) { return 0, errors.ErrUnsupported }
+// Drops can be read on Linux only.
+type Drops struct{}
+
+// Of always fails with errors.ErrUnsupported.
+func (*Drops) Of(syscall.Conn) (uint32, error) { return 0, errors.ErrUnsupported }
 
 // Cookie always fails with errors.ErrUnsupported.
 func Cookie(syscall.Conn) (uint64, error) { return 0, errors.ErrUnsupported }

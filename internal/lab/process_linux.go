@@ -95,15 +95,21 @@ func (p *Process) Listens(port int) bool {
 func (p *Process) CPU() time.Duration {
 	var all time.Duration
 	for _, pid := range p.PIDs() {
-		// clock_getcpuclockid(3), and MAKE_PROCESS_CPUCLOCK with CPUCLOCK_SCHED in the
-		// kernel's include/linux/posix-timers_types.h. /proc/PID/stat has the same in
-		// hundredths of a second.
-		var spent unix.Timespec
-		if unix.ClockGettime(int32(^pid<<3|2), &spent) == nil { //nolint:gosec // a pid fits
-			all += time.Duration(spent.Nano())
-		}
+		all += CPU(pid)
 	}
 	return all
+}
+
+// CPU returns the CPU time that one process has used.
+func CPU(pid int) time.Duration {
+	// clock_getcpuclockid(3), and MAKE_PROCESS_CPUCLOCK with CPUCLOCK_SCHED in the
+	// kernel's include/linux/posix-timers_types.h. /proc/PID/stat has the same in
+	// hundredths of a second.
+	var spent unix.Timespec
+	if unix.ClockGettime(int32(^pid<<3|2), &spent) != nil { //nolint:gosec // a pid fits
+		return 0
+	}
+	return time.Duration(spent.Nano())
 }
 
 // Memory returns the bytes that the process takes, and those that it started. Each page

@@ -58,11 +58,16 @@ var errorsDesc = desc("option_errors_total", "Options that a connection refused.
 var queueMetrics = []struct {
 	*prometheus.Desc
 	prometheus.ValueType
-	of func(*AcceptQueue) float64
+	of func(*AcceptQueue) (value float64, known bool)
 }{
-	{queueDesc("accept_queue_connections", "Connections that wait for Accept now."), prometheus.GaugeValue, func(q *AcceptQueue) float64 { return float64(q.Connections) }},
-	{queueDesc("accept_queue_limit", "How many connections may wait for Accept."), prometheus.GaugeValue, func(q *AcceptQueue) float64 { return float64(q.Limit) }},
-	{queueDesc("dropped_connections_total", "Connections that the kernel dropped at listening sockets, mostly because too many waited for Accept."), prometheus.CounterValue, func(q *AcceptQueue) float64 { return float64(q.Dropped) }},
+	{queueDesc("accept_queue_connections", "Connections that wait for Accept now."), prometheus.GaugeValue, func(q *AcceptQueue) (float64, bool) { return float64(q.Connections), true }},
+	{queueDesc("accept_queue_limit", "How many connections may wait for Accept."), prometheus.GaugeValue, func(q *AcceptQueue) (float64, bool) { return float64(q.Limit), true }},
+	{queueDesc("dropped_connections_total", "Connections that the kernel dropped at listening sockets, mostly because too many waited for Accept."), prometheus.CounterValue, func(q *AcceptQueue) (float64, bool) {
+		if q.Dropped == nil {
+			return 0, false
+		}
+		return float64(*q.Dropped), true
+	}},
 }
 
 func queueDesc(name, help string) *prometheus.Desc { return desc(name, help, "server", "address") }
@@ -89,11 +94,14 @@ func (countersCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	all := slices.Collect(maps.Values(registry.of))
 	registry.Unlock()
+	var drops socket.Drops
 	for _, c := range all {
 		o, labels := c.origin, c.origin.labels()
-		if q := c.AcceptQueue(); q != nil {
+		if q := c.AcceptQueue(&drops); q != nil {
 			for _, m := range queueMetrics {
-				ch <- prometheus.MustNewConstMetric(m.Desc, m.ValueType, m.of(q), o.Server, o.Address)
+				if value, known := m.of(q); known {
+					ch <- prometheus.MustNewConstMetric(m.Desc, m.ValueType, value, o.Server, o.Address)
+				}
 			}
 		}
 		for _, r := range c.Refusals() {

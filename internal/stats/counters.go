@@ -58,7 +58,7 @@ type Counters struct {
 
 	mu        sync.Mutex
 	refused   map[refusalKey]uint64
-	listeners []listener
+	listeners []*listener
 	dropped   uint64 // by listening sockets that were closed
 
 	// These are guarded by the registry's mutex.

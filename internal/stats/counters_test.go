@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
@@ -22,6 +23,9 @@ func inNewRegistry(t *testing.T) Origin {
 	defer registry.Unlock()
 	of, equal, unused := registry.of, registry.equal, registry.unused
 	registry.of, registry.equal, registry.unused = make(map[Origin]*Counters), make(map[[3]string]int), nil
+	recent.Lock()
+	recent.until = time.Time{}
+	recent.Unlock()
 	t.Cleanup(func() {
 		registry.Lock()
 		defer registry.Unlock()

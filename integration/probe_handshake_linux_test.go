@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -59,8 +60,27 @@ server.socket = context.wrap_socket(server.socket, server_side=True)
 server.serve_forever()
 `
 
+// freshCurl is how long curl takes over HTTP/2 from the end of the handshake to the first
+// byte of the response.
+func freshCurl(t testing.TB, addr string, nagle string) time.Duration {
+	t.Helper()
+	var times []time.Duration
+	for range 7 {
+		output, err := lab.Output(lab.Command(t.Context(), lab.Require(t, "curl"), "--silent", "--insecure", "--http2", nagle,
+			"--output", "/dev/null", "--write-out", "%{http_version} %{time_appconnect} %{time_starttransfer}", "https://"+addr+"/"))
+		require.NoError(t, err)
+		var version string
+		var connected, answered float64
+		_, err = fmt.Sscan(output, &version, &connected, &answered)
+		require.NoError(t, err, output)
+		require.Equal(t, "2", version)
+		times = append(times, time.Duration((answered-connected)*float64(time.Second)))
+	}
+	return lab.Median(times)
+}
+
 // TestProbeHandshake: new connections over TLS wait with the probe where they wait with a
-// client in Python, and with no other server.
+// client in Python, and over HTTP/2 with curl, and with no other server.
 func TestProbeHandshake(t *testing.T) {
 	t.Parallel()
 	certificate := lab.Certify(t).File
@@ -106,7 +126,7 @@ func TestProbeHandshake(t *testing.T) {
 		name  string
 		start func(testing.TB) string
 		want  string // "" is what the client in Python finds
-		short bool
+		short bool   // also in the short form
 	}{
 		{"Caddy", caddy("", "echo_payload"), waits, true},
 		{"Caddy, sockopt", caddy("sockopt", "echo_payload"), spares, true},
@@ -150,11 +170,25 @@ func TestProbeHandshake(t *testing.T) {
 				require.NoError(t, err)
 				_, err = fmt.Sscan(client, &nagle, &nodelay)
 				require.NoError(t, err)
-				verdict := probed(t, "https://"+addr+"/", "--insecure", "--http1").Verdict
-				t.Logf("| %s | %.1f | %.1f | %s |", test.name, nagle, nodelay, verdict)
+				report := probed(t, "https://"+addr+"/", "--insecure", "--http1")
+				verdict := report.Verdict
+				t.Logf("| %s | %.1f | %.1f | %s | %q", test.name, nagle, nodelay, verdict, report.Evidence)
 				python := nagle > nodelay+20
 				if test.want != "" && python != (test.want == waits) || python != strings.Contains(string(verdict), string(probe.AfterHandshake)) {
 					return fmt.Errorf("the client in Python takes %v ms with Nagle's algorithm and %v ms without: %s", nagle, nodelay, verdict)
+				}
+				return nil
+			}))
+			if !slices.Contains([]string{"Caddy", "Caddy, sockopt", "Go", "nginx", "HAProxy"}, test.name) {
+				return
+			}
+			require.NoError(t, thrice(func() error {
+				nagle, nodelay := freshCurl(t, addr, "--no-tcp-nodelay"), freshCurl(t, addr, "--tcp-nodelay")
+				report := probed(t, "https://"+addr+"/", "--insecure", "--http2")
+				t.Logf("| %s, HTTP/2 | %v | %v | %s | %q", test.name, nagle, nodelay, report.Verdict, report.Evidence)
+				waits := nagle > nodelay+20*time.Millisecond
+				if waits != strings.Contains(string(report.Verdict), string(probe.AfterHandshake)) {
+					return fmt.Errorf("curl takes %v with Nagle's algorithm and %v without: %s", nagle, nodelay, report.Verdict)
 				}
 				return nil
 			}))

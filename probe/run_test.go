@@ -348,12 +348,13 @@ func TestVersions(t *testing.T) {
 			}
 			require.Equal(t, strings.HasPrefix(test.name, "https"), strings.Contains(picture.String(), `r="3" class="e8"`))
 			require.Contains(t, string(encoded), `"path_seconds"`)
-			want := DelayedAck
+			want := []Verdict{DelayedAck}
 			if test.name == "https, HTTP/1.1" { // over HTTP/2 the server's settings answer Finished
-				want += and + AfterHandshake
+				// Kernels whose TCP_PINGPONG_THRESH is 3 acknowledge at once on a new connection.
+				want = append(want, DelayedAck+and+AfterHandshake)
 			}
 			if runtime.GOOS == "linux" {
-				require.Equal(t, want, r.Verdict, "%q", r.Evidence)
+				require.Contains(t, want, r.Verdict, "%q", r.Evidence)
 			}
 		})
 	}

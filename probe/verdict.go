@@ -121,7 +121,7 @@ func (r *Report) judge() {
 	// the kernel of a proxy acknowledges at once what comes after a pause.
 	add(Behind, (!nagle || r.measured(ackAtOnce)) && r.behind())
 	add(DelayedAck, r.compare(piecesNagle, piecesNoDelay, .1, "which has TCP_NODELAY on the client's side"))
-	add(AfterHandshake, r.compare(freshNagle, freshNoDelay, .5, "which has TCP_NODELAY on the client's side"))
+	add(AfterHandshake, r.compare(freshNagle, freshNoDelay, .75, "which has TCP_NODELAY on the client's side"))
 	r.Verdict = NoStall
 	switch {
 	case len(found) > 0:

@@ -95,7 +95,7 @@ func TestVerdict(t *testing.T) {
 // TestVerdictOverPath: what the path takes is no stall, and what it hides is said.
 func TestVerdictOverPath(t *testing.T) {
 	const timer, end = .044, .02 // of the delayed ACK; from a response's first byte to its last
-	for _, path := range []float64{.02, .028, .06, .15, .3} {
+	for _, path := range []float64{.00004, .02, .028, .06, .15, .3} {
 		for _, test := range []struct {
 			name                               string
 			acked, nagled, pieces, fresh, work float64 // what they wait for

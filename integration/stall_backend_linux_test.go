@@ -1,9 +1,11 @@
 package integration_test
 
 import (
+	"crypto/tls"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 	"time"
 
@@ -21,7 +23,7 @@ func TestTLSBackendThatSendsTickets(t *testing.T) {
 	addr := lab.Address(t)
 	command := lab.TicketServerCommand(addr, lab.Certify(t).File)
 	lab.Serve(t, addr, command[0], command[1:]...)
-	requireBackend(t, "https://"+addr, requireWait)
+	requireBackend(t, "https://"+addr, requireWait, requireNoWait)
 }
 
 // TestTLSBackendInPieces proxies to a TLS backend with Nagle's algorithm on whose part of
@@ -31,14 +33,21 @@ func TestTLSBackendInPieces(t *testing.T) {
 	inprocess.Parallel(t)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(lab.Stars) }))
 	server.Listener = inRecords{server.Listener}
+	certificate := lab.Certify(t)
+	pair, err := tls.LoadX509KeyPair(certificate.File, certificate.File)
+	require.NoError(t, err)
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
 	server.StartTLS()
 	t.Cleanup(server.Close)
-	requireBackend(t, server.URL, requireNoWait)
+	inTime := func(t testing.TB, measure func() time.Duration) {
+		require.Less(t, slices.Min(batchOf(measure)), 30*time.Millisecond, "a timer delays all of them")
+	}
+	requireBackend(t, server.URL, inTime, inTime)
 }
 
-// requireBackend proxies to a backend over new connections. Transport sockopt does not
-// wait; what transport http does is for the caller to say.
-func requireBackend(t *testing.T, upstream string, stock func(testing.TB, func() time.Duration)) {
+// requireBackend proxies to a backend over new connections, and holds the times of both
+// transports to something.
+func requireBackend(t *testing.T, upstream string, stock, sockopt func(testing.TB, func() time.Duration)) {
 	t.Helper()
 	_, addrs := forward(t, upstream, "tls_insecure_skip_verify\nkeepalive off", "")
 	forEach(t, addrs, func(t *testing.T, addr string) {
@@ -46,7 +55,7 @@ func requireBackend(t *testing.T, upstream string, stock func(testing.TB, func()
 		if addr == addrs["http"] {
 			stock(t, ask)
 		} else {
-			requireNoWait(t, ask)
+			sockopt(t, ask)
 		}
 	})
 }

@@ -175,8 +175,13 @@ func TestCountsOfNewTLSConnections(t *testing.T) {
 			table.Row(h.name, site.Name, strconv.Itoa(calls[i]), fmt.Sprintf("%.1f", segments[i]))
 		}
 		require.LessOrEqual(t, calls[1], calls[0]+1, h.name)
-		// Which segments share one is the scheduler's business, in either.
-		require.Less(t, segments[1], segments[0]+0.5, h.name)
+		// Which segments share one is the scheduler's business, in either. Over HTTP/2 some
+		// clients' acknowledgements of SETTINGS are acknowledged before the end comes.
+		more := 0.5
+		if h.http2 {
+			more = 1
+		}
+		require.Less(t, segments[1], segments[0]+more, h.name)
 	}
 	t.Logf("\n\n%s", table)
 }

@@ -86,13 +86,14 @@ func newNamespace(connect func(n *Namespace, thread int) error) (*Namespace, err
 
 // onThread runs f on a thread of its own, which ends with f, and its namespace with it.
 // It is never the first thread of the process, which Go does not end, and whose network
-// is that of /proc/PID.
+// is that of /proc/PID; nor one that has started processes, which the kernel kills when
+// their thread ends (endWithParent).
 func onThread(f func()) {
 	started := make(chan struct{})
 	go func() {
 		runtime.LockOSThread()
-		if unix.Gettid() == os.Getpid() {
-			onThread(f) // this goroutine keeps the first thread meanwhile
+		if unix.Gettid() == os.Getpid() || hasProcesses() {
+			onThread(f) // this goroutine keeps its thread meanwhile
 			runtime.UnlockOSThread()
 			close(started)
 			return
@@ -101,6 +102,12 @@ func onThread(f func()) {
 		f()
 	}()
 	<-started
+}
+
+// hasProcesses reports whether this thread has started processes that still run.
+func hasProcesses() bool {
+	children, err := os.ReadFile("/proc/thread-self/children")
+	return err == nil && len(children) > 0
 }
 
 // NewTestNamespace makes a namespace that goes away with the test, or is Missing.

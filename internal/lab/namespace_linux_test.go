@@ -106,3 +106,40 @@ func TestReservePort(t *testing.T) {
 	release()
 	require.NoError(t, listen("127.0.0.1:0"))
 }
+
+// TestThreadsThatEndHaveNoProcesses ends threads beside processes that other threads have
+// started: these go on.
+func TestThreadsThatEndHaveNoProcesses(t *testing.T) {
+	OtherProcess(t)
+	type cat struct {
+		*Process
+		stdin io.Writer
+		err   error
+	}
+	const count = 8
+	started := make(chan cat, count)
+	for range count {
+		go func() {
+			cmd := Command(t.Context(), "cat")
+			stdin, err := cmd.StdinPipe()
+			p, startErr := Start(cmd)
+			started <- cat{p, stdin, errors.Join(err, startErr)}
+		}()
+	}
+	cats := make([]cat, count)
+	for i := range cats {
+		cats[i] = <-started
+		require.NoError(t, cats[i].err)
+		defer cats[i].End()
+	}
+	for range 100 {
+		ended := make(chan struct{})
+		onThread(func() { close(ended) })
+		<-ended
+	}
+	for _, c := range cats {
+		_, err := io.WriteString(c.stdin, "here")
+		require.NoError(t, err)
+		require.NoError(t, c.Await("it answered", func() bool { return c.Printed() == "here" }))
+	}
+}

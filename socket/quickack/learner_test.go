@@ -130,6 +130,7 @@ func times(n int, steps ...[]step) []step { return slices.Repeat(slices.Concat(s
 func TestLearning(t *testing.T) {
 	whole, late, stall, long := answered(0), answered(short*2), pieces(short*5/4), pieces(delay)
 	bulk := slices.Concat(times(19, []step{reads, parks, pass(rtt)}), []step{reads, awaits, reads, writes, pass(ms)})
+	stream := times(8, []step{reads, parks, pass(3 * ms)})
 	learned := times(4, whole)
 	restored := slices.Concat(learned, times(5, late))
 	trial := slices.Concat(learned, times(2, stall))
@@ -183,6 +184,9 @@ func TestLearning(t *testing.T) {
 		{"a trial that does not help ends", slices.Concat(trial, times(10, pieces(short*5/4))), outcome{8, 8, 2, 2, short, "patient"}},
 		{"after that it believes less", slices.Concat(trial, times(30, pieces(short*5/4))), outcome{12, 12, 3, 3, short, "patient"}},
 		{"a trial that helps", slices.Concat(trial, pieces(rtt), times(24, whole), stall, times(40, whole)), outcome{69, 68, 2, 3, short, "on trial"}},
+		{"a stream leaves the timer alone", stream, outcome{4, 4, 1, 0, kernels, "patient"}},
+		{"until an answer", slices.Concat(stream, []step{writes}, whole), outcome{4, 4, 1, 0, short, "patient"}},
+		{"a stream after short answers", slices.Concat(learned, stream, stream), outcome{4, 4, 1, 0, kernels, "patient"}},
 		{"refused", []step{func(l *line) { l.TurnOff() }, reads, parks, pass(delay), reads}, outcome{0, 0, 0, 1, kernels, "off"}},
 		{"off", slices.Concat([]step{func(l *line) { l.Start(false) }}, times(3, long)), outcome{0, 0, 0, 3, kernels, "off"}},
 	} {

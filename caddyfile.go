@@ -80,6 +80,13 @@ func (t *Transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return t.HTTPTransport.UnmarshalCaddyfile(caddyfile.NewDispenser(theirs))
 }
 
+// parseGlobalOption says where the wrapper goes, of which many think first as a global option.
+func parseGlobalOption(d *caddyfile.Dispenser, _ any) (any, error) {
+	d.Next()
+	return nil, d.Err("sockopt is no global option: for all connections of a server write servers { listener_wrappers { sockopt } }, " +
+		"for backends transport sockopt in reverse_proxy, for one route sockopt in the site")
+}
+
 // isSocketOption reports whether a name is a socket option and no option of Caddy's
 // http transport.
 func isSocketOption(name string) bool {

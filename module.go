@@ -12,6 +12,7 @@
 //	dialer.go            how it dials, with options before the SYN
 //	handler.go           options for the requests of a route, http.handlers.sockopt
 //	tcpinfo.go           placeholders for what the kernel measures, http.handlers.tcp_info
+//	matcher.go           a matcher of the same figures, http.matchers.tcp_info
 //	echo.go              the test payload, http.handlers.echo_payload
 //	caddyfile.go         the parsers of the directives
 //	configuration.go     what the modules of one configuration share
@@ -55,6 +56,7 @@ func init() {
 	caddy.RegisterModule(new(Transport))
 	caddy.RegisterModule(Handler{})
 	caddy.RegisterModule(TCPInfo{})
+	caddy.RegisterModule(MatchTCPInfo{})
 	caddy.RegisterModule(EchoPayload{})
 	caddy.RegisterModule(AdminAPI{})
 	caddycmd.RegisterCommand(command)
@@ -66,6 +68,7 @@ func init() {
 	// Both go before all other handlers, tcp_info first: the matcher of sockopt can use
 	// the placeholders, and the options of sockopt apply to what other handlers send.
 	httpcaddyfile.RegisterHandlerDirective("tcp_info", parseTCPInfo)
+	httpcaddyfile.RegisterGlobalOption("sockopt", parseGlobalOption)
 	httpcaddyfile.RegisterDirectiveOrder("tcp_info", httpcaddyfile.Before, "tracing")
 	httpcaddyfile.RegisterHandlerDirective("sockopt", parseHandler)
 	httpcaddyfile.RegisterDirectiveOrder("sockopt", httpcaddyfile.Before, "tracing")
@@ -108,6 +111,11 @@ var (
 	_ caddy.Provisioner           = (*TCPInfo)(nil)
 	_ caddyhttp.MiddlewareHandler = (*TCPInfo)(nil)
 	_ caddyfile.Unmarshaler       = (*TCPInfo)(nil)
+
+	_ caddy.Module                      = (*MatchTCPInfo)(nil)
+	_ caddy.Provisioner                 = (*MatchTCPInfo)(nil)
+	_ caddyhttp.RequestMatcherWithError = (*MatchTCPInfo)(nil)
+	_ caddyfile.Unmarshaler             = (*MatchTCPInfo)(nil)
 
 	_ caddy.AdminRouter = AdminAPI{}
 

@@ -44,7 +44,7 @@ func TestProvisionRefuses(t *testing.T) {
 		echo      = "http.handlers.echo_payload: "
 	)
 	for _, test := range []struct{ name, where, members, module, want string }{
-		{"unknown option", asWrapper, `"nodelai": true`, wrapper, `unknown option "nodelai" (did you mean nodelay?); here it can be nodelay, `},
+		{"unknown option", asWrapper, `"nodelai": true`, wrapper, `unknown option "nodelai" (did you mean nodelay?)`},
 		{"bad value", asWrapper, `"nodelay": 1`, wrapper, `nodelay: 1 is not true, false, "on" or "off"`},
 		{"out of range", asWrapper, `"recv_buffer": 0`, wrapper, "recv_buffer: 0 is not from 1 to 1073741823 bytes; leave the option out for the kernel's default"},
 		{"of another phase", asWrapper, `"cork": true`, wrapper, "cork cannot be set here, but for the requests of a route ("},
@@ -58,7 +58,7 @@ func TestProvisionRefuses(t *testing.T) {
 		{"bad value", asHandler, `"priority": -1`, handler, "priority: -1 is not from 0"},
 
 		{"unknown option", asTransport, `"socket": {"no_delay": true}`, transport, `unknown option "no_delay" (did you mean nodelay?)`},
-		{"option outside of socket", asTransport, `"nodelay": true`, transport, `json: unknown field "nodelay"`},
+		{"option outside of socket", asTransport, `"nodelay": true`, transport, `nodelay is a socket option: write it into "socket": {"nodelay": …}`},
 		{"of a listener", asTransport, `"socket": {"backlog": 9}`, transport, "backlog cannot be set here, but on listening sockets "},
 		{"of accepted connections", asTransport, `"socket": {"linger": "5s"}`, transport, "linger cannot be set here, but on accepted connections "},
 		{"bad value", asTransport, `"socket": {"ttl": 256}`, transport, "ttl: 256 is not from 1 to 255"},

@@ -3,6 +3,7 @@ package sockopt
 import (
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 
@@ -40,11 +41,17 @@ import (
 // `{http.tcp_info.busy_time}` | Time with something to send, in seconds
 // `{http.tcp_info.rwnd_limited}` | Of it, time that the client's receive window held it up, in seconds
 // `{http.tcp_info.sndbuf_limited}` | Of it, time that the send buffer held it up, in seconds
+// `{http.tcp_info.advmss}`, `snd_mss`, `rcv_mss` | Segment sizes: offered, sent, received, in bytes
+// `{http.tcp_info.pmtu}` | MTU of the path, in bytes
+// `{http.tcp_info.rto}`, `ato` | Time before a retransmission and of a delayed acknowledgement, in seconds
+// `{http.tcp_info.snd_wnd}`, `rcv_wnd` | Windows: the client's and ours, in bytes
+// `{http.tcp_info.delivered_ce}`, `received_ce` | Segments that were marked by ECN, sent and received
+// `{http.tcp_info.delivered_e1_bytes}` and so on | What AccECN counts (e1, e0, ce; delivered, received), in bytes
 // `{http.tcp_info.congestion}` | Congestion control algorithm (TCP_CONGESTION)
 //
 // The kernel is asked once for a request, when the first of them is used, and not
 // at all where none is; congestion takes a getsockopt(2) of its own. A field that
-// this kernel does not return, or has not measured yet, is empty. So are all of
+// this kernel does not return, or has not measured yet, is null: empty in text. So are all of
 // them over HTTP/3 and Unix sockets. The first use of a name that is not among them is
 // logged as a warning.
 //
@@ -98,7 +105,7 @@ type askedInfo struct {
 	info       sync.Once
 	figures    *socket.TCPInfo
 	name       sync.Once
-	congestion string
+	congestion any // nil where it is not known
 }
 
 // placeholder is a caddy.ReplacerFunc. Its numbers are numbers, so that an
@@ -120,18 +127,33 @@ func (a *askedInfo) placeholder(key string) (any, bool) {
 	return nil, false
 }
 
-// misspelt are the placeholders that were warned of, by key.
-var misspelt sync.Map
+// misspelt has the placeholders that were warned of, of which a client may name any number:
+// a template may have what it sent.
+var misspelt struct {
+	sync.Mutex
+	keys []string
+}
+
+const (
+	mostMisspelt    = 20  // placeholders that are warned of
+	longestMisspelt = 100 // bytes of one in the log
+)
 
 // warnOf warns once of a placeholder that does not exist: Caddy leaves it
 // empty, or as it was written, without a word.
 func (p *placeholders) warnOf(key string) {
-	if _, warned := misspelt.LoadOrStore(key, true); !warned {
-		p.log.Warn("unknown placeholder; the names are in the documentation of tcp_info", zap.String("placeholder", "{"+key+"}"))
+	key = strings.Clone(key[:min(len(key), longestMisspelt)])
+	misspelt.Lock()
+	defer misspelt.Unlock()
+	if len(misspelt.keys) == mostMisspelt || slices.Contains(misspelt.keys, key) {
+		return
 	}
+	misspelt.keys = append(misspelt.keys, key)
+	p.log.Warn("unknown placeholder; the names are in the documentation of tcp_info", zap.String("placeholder", "{"+key+"}"))
 }
 
-func (a *askedInfo) algorithm() string {
+// algorithm returns the name of the congestion control algorithm, or nil.
+func (a *askedInfo) algorithm() any {
 	a.name.Do(func() {
 		if a.tcp == nil {
 			return
@@ -143,7 +165,20 @@ func (a *askedInfo) algorithm() string {
 	return a.congestion
 }
 
+// figure returns a figure as a placeholder has it, or nil where it is not known.
 func (a *askedInfo) figure(f socket.Figure) any {
+	value, known := a.value(f)
+	switch {
+	case !known:
+		return nil
+	case f.Unit == socket.Microseconds:
+		return float64(value) / 1e6
+	}
+	return value
+}
+
+// value returns a figure as the kernel counts it.
+func (a *askedInfo) value(f socket.Figure) (value int64, known bool) {
 	a.info.Do(func() {
 		if a.tcp == nil {
 			return
@@ -153,14 +188,7 @@ func (a *askedInfo) figure(f socket.Figure) any {
 		}
 	})
 	if a.figures == nil {
-		return ""
+		return 0, false
 	}
-	value, known := a.figures.Value(f)
-	switch {
-	case !known:
-		return ""
-	case f.Time:
-		return float64(value) / 1e6
-	}
-	return value
+	return a.figures.Value(f)
 }

@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"reflect"
 	"slices"
@@ -60,6 +62,22 @@ func (*Transport) CaddyModule() caddy.ModuleInfo {
 		ID:  "http.reverse_proxy.transport.sockopt",
 		New: func() caddy.Module { return new(Transport) },
 	}
+}
+
+// UnmarshalJSON reads the transport. An option that stands beside socket is an error of ours:
+// that of encoding/json would not say where it goes.
+func (t *Transport) UnmarshalJSON(b []byte) error {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(b, &members); err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		if isSocketOption(name) {
+			return fmt.Errorf(`%s is a socket option: write it into "socket": {"%[1]s": …}`, name)
+		}
+	}
+	type plain Transport // without this method
+	return caddy.StrictUnmarshalJSON(b, (*plain)(t))
 }
 
 // Provision sets up the http transport and tries the named options on this kernel.

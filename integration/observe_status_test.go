@@ -38,7 +38,7 @@ func TestStatus(t *testing.T) {
 
 // TestStatusIsReadable holds the names of the answer, which others read.
 func TestStatusIsReadable(t *testing.T) {
-	c, _ := serve(t, "sockopt"+lab.Block("nodelay off"))
+	c, _ := serve(t, "sockopt"+lab.Block("nodelay on"))
 	_, answer := c.API(http.MethodGet, "/sockopt/", "", "")
 	var shown struct {
 		Listeners []map[string]any `json:"listeners"`
@@ -55,14 +55,14 @@ func TestStatusIsReadable(t *testing.T) {
 	require.NoError(t, err)
 	quickack, read := "off", ""
 	if runtime.GOOS == "linux" {
-		quickack, read = "auto", `, "getsockopt": 0`
+		quickack, read = "auto", `, "getsockopt": 1`
 	}
 	require.JSONEq(t, fmt.Sprintf(`[{
 		"server": "srv0",
 		"address": %q,
 		"quickack": %q,
 		"metrics": false,
-		"options": [{"option": "nodelay", "requested": "off", "effective": "off"%s}],
+		"options": [{"option": "nodelay", "requested": "on", "effective": "on"%s}],
 		"counters": {"connections": 1, "acknowledged": 0, "wasted": 0, "patient": 0, "unreachable": 0, "suspected_stalls": 0, "refused": []}
 	}]`, c.use(t).Address, quickack, read), string(listeners))
 	require.Contains(t, answer, "\n\t\"listeners\": [\n", "people read it as well")

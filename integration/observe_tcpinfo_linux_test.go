@@ -1,9 +1,12 @@
 package integration_test
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -51,7 +54,7 @@ func TestTCPInfoPlaceholders(t *testing.T) {
 		number, err := strconv.ParseFloat(text, 64)
 		require.NoError(t, err, f.Name)
 		require.GreaterOrEqual(t, number, 0.0, f.Name)
-		if f.Time {
+		if f.Unit == socket.Microseconds {
 			require.Less(t, number, 60.0, "%s is in seconds", f.Name)
 		}
 	}
@@ -83,7 +86,7 @@ func TestTCPInfoInExpressions(t *testing.T) {
 	lines := `tcp_info
 	@far expression {http.tcp_info.rtt} > 10.0
 	@lossy expression {http.tcp_info.total_retrans} > 1000000
-	@near expression {http.tcp_info.rtt} > 0.0 && {http.tcp_info.snd_cwnd} >= 1 && {http.tcp_info.congestion} != ""
+	@near expression {http.tcp_info.rtt} > 0.0 && {http.tcp_info.snd_cwnd} >= 1 && {http.tcp_info.congestion} != null
 	respond @far far
 	respond @lossy lossy
 	echo_payload @near`
@@ -135,4 +138,39 @@ func TestTCPInfoInLogs(t *testing.T) {
 	requirePayload(t, http.DefaultClient, "http://"+addr)
 	require.Eventually(t, func() bool { return strings.Contains(c.Logged(), "handled request") }, lab.Patience, time.Millisecond)
 	require.Regexp(t, `"congestion":"\w+","rtt":0\.\d+`, c.Logged())
+}
+
+// TestTCPInfoMatcher matches by figures without the directive, and nothing over a Unix socket.
+func TestTCPInfoMatcher(t *testing.T) {
+	const routes = `@all {
+		tcp_info rtt < 10s
+		tcp_info snd_cwnd >= 1
+		tcp_info congestion != none
+		tcp_info bytes_received < 1MiB
+	}
+	@far tcp_info rtt > 10s
+	header @all X-All yes
+	header @far X-Far yes
+	echo_payload`
+	addr := lab.Address(t)
+	path := filepath.Join(t.TempDir(), "socket")
+	inprocess.Run(t, "", fmt.Sprintf("http://%s {\n%s\n}\nhttp:// {\nbind unix/%s\n%[2]s\n}", addr, routes, path))
+	unixClient := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}}}
+	for _, test := range []struct {
+		client *http.Client
+		url    string
+		all    string
+	}{
+		{http.DefaultClient, "http://" + addr, "yes"},
+		{unixClient, "http://unix", ""},
+	} {
+		resp, err := test.client.Get(test.url)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		require.Equal(t, http.StatusOK, resp.StatusCode)
+		require.Equal(t, test.all, resp.Header.Get("X-All"), test.url)
+		require.Empty(t, resp.Header.Get("X-Far"))
+	}
 }

@@ -65,7 +65,7 @@ func parseLine(d *caddyfile.Dispenser, lines []Line) error {
 	name := d.Val()
 	l, ok := find(lines, name)
 	if !ok {
-		return d.Errf("unknown option %q%s; here it can be %s", name, didYouMean(name, lines), Names(lines))
+		return d.WrapErr(unknown(name, lines))
 	}
 	if l.Barred != "" {
 		return d.Errf("%s %s; here it can be %s", name, l.Barred, Names(lines))

@@ -94,3 +94,38 @@ func ofTheProcess(requested socket.Setting, phases Phase) string {
 	}
 	return "it is a setting of Go and holds for all listeners that this process opens from now on"
 }
+
+// unreadable says that a kernel parameter on which an effect depends cannot be read.
+func unreadable(sysctl, unless string) func(socket.Setting, Phase) string {
+	return func(requested socket.Setting, _ Phase) string {
+		if socket.Sysctl(sysctl) != "" || requested.Value.Number == 0 {
+			return ""
+		}
+		return sysctl + " cannot be read here: it has no effect unless " + unless
+	}
+}
+
+// heldBack says what Nagle's algorithm does.
+func heldBack(requested socket.Setting, _ Phase) string {
+	if requested.Value.Number != 0 {
+		return ""
+	}
+	return "Nagle's algorithm holds back the end of what is sent in pieces until the peer acknowledges, which may take it 40ms"
+}
+
+// wakesUp says what a small notsent_lowat costs.
+func wakesUp(requested socket.Setting, _ Phase) string {
+	if requested.Value.Number >= 4<<10 {
+		return ""
+	}
+	return "each write waits until nearly all before it was sent, which costs a wake-up for each segment; 16KiB is little enough" +
+		unitMeant(requested.Value)
+}
+
+// endsAtALoss says that a short user_timeout ends connections that work.
+func endsAtALoss(requested socket.Setting, _ Phase) string {
+	if requested.Value.Number == 0 || requested.Value.Number >= 1000 {
+		return ""
+	}
+	return "one lost segment, or a peer that is slow for a moment, ends the connection: a retransmission takes 200ms or more"
+}

@@ -193,7 +193,7 @@ type Options struct {
 var rows = []row{
 	{
 		name: "nodelay", option: socket.NoDelay, phases: Accept | Dial | Route, since: "2.0",
-		kind: onOff, without: "on",
+		kind: onOff, without: "on", caution: heldBack,
 		doc: "send small segments at once: Nagle's algorithm off",
 	},
 	{
@@ -209,8 +209,8 @@ var rows = []row{
 	{
 		name: "notsent_lowat", option: socket.NotSentLowat, phases: Accept | Dial | Route, since: "3.12",
 		kind: sizes(1, math.MaxInt32), without: "the sysctl, or unlimited behind MPTCP",
-		bounds: "net.ipv4.tcp_notsent_lowat",
-		doc:    "most unsent bytes before the socket stops being writable",
+		bounds: "net.ipv4.tcp_notsent_lowat", caution: wakesUp,
+		doc: "most unsent bytes before the socket stops being writable",
 	},
 	{
 		name: "cork", option: socket.Cork, phases: Route, since: "2.2", kind: onOff,
@@ -282,8 +282,8 @@ var rows = []row{
 	{
 		name: "user_timeout", option: socket.UserTimeout, phases: Accept | Dial | Route, since: "2.6.37",
 		kind: durations(time.Millisecond, 0, math.MaxInt32*time.Millisecond), without: "until net.ipv4.tcp_retries2",
-		bounds: "net.ipv4.tcp_retries2",
-		doc:    "how long sent bytes may stay unacknowledged",
+		bounds: "net.ipv4.tcp_retries2", caution: endsAtALoss,
+		doc: "how long sent bytes may stay unacknowledged",
 	},
 	{
 		name: "linger", option: socket.Linger, phases: Accept, since: "2.0",
@@ -334,7 +334,7 @@ var rows = []row{
 	},
 	{
 		name: "local_port_range", option: socket.LocalPortRange, phases: Dial, since: "6.3",
-		kind: portRanges, without: localPorts, bounds: localPorts, noEffect: beyondLocalPorts,
+		kind: portRanges, without: localPorts, bounds: localPorts, noEffect: beyondLocalPorts, caution: unreadable(localPorts, "the range is within that"),
 		doc: "local ports of connections to backends",
 	},
 	{
@@ -361,8 +361,8 @@ var rows = []row{
 	{
 		name: "fastopen", option: socket.FastOpen, phases: Listen, since: "3.7", sinceMPTCP: "6.2",
 		kind: counts(0, math.MaxInt32), bounds: "net.ipv4.tcp_fastopen", clampedBy: "net.core.somaxconn",
-		noEffect: withoutServerFastOpen,
-		doc:      "TCP Fast Open: connections with data in the SYN that may wait",
+		noEffect: withoutServerFastOpen, caution: unreadable("net.ipv4.tcp_fastopen", "that contains 2"),
+		doc: "TCP Fast Open: connections with data in the SYN that may wait",
 	},
 	{
 		name: "raw", option: socket.Option{Name: "any"}, phases: Listen | Accept | Dial | Route | Packet, since: "2.0",

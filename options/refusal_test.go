@@ -213,7 +213,7 @@ func TestEveryOptionRefusesJSON(t *testing.T) {
 		}
 		capitals := strings.ToUpper(r.name)
 		_, err := unmarshal(phases, fmt.Sprintf(`{"%s":%s}`, capitals, expected.JSON[0]))
-		require.ErrorContains(t, err, fmt.Sprintf("unknown option %q (did you mean %s?); here it can be ", capitals, r.name))
+		require.ErrorContains(t, err, fmt.Sprintf("unknown option %q (did you mean %s?)", capitals, r.name))
 	})
 }
 

@@ -1,6 +1,7 @@
 package options
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"runtime"
@@ -129,6 +130,8 @@ func (s *Resolved) add(r row, e Effect, o *Options, phases Phase, log *zap.Logge
 	switch requested := e.setting.Value; {
 	case r.want == wantSize && e.setting.Option.AsSet(effective).Number > requested.Number:
 		e.Caution = fmt.Sprintf("the kernel takes no less than %s%s", e.Effective, unitMeant(requested))
+	case strings.HasPrefix(r.name, "keepalive_") && o.KeepAlive != nil && !*o.KeepAlive:
+		e.Caution = "it has no effect, since keepalive is off"
 	case r.caution != nil:
 		e.Caution = r.caution(e.setting, phases)
 	}
@@ -251,12 +254,16 @@ func (r row) refusal(e Effect, err error) error {
 	case err == errors.ErrUnsupported:
 		err = because("%s is not available on %s", option, runtime.GOOS)
 	case errors.Is(err, syscall.ENOENT) && r.bounds != "":
+		offered := strings.ReplaceAll(readable(r.bounds), " ", ", ")
+		if lower := strings.ToLower(value); slices.Contains(strings.Split(offered, ", "), lower) {
+			offered += " (did you mean " + lower + "?)"
+		}
 		value = strconv.Quote(value)
-		err = because("this kernel offers %s", strings.ReplaceAll(socket.Sysctl(r.bounds), " ", ", "))
+		err = because("this kernel offers %s", offered)
 	case errors.Is(err, syscall.EPERM) && r.permits != "":
-		err = because("needs %s, unless %s lists it: %s", r.capabilityNames(), r.permits, socket.Sysctl(r.permits))
+		err = because("needs %s, which this user lacks, unless %s lists it: %s", r.capabilityNames(), r.permits, readable(r.permits))
 	case errors.Is(err, syscall.EPERM) && r.capabilities != nil:
-		err = because("needs %s", r.capabilityNames())
+		err = because("needs %s, which this user lacks", r.capabilityNames())
 	case errors.Is(err, syscall.EINVAL) && r.takes != "":
 		err = because("the kernel takes %s", r.takes)
 	case errors.Is(err, syscall.ENODEV):
@@ -276,6 +283,11 @@ func (r row) refusal(e Effect, err error) error {
 		err = because("this kernel refuses %s: %w", option, err)
 	}
 	return fmt.Errorf("%s %s: %w", r.name, value, err)
+}
+
+// readable returns the value of a kernel parameter, as text for people.
+func readable(sysctl string) string {
+	return cmp.Or(socket.Sysctl(sysctl), "what "+sysctl+" says, which cannot be read here")
 }
 
 // needsMPTCP is what it takes where listening MPTCP sockets refuse the option.

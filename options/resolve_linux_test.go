@@ -116,7 +116,7 @@ func TestRounding(t *testing.T) {
 	}{
 		{"keepalive_idle", "1.5s", "2s", 2},
 		{"keepalive_interval", "1.001s", "2s", 2},
-		{"user_timeout", "1.5ms", "2ms", 2},
+		{"user_timeout", "2.0005s", "2.001s", 2001},
 		{"fin_timeout", "1m0.001s", "1m1s", 61},
 		{"busy_poll", "1ns", "1us", 1},
 		{"defer_accept", "30s", "31s", 31},
@@ -300,9 +300,9 @@ func TestCapabilities(t *testing.T) {
 	restricted := restrictedCongestion()
 	for _, test := range []struct{ line, want string }{
 		{"priority 6", ""},
-		{"priority 7", "priority 7: needs CAP_NET_ADMIN or CAP_NET_RAW"},
-		{"mark 0x2a", "mark 0x2a: needs CAP_NET_ADMIN or CAP_NET_RAW"},
-		{"congestion " + restricted, "congestion " + restricted + ": needs CAP_NET_ADMIN, unless net.ipv4.tcp_allowed_congestion_control lists it: " +
+		{"priority 7", "priority 7: needs CAP_NET_ADMIN or CAP_NET_RAW, which this user lacks"},
+		{"mark 0x2a", "mark 0x2a: needs CAP_NET_ADMIN or CAP_NET_RAW, which this user lacks"},
+		{"congestion " + restricted, "congestion " + restricted + ": needs CAP_NET_ADMIN, which this user lacks, unless net.ipv4.tcp_allowed_congestion_control lists it: " +
 			socket.Sysctl("net.ipv4.tcp_allowed_congestion_control")},
 	} {
 		t.Run(test.line, func(t *testing.T) {

@@ -1,16 +1,29 @@
 package options
 
-import "strings"
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
 
-// didYouMean suggests a line for an unknown name: one with a similar name, or the one
-// for the kernel option of that name.
-func didYouMean(name string, lines []Line) string {
+// unknown says that a name is no line of a block, and what was probably meant: an option of
+// the http transport beside the block, the line for the kernel option of that name, or one
+// with a similar name. Where nothing is near, it lists all.
+func unknown(name string, lines []Line) error {
+	_, options := find(lines, "on_unsupported")
+	switch {
+	case options && slices.Contains(transportOptions, name):
+		return fmt.Errorf("unknown option %q: it is one of the transport's own; in transport sockopt write it beside socket { }, not inside", name)
+	case options && name == "socket":
+		return fmt.Errorf("unknown option %q: only transport sockopt has it; here options are written without it", name)
+	}
 	lower := strings.ToLower(name)
 	for _, r := range rows {
 		for kernel := range strings.SplitSeq(strings.ToLower(r.option.Name), ", ") {
 			_, short, _ := strings.Cut(kernel, "_")
 			if kernel != "" && (lower == kernel || lower == short) && r.name != name {
-				return " (did you mean " + r.name + "?)"
+				return fmt.Errorf("unknown option %q (did you mean %s?)", name, r.name)
 			}
 		}
 	}
@@ -25,9 +38,38 @@ func didYouMean(name string, lines []Line) string {
 		}
 	}
 	if best == "" {
-		return ""
+		return fmt.Errorf("unknown option %q; here it can be %s", name, Names(lines))
 	}
-	return " (did you mean " + best + "?)"
+	return fmt.Errorf("unknown option %q (did you mean %s?)", name, best)
+}
+
+// transportOptions are those of Caddy's http transport that have no namesake here.
+var transportOptions = []string{
+	"dial_timeout", "dial_fallback_delay", "read_timeout", "write_timeout", "response_header_timeout", "expect_continue_timeout",
+	"keepalive_idle_conns", "keepalive_idle_conns_per_host", "max_conns_per_host", "local_address", "resolvers", "versions",
+	"compression", "proxy_protocol", "network_proxy", "read_buffer", "write_buffer", "max_response_header",
+}
+
+// instead is what to write where text is no value of an option, if it is clear what was meant.
+func (r row) instead(text string) string {
+	text = strings.Trim(text, `"`)
+	lower := strings.ToLower(text)
+	_, named := dscpNames[lower]
+	number, numberErr := strconv.ParseInt(text, 0, 64)
+	_, durationErr := ParseDuration(text)
+	switch {
+	case r.name == "keepalive" && durationErr == nil:
+		return "; did you mean keepalive_idle " + text + "?"
+	case r.name == "dscp" && named:
+		return "; did you mean " + lower + "?"
+	case r.name == "dscp" && numberErr == nil && number > 63 && number < 256 && number%4 == 0:
+		return fmt.Sprintf("; as a TOS byte that is %s", DSCP(number>>2))
+	case r.name == "dscp" && strings.HasPrefix(text, "0x") && numberErr == nil && number < 64:
+		return fmt.Sprintf("; did you mean %s?", DSCP(number))
+	case r.name == "fastopen" && (text == "on" || text == "true"):
+		return "; it is how many connections may wait: write fastopen 256"
+	}
+	return ""
 }
 
 // distance returns how many letters have to be added, removed or replaced to make b of

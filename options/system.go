@@ -162,7 +162,7 @@ func (r row) here() (byDefault string, supported bool) {
 	case r.without == "" && err == nil:
 		return r.show(value), true
 	case r.without == r.bounds:
-		return socket.Sysctl(r.bounds), true
+		return cmp.Or(socket.Sysctl(r.bounds), r.bounds), true
 	}
 	return r.without, true
 }

@@ -20,8 +20,7 @@ func (o *Options) Unmarshal(b []byte, phases Phase) error {
 	return eachMember(b, `options, such as {"quickack": "auto"}`, func(name string, value []byte) error {
 		i := slices.IndexFunc(rows, func(r row) bool { return r.name == name })
 		if i < 0 {
-			lines := o.Lines(phases)
-			return fmt.Errorf("unknown option %q%s; here it can be %s", name, didYouMean(name, lines), Names(lines))
+			return unknown(name, o.Lines(phases))
 		}
 		if err := rows[i].unmarshal(o, value); err != nil {
 			return fmt.Errorf("%s: %w", name, err)

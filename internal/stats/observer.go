@@ -120,7 +120,7 @@ func (o *Observer) Closing(c *socket.Conn) {
 		value, known := info.Value(closeMetrics[i].figure)
 		switch {
 		case !known: // this kernel does not report it
-		case closeMetrics[i].figure.Time:
+		case closeMetrics[i].figure.Unit == socket.Microseconds:
 			add(float64(value) / 1e6)
 		default:
 			add(float64(value))

@@ -211,7 +211,7 @@ func (o *Open) figure(f socket.Figure) (value float64, known bool) {
 		n = o.BytesAcked
 	case o.Multipath && f.Name == socket.BytesReceived.Name:
 		n = o.BytesReceived
-	case f.Time:
+	case f.Unit == socket.Microseconds:
 		return float64(n) / 1e6, known
 	}
 	return float64(n), known

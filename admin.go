@@ -39,7 +39,7 @@ func (AdminAPI) Provision(ctx caddy.Context) error {
 func (AdminAPI) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		{Pattern: statusPath, Handler: show(statusPath, func() any {
-			return status{entriesOf(stats.Accepted), packetSockets.now(), entriesOf(stats.Dialed), entriesOf(stats.Route)}
+			return status{entriesOf(stats.Accepted), packetSockets.now(), entriesOf(stats.Dialed), entriesOf(stats.Route), uncoveredNow()}
 		})},
 		{Pattern: connectionsPath, Handler: getOnly(connectionsPath, showConnections)},
 		{Pattern: optionsPath, Handler: show(optionsPath, func() any { return options.ThisSystem() })},
@@ -52,6 +52,7 @@ type status struct {
 	Packets    []packetStatus `json:"packets"`
 	Transports []entry        `json:"transports"`
 	Routes     []entry        `json:"routes"`
+	Uncovered  []uncovered    `json:"uncovered"`
 }
 
 // show answers GET and HEAD of one path.

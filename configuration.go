@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
 
@@ -20,8 +21,13 @@ type configuration struct {
 	registry *prometheus.Registry // each configuration has its own
 	servers  map[*caddyhttp.Server]*server
 
-	http         *caddyhttp.App // whose listener wrappers were asked about multipath
-	multipathOff bool           // one says so
+	http           *caddyhttp.App // nil before one of its modules is provisioned
+	askedMultipath bool           // its listener wrappers were asked
+	multipathOff   bool           // one says so
+
+	used      bool           // something has options
+	positions map[any]string // of its modules
+	uncovered []uncovered    // once the configuration has started
 
 	first  map[firstKey]any              // sockets on devices that were opened first; nil for one that its server has
 	warned map[*caddytls.ACMEIssuer]bool // of challenges on a network of ours
@@ -46,7 +52,7 @@ func configurationOf(ctx caddy.Context) *configuration {
 		}
 	}
 	c := &configuration{
-		registry: registry, servers: make(map[*caddyhttp.Server]*server),
+		registry: registry, servers: make(map[*caddyhttp.Server]*server), uncovered: []uncovered{},
 		first: make(map[firstKey]any), warned: make(map[*caddytls.ACMEIssuer]bool),
 	}
 	configurations.all = append(configurations.all, c)
@@ -62,4 +68,21 @@ func configurationOf(ctx caddy.Context) *configuration {
 		applyMultipath()
 	})
 	return c
+}
+
+// onEvent calls f when the configuration of ctx has an event of Caddy's.
+func onEvent(ctx caddy.Context, name string, f func()) error {
+	events, err := ctx.App("events")
+	if err != nil {
+		return err
+	}
+	return events.(*caddyevents.App).On(name, eventHandler(f)) //nolint:forcetypeassert // that is its module
+}
+
+type eventHandler func()
+
+// Handle implements caddyevents.Handler.
+func (h eventHandler) Handle(context.Context, caddy.Event) error {
+	h()
+	return nil
 }

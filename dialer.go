@@ -34,11 +34,10 @@ const (
 type dialer struct {
 	net.Dialer
 	beforeSYN []socket.Setting
-	observer  socket.RefusalObserver
 }
 
 // newDialer returns the dialer of a provisioned http transport.
-func newDialer(t *reverseproxy.HTTPTransport, beforeSYN []socket.Setting, observer socket.RefusalObserver) (*dialer, error) {
+func newDialer(t *reverseproxy.HTTPTransport, beforeSYN []socket.Setting) (*dialer, error) {
 	probes := time.Duration(t.KeepAlive.ProbeInterval)
 	d := &dialer{
 		Dialer: net.Dialer{
@@ -48,7 +47,6 @@ func newDialer(t *reverseproxy.HTTPTransport, beforeSYN []socket.Setting, observ
 			KeepAliveConfig: net.KeepAliveConfig{Enable: probes > 0, Interval: probes},
 		},
 		beforeSYN: beforeSYN,
-		observer:  observer,
 	}
 	var err error
 	if t.LocalAddress != "" {
@@ -97,14 +95,9 @@ func newResolver(servers []string, d net.Dialer) (*net.Resolver, error) {
 	}, nil
 }
 
-// dial opens a connection. address is the upstream's, save where the context has
-// another one: that of a Unix socket, and of an upstream whose URL also has the client.
-// Behind a forward proxy address is the proxy's. Errors are reverseproxy.DialErrors.
-func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	if info, ok := reverseproxy.GetDialInfo(ctx); ok &&
-		(caddyhttp.GetVar(ctx, proxyVar) == nil || strings.HasPrefix(info.Network, "unix")) {
-		network, address = info.Network, info.Address
-	}
+// dial opens a connection. The observer learns which options it refused. Errors are
+// reverseproxy.DialErrors.
+func (d *dialer) dial(ctx context.Context, network, address string, observer socket.RefusalObserver) (net.Conn, error) {
 	var attempt attempt
 	once := d.Dialer
 	once.ControlContext = func(_ context.Context, network, _ string, c syscall.RawConn) error {
@@ -118,7 +111,7 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 		return nil, reverseproxy.NewDialError(err)
 	}
 	for _, r := range attempt.all() {
-		d.observer.Refused(conn, r.Option, r.Err)
+		observer.Refused(conn, r.Option, r.Err)
 	}
 	return conn, nil
 }

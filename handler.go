@@ -96,8 +96,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		})
 	}
 	server.restoreWhenIdle()
-	h.entry = server.show(stats.Route, "", &resolved)
-	h.observer = stats.NewObserver(h.entry.counters, log, false)
+	h.entry = server.show(stats.Origin{Direction: stats.Route}, &resolved, h, log)
+	h.observer = h.entry.observer
 	for _, o := range resolved.Overrides {
 		server.routeOptions[o.Option.Name] = true
 		o.Observer = h.observer

@@ -1,6 +1,7 @@
 package sockopt
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"reflect"
@@ -68,7 +69,7 @@ func (w *ListenerWrapper) Provision(ctx caddy.Context) (err error) {
 	if err = w.server.listedOnce("listener", w.server.ListenerWrappersRaw); err != nil {
 		return err
 	}
-	if err = w.server.configuration.followMultipath(ctx, w.Multipath); err != nil {
+	if err = w.server.configuration.followMultipath(w.Multipath); err != nil {
 		return err
 	}
 	w.resolved, err = w.Resolve(options.Listen|options.Accept, log)
@@ -84,6 +85,7 @@ func (w *ListenerWrapper) Provision(ctx caddy.Context) (err error) {
 	}
 	w.shared = w.server.sharesListeners()
 	w.inherit(log)
+	w.server.wraps = true
 	return nil
 }
 
@@ -116,20 +118,24 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 	resolved.Ack.KeepDelayedAckMax = resolved.Ack.KeepDelayedAckMax || w.server.routeOptions[socket.DelayedAckMax.Name]
 	inner, place := innermost(ln)
 	wrapped := &listener{Listener: inner, resolved: &resolved, rest: w.resolved.Settings[options.Accept]}
-	inEffect := resolved
+	inEffect, reason := resolved, ""
 	if !isBare(inner) && connection.NeedsConn(&w.resolved) {
 		inEffect.Ack.Mode, inEffect.Metrics = socket.AckOff, false
+		reason = fmt.Sprintf("%s hides the connections of this listener; list sockopt before what wraps it", cmp.Or(w.hidden, fmt.Sprintf("%T", inner)))
 		if w.hidden == "" {
 			log.Warn("quickack and metrics have no effect on connections of this listener; list sockopt before what wraps it",
 				zap.String("listener", fmt.Sprintf("%T", inner)))
 		}
 	}
-	entry := w.server.show(stats.Accepted, ln.Addr().String(), &inEffect)
+	entry := w.server.show(stats.Origin{Direction: stats.Accepted, Address: ln.Addr().String()}, &inEffect, w, log)
 	w.entries = append(w.entries, entry)
-	wrapped.observer = stats.NewObserver(entry.counters, log, w.resolved.Metrics)
+	configurations.Lock()
+	entry.Reason = reason
+	configurations.Unlock()
+	wrapped.observer = entry.observer
 	wrapped.closing = func() {}
 	if tcp, ok := socket.TCPListener(inner); ok {
-		wrapped.closing = entry.counters.Listens(tcp)
+		wrapped.closing = entry.observer.Listens(tcp)
 	}
 	w.prepare(wrapped, log)
 	if !place.IsValid() {

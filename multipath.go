@@ -6,24 +6,19 @@ import (
 	"os"
 	"strings"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 // followMultipath makes Go listen as the listener wrappers say, before anything is tried
 // on a listener of Go's. The first wrapper of a server speaks for those of all servers.
-func (c *configuration) followMultipath(ctx caddy.Context, own *bool) (err error) {
+func (c *configuration) followMultipath(own *bool) (err error) {
 	off := own != nil && !*own
-	for _, module := range ctx.Modules() {
-		app, ok := module.(*caddyhttp.App)
-		if !ok {
-			continue
-		}
-		if app == c.http {
+	if c.http != nil {
+		if c.askedMultipath {
 			return nil
 		}
-		c.http = app
-		if off, err = saysMultipathOff(app); err != nil {
+		c.askedMultipath = true
+		if off, err = saysMultipathOff(c.http); err != nil {
 			return err
 		}
 	}

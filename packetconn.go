@@ -1,14 +1,12 @@
 package sockopt
 
 import (
-	"context"
 	"net"
 	"reflect"
 
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
 	"github.com/caddy-sockopt/caddy-sockopt/options"
@@ -50,27 +48,16 @@ func (w *PacketConnWrapper) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
+	server.wrapsPackets, server.configuration.used = true, true
 	w.user = &packetUser{server.Name(), server.quicPlaces(), resolved, ctx.Logger().With(zap.String("server", server.Name()))}
-	events, err := ctx.App("events")
-	if err != nil {
-		return err
-	}
 	// Sockets that exist are changed when the load has succeeded, and changed back before
 	// the connections of an old configuration have ended.
 	for name, do := range map[string]func(*packetUser){"started": packetSockets.use, "stopping": packetSockets.release} {
-		if err := events.(*caddyevents.App).On(name, eventHandler(func() { do(w.user) })); err != nil { //nolint:forcetypeassert // that is its module
+		if err := onEvent(ctx, name, func() { do(w.user) }); err != nil {
 			return err
 		}
 	}
 	return stats.RegisterDatagrams(ctx.GetMetricsRegistry(), packetSockets.dropped)
-}
-
-type eventHandler func()
-
-// Handle implements caddyevents.Handler.
-func (h eventHandler) Handle(context.Context, caddy.Event) error {
-	h()
-	return nil
 }
 
 // WrapPacketConn sets the options on the UDP socket in conn. It returns what quic-go

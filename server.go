@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -29,7 +30,9 @@ type server struct {
 	configuration *configuration
 	otherApp      bool // there is no such server: listeners and dialers of other apps
 
-	shows, restores bool            // its hooks are installed
+	wraps, wrapsPackets bool // it has our wrappers
+
+	shows, restores sync.Once       // install hooks
 	routeOptions    map[string]bool // that its routes set, by the kernel's names
 
 	// What GET /sockopt/ shows, guarded by configurations.
@@ -40,7 +43,18 @@ type server struct {
 // serverOf returns the record of the server whose module is provisioned.
 func serverOf(ctx caddy.Context) *server {
 	c := configurationOf(ctx)
+	for _, module := range ctx.Modules() {
+		if app, ok := module.(*caddyhttp.App); ok && c.http == nil {
+			c.http = app
+			c.watch(ctx)
+		}
+	}
 	of, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	return c.server(of)
+}
+
+// server returns the record of a server of the configuration. nil stands for other apps.
+func (c *configuration) server(of *caddyhttp.Server) *server {
 	configurations.Lock() // servers are made while a configuration runs, too: for listeners of other apps
 	defer configurations.Unlock()
 	s, ok := c.servers[of]
@@ -135,20 +149,16 @@ func (s *server) sharesListeners() bool {
 
 // showConnections makes the server give its requests their connection.
 func (s *server) showConnections() {
-	if !s.shows {
-		s.shows = true
-		s.RegisterConnContext(connection.Show)
-	}
+	s.shows.Do(func() { s.RegisterConnContext(connection.Show) })
 }
 
 // restoreWhenIdle makes the server restore the options that its routes set.
 func (s *server) restoreWhenIdle() {
 	s.showConnections()
-	if !s.restores {
-		s.restores = true
+	s.restores.Do(func() {
 		s.RegisterConnContext(connection.Restore)
 		s.RegisterConnState(connection.RestoreWhenIdle)
-	}
+	})
 }
 
 // quicPlace is an address at which Caddy serves HTTP/3, as caddy.ListenerUsage knows it.

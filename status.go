@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 
+	"go.uber.org/zap"
+
 	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
 	"github.com/caddy-sockopt/caddy-sockopt/options"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
@@ -12,9 +14,11 @@ import (
 // entry is an entry of GET /sockopt/: a listening address, a transport to backends, or the
 // routes of a server, with the options that are in effect there.
 type entry struct {
-	Server   string           `json:"server"`
-	Address  string           `json:"address,omitempty"`  // of the listener, or of the backends
-	QuickAck string           `json:"quickack,omitempty"` // not of a route
+	stats.Origin
+	Position string `json:"position,omitempty"`        // of a route or a transport: where the admin API has its configuration
+	QuickAck string `json:"quickack,omitempty"`        // not of a route
+	Reason   string `json:"quickack_reason,omitempty"` // why it is off though the configuration has it on
+
 	Metrics  bool             `json:"metrics"`
 	Options  []options.Effect `json:"options"`
 	Counters map[string]any   `json:"counters"`
@@ -22,30 +26,34 @@ type entry struct {
 	AcceptQueue *stats.AcceptQueue `json:"accept_queue,omitempty"` // of a listener
 
 	server   *server
-	origin   stats.Origin
-	counters *stats.Counters
+	module   any
+	observer *stats.Observer
 }
 
-// show adds an entry, which has counters. The caller calls hide when they are no longer used.
-func (s *server) show(direction stats.Direction, address string, r *options.Resolved) *entry {
-	origin := stats.Origin{Direction: direction, Server: s.Name(), Address: address}
+// show adds an entry of a module, with what counts its connections, until the caller calls
+// hide.
+func (s *server) show(origin stats.Origin, r *options.Resolved, module any, log *zap.Logger) *entry {
+	origin.Server = s.Name()
+	if origin.Direction == stats.Dialed { // an address has one listener
+		origin.QuickAck = string(r.Ack.Mode)
+	}
 	configurations.Lock()
 	defer configurations.Unlock()
-	if direction != stats.Accepted { // an address has one listener
+	if origin.Direction != stats.Accepted {
 		s.nth[origin]++
 		origin.Nth = s.nth[origin] - 1
 	}
 	e := &entry{
-		Server:   s.Name(),
-		Address:  address,
+		Origin:   origin,
 		QuickAck: string(r.Ack.Mode),
 		Metrics:  r.Metrics,
 		Options:  r.Effects,
 		server:   s,
-		origin:   origin,
-		counters: stats.For(origin),
+		module:   module,
+		observer: stats.NewObserver(stats.For(origin), log, r.Metrics),
 	}
 	s.entries[e] = true
+	s.configuration.used = true
 	return e
 }
 
@@ -55,7 +63,7 @@ func (e *entry) hide() {
 	defer configurations.Unlock()
 	if e != nil && e.server.entries[e] {
 		delete(e.server.entries, e)
-		e.counters.Done()
+		e.observer.Done()
 	}
 }
 
@@ -67,8 +75,9 @@ func entriesOf(direction stats.Direction) []entry {
 	for _, c := range configurations.all {
 		for _, s := range c.servers {
 			for e := range s.entries {
-				if e.origin.Direction == direction {
+				if e.Direction == direction {
 					entries = append(entries, *e)
+					entries[len(entries)-1].Position = c.positions[e.module]
 				}
 			}
 		}
@@ -76,14 +85,15 @@ func entriesOf(direction stats.Direction) []entry {
 	configurations.Unlock()
 	var drops socket.Drops
 	for i := range entries {
-		entries[i].Counters = entries[i].counters.Now()
-		entries[i].AcceptQueue = entries[i].counters.AcceptQueue(&drops)
-		if ln := entries[i].counters.Listening(); ln != nil {
+		entries[i].Counters = entries[i].observer.Now()
+		entries[i].AcceptQueue = entries[i].observer.AcceptQueue(&drops)
+		if ln := entries[i].observer.Listening(); ln != nil {
 			entries[i].Options = withDevice(entries[i].Options, ln)
 		}
 	}
 	slices.SortStableFunc(entries, func(a, b entry) int {
-		return cmp.Or(cmp.Compare(a.Server, b.Server), cmp.Compare(a.Address, b.Address), cmp.Compare(a.origin.Nth, b.origin.Nth))
+		return cmp.Or(cmp.Compare(a.Server, b.Server), cmp.Compare(a.Address, b.Address),
+			cmp.Compare(a.Upstream, b.Upstream), cmp.Compare(a.Nth, b.Nth))
 	})
 	return entries
 }

@@ -46,12 +46,12 @@ type Transport struct {
 	// The options of the connections to backends.
 	Socket options.Options `json:"socket,omitzero"`
 
-	resolved options.Resolved
-	entry    *entry
-	observer *stats.Observer
-	dialer   *dialer
-	afterSYN []socket.Setting // to be set on an open connection
-	log      *zap.Logger
+	resolved  options.Resolved
+	server    *server
+	upstreams upstreams
+	dialer    *dialer
+	afterSYN  []socket.Setting // to be set on an open connection
+	log       *zap.Logger
 
 	placeholders *placeholders // nil where the configuration names none of its connections
 }
@@ -85,8 +85,8 @@ func (t *Transport) Provision(ctx caddy.Context) (err error) {
 	if err := t.HTTPTransport.Provision(ctx); err != nil {
 		return err
 	}
-	server := serverOf(ctx)
-	t.log = server.logger(ctx.Logger(), server.Listen...)
+	t.server = serverOf(ctx)
+	t.log = t.server.logger(ctx.Logger(), t.server.Listen...)
 	if mayName(ctx, upstreamTCPInfo) {
 		t.placeholders = &placeholders{upstreamTCPInfo, t.log}
 	}
@@ -102,9 +102,16 @@ func (t *Transport) Provision(ctx caddy.Context) (err error) {
 	}
 	var beforeSYN []socket.Setting
 	beforeSYN, t.afterSYN = t.resolved.SplitDial()
-	t.entry = server.show(stats.Dialed, backendsOf(ctx), &t.resolved)
-	t.observer = stats.NewObserver(t.entry.counters, t.log, t.resolved.Metrics)
-	if t.dialer, err = newDialer(&t.HTTPTransport, beforeSYN, t.observer); err != nil {
+	t.upstreams.of = make(map[string]*entry)
+	for _, module := range slices.Backward(ctx.Modules()) {
+		if proxy, ok := module.(*reverseproxy.Handler); ok {
+			for _, name := range backendsOf(proxy) {
+				t.observer(name)
+			}
+			break // not those of an outer proxy
+		}
+	}
+	if t.dialer, err = newDialer(&t.HTTPTransport, beforeSYN); err != nil {
 		return err
 	}
 	t.dialer.SetMultipathTCP(t.resolved.Multipath)
@@ -118,17 +125,19 @@ func (t *Transport) Provision(ctx caddy.Context) (err error) {
 // Cleanup closes idle connections and removes the transport from what the admin
 // API shows.
 func (t *Transport) Cleanup() error {
-	t.entry.hide()
+	t.upstreams.hide()
 	return t.HTTPTransport.Cleanup()
 }
 
 // dial opens a connection to a backend, with its options set and its PROXY header sent.
 func (t *Transport) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	conn, err := t.dialer.dial(ctx, network, address)
+	network, address, upstream := destination(ctx, network, address)
+	observer := t.observer(upstream)
+	conn, err := t.dialer.dial(ctx, network, address, observer)
 	if err != nil {
 		return nil, err
 	}
-	conn = t.attach(conn)
+	conn = t.attach(conn, observer)
 	if t.ProxyProtocol != "" {
 		if err := sendProxyHeader(ctx, conn, t.ProxyProtocol, t.log); err != nil {
 			_ = conn.Close()
@@ -138,30 +147,24 @@ func (t *Transport) dial(ctx context.Context, network, address string) (net.Conn
 	return conn, nil
 }
 
-// backendsOf returns the addresses of the backends of the reverse_proxy whose
-// transport is provisioned, as far as the configuration names them.
-func backendsOf(ctx caddy.Context) string {
-	var addresses []string
-	for _, module := range ctx.Modules() {
-		proxy, ok := module.(*reverseproxy.Handler)
-		if !ok {
-			continue
-		}
-		addresses = nil // those of an outer proxy
-		for _, upstream := range proxy.Upstreams {
+// backendsOf returns the addresses of the backends of a reverse_proxy, as far as the
+// configuration names them without placeholders.
+func backendsOf(proxy *reverseproxy.Handler) (addresses []string) {
+	for _, upstream := range proxy.Upstreams {
+		if !strings.Contains(upstream.Dial, "{") {
 			addresses = append(addresses, upstream.Dial)
 		}
 	}
-	return strings.Join(addresses, ", ")
+	return addresses
 }
 
 // attach puts the options on an open connection.
-func (t *Transport) attach(conn net.Conn) net.Conn {
+func (t *Transport) attach(conn net.Conn, observer *stats.Observer) net.Conn {
 	if _, ok := conn.(*net.TCPConn); !ok { // a Unix socket
 		return conn
 	}
-	t.observer.Connected()
-	conn = connection.Attach(conn, t.afterSYN, &t.resolved, t.observer)
+	observer.Connected()
+	conn = connection.Attach(conn, t.afterSYN, &t.resolved, observer)
 	if tcp, ok := conn.(tcpConn); ok && (t.ReadTimeout > 0 || t.WriteTimeout > 0) {
 		return &timeoutConn{tcp, time.Duration(t.ReadTimeout), time.Duration(t.WriteTimeout)}
 	}

@@ -92,7 +92,7 @@ func (e *exposed) requireRest(t *testing.T) {
 // seen opened: those of clients, and those to the backend.
 func (e *exposed) awaitClosed(t *testing.T) {
 	t.Helper()
-	for _, labels := range []string{listenerLabel(t, e.addr), `address="` + e.backend + `",direction="dialed"`} {
+	for _, labels := range []string{listenerLabel(t, e.addr), `upstream="` + e.backend + `"`} {
 		opened, _ := e.Metric("connections_total", labels)
 		require.Positive(t, opened, labels)
 		var closed float64

@@ -224,6 +224,7 @@ func TestBehindAnotherWrapper(t *testing.T) {
 	require.Equal(t, ":"+lab.PortOf(addr), warnings[0].Address)
 	require.Equal(t, "test_hide", warnings[0].Wrapper)
 	require.Equal(t, "off", statusOf(t, c).Listeners[0].QuickAck)
+	require.Equal(t, "test_hide hides the connections of this listener; list sockopt before what wraps it", statusOf(t, c).Listeners[0].QuickAckReason)
 }
 
 // inherited returns a listening socket as a parent process would leave it. Caddy

@@ -233,7 +233,7 @@ func TestMetricsOfOpenConnections(t *testing.T) {
 	labels := listenerLabel(t, addr)
 	for name, labels := range map[string]string{
 		"open_connections":         labels,
-		"open_connections_limited": strings.Replace(labels, "server=", `limited_by="nothing_to_send",server=`, 1),
+		"open_connections_limited": labels + `,limited_by="nothing_to_send"`,
 		"open_rtt_seconds_count":   labels,
 	} {
 		value, ok := caddy.Metric(name, labels)

@@ -23,8 +23,13 @@ type status struct {
 
 // use is a place where options are in use.
 type use struct {
-	Server   string           `json:"server"`
-	Address  string           `json:"address"`
+	Server   string `json:"server"`
+	Address  string `json:"address"`
+	Upstream string `json:"upstream"`
+	Position string `json:"position"`
+
+	QuickAckReason string `json:"quickack_reason"`
+
 	QuickAck string           `json:"quickack"`
 	Options  []options.Effect `json:"options"`
 	Counters struct {

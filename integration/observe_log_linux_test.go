@@ -57,6 +57,6 @@ func TestLogNames(t *testing.T) {
 		{leftOut, "congestion", "TCP_CONGESTION", "front", address},               // of the wrapper
 		{leftOut, "congestion", "TCP_CONGESTION", "front", address},               // of the transport
 		{leftOut, "congestion", "TCP_CONGESTION", "side", ":" + lab.PortOf(side)}, // of the route
-		{"option refused by a connection, which goes on without it", "user_timeout", "TCP_USER_TIMEOUT", "front", "[::]" + address},
+		{"a client speaks MPTCP, which refuses quickack and other options and is counted; multipath off in the wrapper has all clients speak TCP", "user_timeout", "TCP_USER_TIMEOUT", "front", "[::]" + address},
 	}, lines)
 }

@@ -20,7 +20,7 @@ func listenerLabel(t *testing.T, addr string) string {
 	t.Helper()
 	_, port, err := net.SplitHostPort(addr)
 	require.NoError(t, err)
-	return fmt.Sprintf(`address="[::]:%s",direction="accepted",server="srv`, port)
+	return fmt.Sprintf(`address="[::]:%s",direction="accepted"`, port)
 }
 
 // TestMetricsSurviveReloads scrapes before and after twenty of them.
@@ -87,7 +87,7 @@ func TestMetricsSurviveReloads(t *testing.T) {
 		_, ok := c.Metric(name, listener)
 		require.True(t, ok, name)
 	}
-	dialed, ok := c.Metric("connections_total", fmt.Sprintf(`address="%s",direction="dialed",server="srv0"`, g.Listener.Addr()))
+	dialed, ok := c.Metric("connections_total", fmt.Sprintf(`upstream="%s"`, g.Listener.Addr()))
 	require.True(t, ok)
 	require.Positive(t, dialed)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"runtime"
 	"testing"
@@ -184,12 +185,13 @@ func TestAdminShowsTransports(t *testing.T) {
 	backend := serveStars(t)
 	site := lab.Address(t)
 	configuration := func(options string) string {
-		return fmt.Sprintf("http://%s {\nreverse_proxy %s 127.0.0.1:1 {\nlb_policy first\ntransport sockopt {\nsocket {\n%s\n}\n}\n}\n}", site, backend, options)
+		return fmt.Sprintf("http://%s {\nreverse_proxy %s {\nlb_policy first\ntransport sockopt {\nsocket {\n%s\n}\n}\n}\n}", site, backend, options)
 	}
 	c := inprocess.Run(t, "", configuration("nodelay off\nsend_buffer 64KiB"))
 	shown := transportInUse(t, c)
 	require.Equal(t, "srv0", shown.Server)
-	require.Equal(t, backend+", 127.0.0.1:1", shown.Address)
+	require.Equal(t, backend, shown.Upstream)
+	require.Equal(t, "/config/apps/http/servers/srv0/routes/0/handle/0/routes/0/handle/0/transport", shown.Position)
 	require.Len(t, shown.Options, 2)
 	require.Equal(t, "nodelay", shown.Options[0].Option)
 	require.Equal(t, "off", shown.Options[0].Effective)
@@ -236,6 +238,54 @@ func TestTransportsCountApart(t *testing.T) {
 	}
 }
 
+// TestUpstreams: each backend has a series of its own, whose label is that of reverse_proxy;
+// quickack tells those of two transports apart, and positions the entries of routes. Of the
+// addresses that requests name a transport counts a hundred, and the rest as other.
+func TestUpstreams(t *testing.T) {
+	inprocess.Parallel(t)
+	first, second, site := serveStars(t), serveStars(t), lab.Address(t)
+	c := inprocess.Run(t, "metrics", fmt.Sprintf("http://%s {\nsockopt /a {\nsend_buffer 64KiB\n}\nsockopt /b {\nsend_buffer 64KiB\n}\n"+
+		"reverse_proxy /two %s %s {\nlb_policy round_robin\ntransport sockopt\n}\n"+
+		"reverse_proxy /off %[2]s {\ntransport sockopt {\nsocket {\nquickack off\n}\n}\n}\n"+
+		"reverse_proxy 127.0.0.{query.n}:{query.port} {\nlb_try_duration 0\ntransport sockopt {\nkeepalive off\n}\n}\n}", site, first, second))
+	ask := func(path string) {
+		resp, err := http.Get("http://" + site + path)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+	}
+	ask("/two")
+	ask("/two")
+	ask("/off")
+	const more = 20
+	_, port, _ := net.SplitHostPort(first)
+	ask("/?n=1&port=" + port)
+	for n := range 100 + more - 1 {
+		ask(fmt.Sprintf("/?n=%d&port=%s", n+2, port)) // nobody listens there
+	}
+	dialed := func(quickack, upstream string) float64 {
+		value, ok := c.Metric("connections_total", fmt.Sprintf(`address="",direction="dialed",quickack=%q,server="srv0",upstream=%q`, quickack, upstream))
+		require.True(t, ok, upstream)
+		return value
+	}
+	require.InDelta(t, 2, dialed("auto", first), 0, "of two transports with quickack auto")
+	require.InDelta(t, 1, dialed("auto", second), 0)
+	require.InDelta(t, 1, dialed("off", first), 0)
+	require.Zero(t, dialed("auto", "other"))
+	_, text := c.API(http.MethodGet, "/metrics", "", "")
+	require.Contains(t, text, fmt.Sprintf("caddy_reverse_proxy_upstreams_healthy{upstream=%q} 1", second))
+	require.NotContains(t, text, fmt.Sprintf("upstream=\"127.0.0.%d:", 100+more))
+
+	shown := statusOf(t, c)
+	require.Len(t, shown.Transports, 3+100+1)
+	require.Len(t, shown.Routes, 2)
+	require.NotEqual(t, shown.Routes[0].Position, shown.Routes[1].Position)
+	for _, one := range append(shown.Routes, shown.Transports...) {
+		status, answer := c.API(http.MethodGet, one.Position, "", "")
+		require.Equal(t, http.StatusOK, status, answer)
+		require.Contains(t, answer, `"sockopt"`)
+	}
+}
+
 // TestStatusShowsRoutes has the admin API show what a route names.
 func TestStatusShowsRoutes(t *testing.T) {
 	addr := lab.Address(t)
@@ -247,6 +297,7 @@ func TestStatusShowsRoutes(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(answer), &shown))
 	require.JSONEq(t, `[{
 		"server": "srv0",
+		"position": "/config/apps/http/servers/srv0/routes/0/handle/0/routes/0/handle/0",
 		"metrics": false,
 		"options": [{"option": "send_buffer", "requested": "64KiB", "effective": "64KiB", "getsockopt": 131072}],
 		"counters": {"connections": 0, "acknowledged": 0, "wasted": 0, "patient": 0, "unreachable": 0, "suspected_stalls": 0, "refused": []}

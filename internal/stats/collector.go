@@ -18,13 +18,15 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 // originLabels tell the metrics of one origin from those of another.
-var originLabels = []string{"direction", "server", "address"}
-
-// labelValues are the values of originLabels.
-type labelValues = [3]string
+var originLabels = []string{"direction", "server", "address", "upstream", "quickack"}
 
 // labels are equal for origins that differ in their number alone.
-func (o Origin) labels() labelValues { return labelValues{string(o.Direction), o.Server, o.Address} }
+func (o Origin) labels() labelValues {
+	return labelValues{string(o.Direction), o.Server, o.Address, o.Upstream, o.QuickAck}
+}
+
+// labelValues are those of originLabels.
+type labelValues = [5]string
 
 // Register adds the metrics to the registry of a configuration. They outlive it: the
 // next configuration has another registry, and the same metrics.
@@ -86,7 +88,11 @@ func (countersCollector) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector. Origins that differ only in their number
 // are added up.
 func (countersCollector) Collect(ch chan<- prometheus.Metric) {
-	sums, errs := make(map[[3]string][]uint64), make(map[[5]string]uint64)
+	type refused struct {
+		option, errno string
+		labelValues
+	}
+	sums, errs := make(map[labelValues][]uint64), make(map[refused]uint64)
 	registry.Lock()
 	dropUnused()
 	for _, c := range registry.unused {
@@ -105,7 +111,7 @@ func (countersCollector) Collect(ch chan<- prometheus.Metric) {
 			}
 		}
 		for _, r := range c.Refusals() {
-			errs[[5]string{r.Option, r.Errno, labels[0], labels[1], labels[2]}] += r.Count
+			errs[refused{r.Option, r.Errno, labels}] += r.Count
 		}
 		if o.Direction == Route {
 			continue // a listener has accepted and counted its connections
@@ -122,8 +128,9 @@ func (countersCollector) Collect(ch chan<- prometheus.Metric) {
 			ch <- prometheus.MustNewConstMetric(counter.desc, prometheus.CounterValue, float64(sum[i]), labels[:]...)
 		}
 	}
-	for labels, count := range errs {
-		ch <- prometheus.MustNewConstMetric(errorsDesc, prometheus.CounterValue, float64(count), labels[:]...)
+	for r, count := range errs {
+		labels := append([]string{r.option, r.errno}, r.labelValues[:]...)
+		ch <- prometheus.MustNewConstMetric(errorsDesc, prometheus.CounterValue, float64(count), labels...)
 	}
 }
 

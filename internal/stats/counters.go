@@ -70,10 +70,12 @@ type refusalKey struct{ option, errno string }
 
 // Origin is where connections come from.
 type Origin struct {
-	Direction Direction
-	Server    string // name of the HTTP server that accepts or dials them
-	Address   string // of the listener, or of the backends
-	Nth       int    // tells apart origins that are equal in the rest
+	Direction Direction `json:"-"`
+	Server    string    `json:"server"`             // name of the HTTP server that accepts or dials them
+	Address   string    `json:"address,omitempty"`  // of the listener
+	Upstream  string    `json:"upstream,omitempty"` // the backend
+	QuickAck  string    `json:"-"`                  // the mode of dialed connections: a backend may have several
+	Nth       int       `json:"-"`                  // tells apart origins that are equal in the rest
 }
 
 // Direction is how connections come about, as metrics name it.
@@ -93,9 +95,9 @@ const mostUnused = 100
 var registry = struct {
 	sync.Mutex
 	of     map[Origin]*Counters
-	equal  map[[3]string]int // how many of them have these labels
-	unused []*Counters       // the one that is unused for longest is first
-}{of: make(map[Origin]*Counters), equal: make(map[[3]string]int)}
+	equal  map[labelValues]int // how many of them have these labels
+	unused []*Counters         // the one that is unused for longest is first
+}{of: make(map[Origin]*Counters), equal: make(map[labelValues]int)}
 
 // For returns the counters of an origin for a configuration that has it. The caller
 // calls Done when the configuration ends.

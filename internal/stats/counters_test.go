@@ -22,7 +22,7 @@ func inNewRegistry(t *testing.T) Origin {
 	registry.Lock()
 	defer registry.Unlock()
 	of, equal, unused := registry.of, registry.equal, registry.unused
-	registry.of, registry.equal, registry.unused = make(map[Origin]*Counters), make(map[[3]string]int), nil
+	registry.of, registry.equal, registry.unused = make(map[Origin]*Counters), make(map[labelValues]int), nil
 	recent.Lock()
 	recent.until = time.Time{}
 	recent.Unlock()
@@ -39,7 +39,7 @@ func inNewRegistry(t *testing.T) Origin {
 
 // series is the name of a metric with the labels of an origin, and others before them.
 func series(name string, o Origin, labels ...string) string {
-	return metricPrefix + name + " " + strings.Join(append(labels, string(o.Direction), o.Server, o.Address), " ")
+	return metricPrefix + name + " " + strings.Join(append(labels, string(o.Direction), o.Server, o.Address, o.Upstream, o.QuickAck), " ")
 }
 
 // gather returns what a scrape reads, by series: the count of a histogram.
@@ -61,7 +61,10 @@ func gather(t *testing.T) map[string]float64 {
 				before = []string{option, labels["errno"]}
 			}
 			name := strings.TrimPrefix(family.GetName(), metricPrefix)
-			key := series(name, Origin{Direction: Direction(labels["direction"]), Server: labels["server"], Address: labels["address"]}, before...)
+			key := series(name, Origin{
+				Direction: Direction(labels["direction"]), Server: labels["server"], Address: labels["address"],
+				Upstream: labels["upstream"], QuickAck: labels["quickack"],
+			}, before...)
 			values[key] = m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
 		}
 	}

@@ -17,9 +17,10 @@ import (
 // entry of each kind every ten seconds.
 type Observer struct {
 	*Counters
-	log     *zap.Logger
-	limits  sync.Map        // *rate.Sometimes by what is logged: a refusalKey or a name
-	atClose []func(float64) // of closeMetrics; nil without metrics
+	log       *zap.Logger
+	limits    sync.Map        // *rate.Sometimes by what is logged: a refusalKey or a name
+	multipath sync.Once       // that MPTCP refuses options is said
+	atClose   []func(float64) // of closeMetrics; nil without metrics
 }
 
 var (
@@ -58,12 +59,25 @@ func (o *Observer) Refused(conn net.Conn, option socket.Option, err error) {
 	key := refusalKey{option.Name, socket.ErrnoName(err)}
 	count := o.refuse(key)
 	o.sometimes(key, func() {
+		if c, ok := conn.(interface{ MultipathTCP() (bool, error) }); ok {
+			if multipath, _ := c.MultipathTCP(); multipath {
+				o.multipath.Do(func() { o.log.Warn(multipathRefuses[o.origin.Direction], options.Named(option), zap.Error(err)) })
+				return
+			}
+		}
 		o.log.Warn("option refused by a connection, which goes on without it",
 			options.Named(option),
 			zap.Stringer("remote", conn.RemoteAddr()),
 			zap.Uint64("errors_so_far", count),
 			zap.Error(err))
 	})
+}
+
+// multipathRefuses says once in a configuration why connections over MPTCP refuse options.
+var multipathRefuses = map[Direction]string{
+	Accepted: "a client speaks MPTCP, which refuses quickack and other options and is counted; multipath off in the wrapper has all clients speak TCP",
+	Route:    "a client speaks MPTCP, which refuses some options of a route and is counted; multipath off in the listener wrapper has all clients speak TCP",
+	Dialed:   "a backend speaks MPTCP, which refuses quickack and other options and is counted; without multipath on the transport speaks TCP",
 }
 
 // Unreachable counts a connection whose socket was not found. It logs the type

@@ -233,13 +233,7 @@ func (p Place) Compare(other Place) int {
 
 // Place returns where o belongs.
 func (o *Open) Place() Place {
-	p := Place{Direction: o.Origin.Direction, Server: o.Origin.Server}
-	if p.Direction == Dialed {
-		p.Upstream = o.Peer.String()
-	} else {
-		p.Address = o.Origin.Address
-	}
-	return p
+	return Place{o.Origin.Direction, o.Origin.Server, o.Origin.Address, o.Origin.Upstream}
 }
 
 // MarshalJSON writes the fields in their order. What the kernel does not know is null.

@@ -135,7 +135,7 @@ func TestProbeHandshake(t *testing.T) {
 		{"Caddy, sockopt, before 40 ms of work", func(t testing.TB) string {
 			return caddy("sockopt", "reverse_proxy "+goServer(40*time.Millisecond, 1)(t))(t)
 		}, spares, true},
-		{"Go, client certificates", goTLS(0, func(c *tls.Config) { c.ClientAuth = tls.RequestClientCert }), spares, false},
+		{"Go, client certificates", goTLS(0, func(c *tls.Config) { c.ClientAuth = tls.RequestClientCert }), spares, true},
 		{"Go, TLS 1.2", goTLS(0, func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 }), spares, false},
 		{"nginx", serving(lab.NginxCommand), "", true},
 		{"HAProxy", serving(lab.HAProxyCommand), "", false},

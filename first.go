@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"sync"
 	_ "unsafe" // for go:linkname
 
 	"go.uber.org/zap"
@@ -74,21 +75,52 @@ func openDevicesFirst(transport string) caddy.ListenerFunc {
 		if !ok {
 			return nil, nil
 		}
-		for _, server := range http.Servers {
-			for i, listen := range server.Listen {
-				parsed, err := caddy.ParseNetworkAddress(listen)
-				if err != nil || parsed.Network != interfaceNetwork.name {
-					continue
-				}
-				for _, one := range parsed.Expand() {
-					if one.StartPort == address.At(offset).StartPort && listensOver(server, transport, i, one, http) {
-						configurationOf(config).openFirst(server, transport, one)
-					}
-				}
+		for _, on := range devices.of(http) {
+			if on.address.StartPort == address.At(offset).StartPort && listensOver(on.server, transport, on.i, on.address, http) {
+				configurationOf(config).openFirst(on.server, transport, on.address)
 			}
 		}
 		return nil, nil
 	}
+}
+
+// devices has the addresses on devices in the configuration that was started last, because
+// they are looked up for each of its sockets.
+var devices deviceAddresses
+
+type deviceAddresses struct {
+	sync.Mutex
+	app *caddyhttp.App
+	all []deviceAddress
+}
+
+// deviceAddress is the i-th address of a server, or one of its ports.
+type deviceAddress struct {
+	server  *caddyhttp.Server
+	i       int
+	address caddy.NetworkAddress
+}
+
+// of returns the addresses on devices of HTTP servers that are provisioned.
+func (d *deviceAddresses) of(app *caddyhttp.App) []deviceAddress {
+	d.Lock()
+	defer d.Unlock()
+	if d.app == app {
+		return d.all
+	}
+	d.app, d.all = app, nil
+	for _, server := range app.Servers {
+		for i, listen := range server.Listen {
+			parsed, err := caddy.ParseNetworkAddress(listen)
+			if err != nil || parsed.Network != interfaceNetwork.name {
+				continue
+			}
+			for _, one := range parsed.Expand() {
+				d.all = append(d.all, deviceAddress{server, i, one})
+			}
+		}
+	}
+	return d.all
 }
 
 // listensOver reports whether the server has a socket of TCP, or of UDP, at an address that

@@ -35,7 +35,7 @@ func warnOfChallenges(ctx caddy.Context, listening caddy.NetworkAddress) {
 				continue
 			}
 			warned[acme] = true
-			caddy.Log().Named("network."+listening.Network).Warn("no certificates for sites here by the challenges of ACME that connect to Caddy: "+
+			caddy.Log().Named("network").Warn("no certificates for sites here by the challenges of ACME that connect to Caddy: "+
 				"bind to an ordinary address before this one, such as 127.0.0.1, or use the DNS challenge",
 				zap.String("bind", acme.Challenges.BindHost), zap.Strings("subjects", policy.SubjectsRaw))
 		}

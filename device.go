@@ -96,7 +96,7 @@ func (s *boundSocket) look() error {
 	for _, r := range refused {
 		err = r.Err
 	}
-	log := s.log.With(zap.String("interface", s.device), zap.String("address", addressOf(s.socket)))
+	log := s.log.With(zap.String("interface", s.device))
 	again := s.said != nil && err != nil && s.said.Error() == err.Error()
 	s.said = err
 	switch {
@@ -111,16 +111,6 @@ func (s *boundSocket) look() error {
 		log.Error("cannot bind the socket to the network interface again", zap.Error(err))
 	}
 	return err
-}
-
-func addressOf(s syscall.Conn) string {
-	switch s := s.(type) {
-	case *net.TCPListener:
-		return s.Addr().String()
-	case *net.UDPConn:
-		return s.LocalAddr().String()
-	}
-	return ""
 }
 
 // withDevice returns effects with the device to which a socket is bound now.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"syscall"
@@ -34,6 +35,8 @@ const (
 type dialer struct {
 	net.Dialer
 	beforeSYN []socket.Setting
+
+	transparent bool // connect from the client's address
 }
 
 // newDialer returns the dialer of a provisioned http transport.
@@ -54,7 +57,7 @@ func newDialer(t *reverseproxy.HTTPTransport, beforeSYN []socket.Setting) (*dial
 			return nil, err
 		}
 	}
-	if _, ok := d.LocalAddr.(*net.TCPAddr); ok && socket.BindAddressNoPort.Supported() {
+	if _, ok := d.LocalAddr.(*net.TCPAddr); (ok || indexOf(beforeSYN, socket.Transparent) >= 0) && socket.BindAddressNoPort.Supported() {
 		// The kernel chooses the port when it knows the destination, so that connections
 		// to several can have the same port.
 		chosenLater := socket.Setting{Option: socket.BindAddressNoPort, Value: socket.Value{Number: 1}}
@@ -106,7 +109,16 @@ func (d *dialer) dial(ctx context.Context, network, address string, observer soc
 		}
 		return attempt.set(c, d.beforeSYN)
 	}
+	client := d.client(ctx, network)
+	if client != nil {
+		once.LocalAddr = client
+	}
 	conn, err := once.DialContext(ctx, network, address)
+	if _, none := errors.AsType[*net.AddrError](err); none && client != nil { // no address of the client's family
+		attempt.refuse(socket.Refusal{Setting: socket.Setting{Option: socket.Transparent}, Err: syscall.EAFNOSUPPORT})
+		once.LocalAddr = d.LocalAddr
+		conn, err = once.DialContext(ctx, network, address)
+	}
 	if err != nil {
 		return nil, reverseproxy.NewDialError(err)
 	}
@@ -114,6 +126,20 @@ func (d *dialer) dial(ctx context.Context, network, address string, observer soc
 		observer.Refused(conn, r.Option, r.Err)
 	}
 	return conn, nil
+}
+
+// client returns the address to connect from, where that is the client's. There is none for
+// health checks and clients of Unix sockets.
+func (d *dialer) client(ctx context.Context, network string) net.Addr {
+	if !d.transparent || !strings.HasPrefix(network, "tcp") {
+		return nil
+	}
+	text, _ := caddyhttp.GetVar(ctx, caddyhttp.ClientIPVarKey).(string)
+	ip, err := netip.ParseAddr(text)
+	if err != nil {
+		return nil
+	}
+	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(ip.Unmap(), 0))
 }
 
 // attempt is what sockets refused before they were connected. There may be one for each
@@ -132,10 +158,14 @@ func (a *attempt) set(c syscall.RawConn, settings []socket.Setting) error {
 			err = fmt.Errorf("interface %s: %w", r.Value.Text, r.Err)
 		}
 	}
+	a.refuse(refused...)
+	return err
+}
+
+func (a *attempt) refuse(refused ...socket.Refusal) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.refused = append(a.refused, refused...)
-	return err
 }
 
 func (a *attempt) all() []socket.Refusal {

@@ -147,8 +147,7 @@ func warnOfOlder(address caddy.NetworkAddress, log *zap.Logger) {
 	for _, all := range []string{"", "::"} {
 		everywhere := caddy.NetworkAddress{Network: "tcp", Host: all, StartPort: address.StartPort, EndPort: address.EndPort}
 		if quicPlaceOf(everywhere).inUse() {
-			log.Warn("HTTP/3 on this network interface goes to the site on all interfaces until Caddy is restarted, since that was first",
-				zap.Stringer("address", address))
+			log.Warn("HTTP/3 on this network interface goes to the site on all interfaces until Caddy is restarted, since that was first")
 		}
 	}
 }

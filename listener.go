@@ -180,7 +180,7 @@ func (w *ListenerWrapper) prepare(l *listener, log *zap.Logger) {
 		log.Error("setting options on the listening socket", zap.Error(err))
 	}
 	if indexOf(settings, socket.Interface) >= 0 {
-		boundSockets.follow(tcp, settings, w.log)
+		boundSockets.follow(tcp, settings, log)
 	}
 	queued, _, queueErr := socket.AcceptQueue(tcp)
 	if err != nil || queueErr != nil {

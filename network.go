@@ -14,6 +14,8 @@ import (
 	"syscall"
 	_ "unsafe" // for go:linkname
 
+	"go.uber.org/zap"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -113,7 +115,7 @@ func (n network) open(ctx context.Context, transport string, configured caddy.Ne
 	if err != nil {
 		return nil, err
 	}
-	log := caddy.Log().Named("network." + n.name)
+	log := caddy.Log().Named("network").With(zap.Stringer("address", configured))
 	switch ln := opened.(type) {
 	case net.PacketConn:
 		if udp, ok := withoutCaddy(ln).(*net.UDPConn); ok {

@@ -49,6 +49,16 @@ import (
 // `{http.tcp_info.delivered_e1_bytes}` and so on | What AccECN counts (e1, e0, ce; delivered, received), in bytes
 // `{http.tcp_info.congestion}` | Congestion control algorithm (TCP_CONGESTION)
 //
+// With save_syn on in the listener wrapper, these are of the client's SYN:
+//
+// Placeholder | Meaning
+// ------------|---------------
+// `{http.tcp_info.syn.ttl}` | Its time to live, or hop limit, as it arrived
+// `{http.tcp_info.syn.window}` | The window that it offers, in bytes, not scaled
+// `{http.tcp_info.syn.mss}` | The largest segment that the client takes, in bytes
+// `{http.tcp_info.syn.scale}` | By how many bits the client shifts its windows
+// `{http.tcp_info.syn.options}` | The kinds of its TCP options in their order, such as `2-4-8-1-3`
+//
 // The kernel is asked once for a request, when the first of them is used, and not
 // at all where none is; congestion takes a getsockopt(2) of its own. A field that
 // this kernel does not return, or has not measured yet, is null: empty in text. So are all of
@@ -84,7 +94,7 @@ func (t *TCPInfo) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		asked := &askedInfo{placeholders: t.placeholders}
 		if conn, ok := connection.ServedBy(r); ok {
-			asked.tcp = conn.TCP
+			asked.tcp, asked.syn = conn.TCP, conn.SYN
 		}
 		repl.Map(asked.placeholder)
 	}
@@ -101,6 +111,7 @@ type placeholders struct {
 type askedInfo struct {
 	*placeholders
 	tcp *net.TCPConn // nil where there is none
+	syn func() *socket.SYN
 
 	info       sync.Once
 	figures    *socket.TCPInfo
@@ -118,6 +129,9 @@ func (a *askedInfo) placeholder(key string) (any, bool) {
 	if name == "congestion" {
 		return a.algorithm(), true
 	}
+	if field, ok := strings.CutPrefix(name, "syn."); ok && fieldsOfSYN[field] != nil {
+		return a.ofSYN(fieldsOfSYN[field]), true
+	}
 	for _, f := range socket.Figures {
 		if f.Name == name {
 			return a.figure(f), true
@@ -125,6 +139,31 @@ func (a *askedInfo) placeholder(key string) (any, bool) {
 	}
 	a.warnOf(key)
 	return nil, false
+}
+
+// fieldsOfSYN are the placeholders of the client's SYN.
+var fieldsOfSYN = map[string]func(*socket.SYN) any{
+	"ttl":     func(s *socket.SYN) any { return s.TTL },
+	"window":  func(s *socket.SYN) any { return s.Window },
+	"mss":     func(s *socket.SYN) any { return s.MSS },
+	"scale":   func(s *socket.SYN) any { return s.Scale },
+	"options": func(s *socket.SYN) any { return s.Options },
+}
+
+// ofSYN returns a field of the client's SYN, which is null where it is not known.
+func (a *askedInfo) ofSYN(field func(*socket.SYN) any) any {
+	if a.syn == nil {
+		return nil
+	}
+	syn := a.syn()
+	if syn == nil {
+		return nil
+	}
+	value := field(syn)
+	if value == -1 {
+		return nil
+	}
+	return value
 }
 
 // misspelt has the placeholders that were warned of, of which a client may name any number:

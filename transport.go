@@ -82,11 +82,16 @@ func (t *Transport) UnmarshalJSON(b []byte) error {
 
 // Provision sets up the http transport and tries the named options on this kernel.
 func (t *Transport) Provision(ctx caddy.Context) (err error) {
+	t.server = serverOf(ctx)
+	t.log = t.server.logger(ctx.Logger(), t.server.Listen...)
+	if t.transparent() {
+		if err := t.oneRequestEach(); err != nil {
+			return err
+		}
+	}
 	if err := t.HTTPTransport.Provision(ctx); err != nil {
 		return err
 	}
-	t.server = serverOf(ctx)
-	t.log = t.server.logger(ctx.Logger(), t.server.Listen...)
 	if mayName(ctx, upstreamTCPInfo) {
 		t.placeholders = &placeholders{upstreamTCPInfo, t.log}
 	}
@@ -114,11 +119,34 @@ func (t *Transport) Provision(ctx caddy.Context) (err error) {
 	if t.dialer, err = newDialer(&t.HTTPTransport, beforeSYN); err != nil {
 		return err
 	}
+	t.dialer.transparent = t.transparent()
 	t.dialer.SetMultipathTCP(t.resolved.Multipath)
 	t.Transport.DialContext = t.dial
 	if t.Transport.DialTLSContext != nil {
 		t.Transport.DialTLSContext = t.dialTLS
 	}
+	return nil
+}
+
+func (t *Transport) transparent() bool { return t.Socket.Transparent != nil && *t.Socket.Transparent }
+
+// oneRequestEach makes a connection serve one request: kept connections of each client
+// would exhaust the backend.
+func (t *Transport) oneRequestEach() error {
+	switch {
+	case len(t.Versions) > 0 && !slices.Equal(t.Versions, []string{"1.1"}):
+		return fmt.Errorf("transparent: a connection is one client's, so it speaks HTTP/1.1; remove %s from versions",
+			strings.Join(slices.DeleteFunc(slices.Clone(t.Versions), func(v string) bool { return v == "1.1" }), " and "))
+	case t.LocalAddress != "":
+		return errors.New("transparent: connections have the client's address; remove local_address")
+	}
+	if t.KeepAlive != nil {
+		t.log.Warn("transparent: each request has a connection of its own; keepalive has no effect")
+	}
+	t.log.Info("transparent: each request to the backend has a connection of its own, over HTTP/1.1")
+	t.Versions = []string{"1.1"}
+	off := false
+	t.KeepAlive = &reverseproxy.KeepAlive{Enabled: &off}
 	return nil
 }
 

@@ -4,11 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 	"testing"
 	"time"
 
@@ -153,6 +153,7 @@ func TestBindPage(t *testing.T) {
 		{"198.51.100.1:80": "guests", "[2001:db8::1]:80": "office"},
 		{"192.0.2.10:80": "here", "[2001:db8::10]:80": "here"},
 		{asked + ":80": asked, "[" + askedIPv6 + "]:80": askedIPv6},
+		{secondNear + ":80": secondFar},
 		{"[2001:db8::1]:443": "hello"},
 	} {
 		block := docBlock.FindAllStringSubmatch(text, -1)[i][2]
@@ -167,9 +168,20 @@ func TestBindPage(t *testing.T) {
 			ip(t, d.Namespace, "route", "add", "default", "via", secondNear)
 			ip(t, d.Namespace, "-6", "route", "add", "default", "via", nearIPv6)
 			if i == 2 {
-				commands := regexp.MustCompile("(?s)```sh\n(.*?)```").FindStringSubmatch(text)[1]
-				output, err := lab.Command(t.Context(), "sh", "-ec", commands).CombinedOutput()
-				require.NoError(t, err, "%s", output)
+				pageCommands(t, 0)
+			}
+			if i == 3 {
+				backend := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					host, _, _ := net.SplitHostPort(r.RemoteAddr)
+					_, _ = io.WriteString(w, host)
+				})}
+				t.Cleanup(func() { backend.Close() })
+				newBackends(t, func() {
+					if ln, err := net.Listen("tcp", ":8080"); err == nil {
+						go func() { _ = backend.Serve(ln) }()
+					}
+				})
+				pageCommands(t, 1)
 			}
 			inprocess.Run(t, "local_certs", block)
 			if i == 1 {

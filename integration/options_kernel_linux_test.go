@@ -28,6 +28,7 @@ const (
 var inherits = map[string]string{
 	"max_segment": "1188", // less 12 for timestamps
 	"interface":   "lo",
+	"save_syn":    "1",
 }
 
 // TestOptionsReachTheKernel sets each option through a running Caddy, and reads it back

@@ -145,6 +145,12 @@ type Options struct {
 	// not at all. Default: what routing decides.
 	Interface *string `json:"interface,omitempty"`
 
+	// Connect to the backend from the client's own address, a connection for each request, over HTTP/1.1. It
+	// needs a route for the way back, and CAP_NET_ADMIN or CAP_NET_RAW. Where there is no client address of
+	// the backend's family the connection has Caddy's, which is counted; health checks have it, too. Kernel:
+	// IP_TRANSPARENT and IPV6_TRANSPARENT. Default: false.
+	Transparent *bool `json:"transparent,omitempty"`
+
 	// The local ports of connections to backends, such as "40000-49999". Kernel: IP_LOCAL_PORT_RANGE. The
 	// kernel keeps to net.ipv4.ip_local_port_range as well. Default: that range. Linux 6.3.
 	LocalPortRange *PortRange `json:"local_port_range,omitempty"`
@@ -173,6 +179,11 @@ type Options struct {
 	// TCP_FASTOPEN, clamped at net.core.somaxconn; net.ipv4.tcp_fastopen must contain 2 (3 is usual).
 	// Default: 0.
 	FastOpen *Number `json:"fastopen,omitempty"`
+
+	// Keep the client's SYN for the placeholders {http.tcp_info.syn.*}. It costs some 100 bytes a connection
+	// until it is asked for. Listening sockets that speak MPTCP refuse it: it needs multipath off. Kernel:
+	// TCP_SAVE_SYN. Default: false.
+	SaveSYN *bool `json:"save_syn,omitempty"`
 
 	// Options that have no name here. One may break a connection in any way. At load each is set on a
 	// connection over loopback, and refused where data then does not arrive, or arrives late. One whose
@@ -333,6 +344,11 @@ var rows = []row{
 		doc: "network interface that connections come in through, or are dialed through",
 	},
 	{
+		name: "transparent", option: socket.Transparent, phases: Dial, since: "2.6.37",
+		kind: onOff, capabilities: transparentNeeds, privileged: 1,
+		doc: "connect to backends from the client's own address",
+	},
+	{
 		name: "local_port_range", option: socket.LocalPortRange, phases: Dial, since: "6.3",
 		kind: portRanges, without: localPorts, bounds: localPorts, noEffect: beyondLocalPorts, caution: unreadable(localPorts, "the range is within that"),
 		doc: "local ports of connections to backends",
@@ -363,6 +379,11 @@ var rows = []row{
 		kind: counts(0, math.MaxInt32), bounds: "net.ipv4.tcp_fastopen", clampedBy: "net.core.somaxconn",
 		noEffect: withoutServerFastOpen, caution: unreadable("net.ipv4.tcp_fastopen", "that contains 2"),
 		doc: "TCP Fast Open: connections with data in the SYN that may wait",
+	},
+	{
+		name: "save_syn", option: socket.SaveSYN, phases: Listen, since: "4.2", sinceMPTCP: neverMPTCP,
+		kind: onOff,
+		doc:  "keep the client's SYN for placeholders",
 	},
 	{
 		name: "raw", option: socket.Option{Name: "any"}, phases: Listen | Accept | Dial | Route | Packet, since: "2.0",

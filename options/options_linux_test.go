@@ -184,7 +184,7 @@ func TestListenersTakeEachOption(t *testing.T) {
 			if isMissing(err) && r.tooOldForMPTCP() {
 				line := r.name + " " + lab.Expectations[r.name].Sample
 				requireRefused(t, fmt.Sprintf("%s: on this kernel listening sockets that speak MPTCP refuse %s: "+
-					"needs Linux %s, or multipath off, or start Caddy with GODEBUG=multipathtcp=0", line, r.option.Name, r.sinceMPTCP), Listen, line)
+					"%s, or start Caddy with GODEBUG=multipathtcp=0", line, r.option.Name, r.needsMPTCP()), Listen, line)
 				t.Skipf("listening MPTCP sockets need Linux %s", r.sinceMPTCP)
 			}
 			require.NoError(t, err)

@@ -292,15 +292,17 @@ func readable(sysctl string) string {
 
 // needsMPTCP is what it takes where listening MPTCP sockets refuse the option.
 func (r row) needsMPTCP() string {
-	if !r.tooOldForMPTCP() {
+	if !r.tooOldForMPTCP() || r.sinceMPTCP == neverMPTCP {
 		return "needs multipath off"
 	}
 	return "needs Linux " + r.sinceMPTCP + ", or multipath off"
 }
 
-// tooOldForMPTCP reports whether this kernel is older than the first whose listening MPTCP
+// tooOldForMPTCP reports whether this kernel is older than any whose listening MPTCP
 // sockets have the option.
-func (r row) tooOldForMPTCP() bool { return r.sinceMPTCP != "" && !socket.KernelHas(r.sinceMPTCP) }
+func (r row) tooOldForMPTCP() bool {
+	return r.sinceMPTCP == neverMPTCP || r.sinceMPTCP != "" && !socket.KernelHas(r.sinceMPTCP)
+}
 
 // onlyMPTCP marks, by phase, what the kernel refuses on MPTCP sockets, and on no others.
 var onlyMPTCP = map[Phase]error{

@@ -22,7 +22,7 @@ type row struct {
 	doc    string // one line
 
 	// sinceMPTCP is the first version whose listening MPTCP sockets have the option,
-	// where that is another one.
+	// where that is another one, or neverMPTCP.
 	sinceMPTCP string
 
 	// without is what connections have without the option, where that is not what
@@ -57,6 +57,9 @@ type row struct {
 	kind
 }
 
+// neverMPTCP says that no listening MPTCP socket has an option.
+const neverMPTCP = "never"
+
 // capabilityNeed is a capability that permits a value, from a version of Linux on.
 type capabilityNeed struct{ name, since string }
 
@@ -64,6 +67,8 @@ type capabilityNeed struct{ name, since string }
 var (
 	netAdmin = []capabilityNeed{{name: "CAP_NET_ADMIN"}}
 	netRaw   = []capabilityNeed{{name: "CAP_NET_ADMIN"}, {name: "CAP_NET_RAW", since: "5.17"}}
+
+	transparentNeeds = []capabilityNeed{{name: "CAP_NET_ADMIN"}, {name: "CAP_NET_RAW"}}
 )
 
 // Phase is a set of the times at which an option is set.

@@ -48,6 +48,7 @@ var numbers = map[string]number{
 	"IPPROTO_MPTCP":                    {form: multipath},
 	"listen(2)":                        {form: backlog},
 	"TCP_DEFER_ACCEPT":                 {level: unix.IPPROTO_TCP, name: unix.TCP_DEFER_ACCEPT},
+	"TCP_SAVE_SYN":                     {level: unix.IPPROTO_TCP, name: unix.TCP_SAVE_SYN},
 	"TCP_FASTOPEN":                     {level: unix.IPPROTO_TCP, name: unix.TCP_FASTOPEN},
 }
 

@@ -52,6 +52,7 @@ var (
 	Backlog           = newOption("listen(2)")
 	DeferAccept       = newOption("TCP_DEFER_ACCEPT")
 	FastOpen          = newOption("TCP_FASTOPEN")
+	SaveSYN           = newOption("TCP_SAVE_SYN")
 )
 
 // newOption returns the option of a name. A system that has no number for it lacks it.

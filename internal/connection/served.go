@@ -17,11 +17,25 @@ type Served struct {
 	TCP    *net.TCPConn // the kernel's
 	acking *socket.Conn // nil where the wrapper has none
 
+	askedSYN sync.Once
+	syn      *socket.SYN
+
 	mu        sync.Mutex
 	overrides *socket.Overrides // nil until a request has options
 	holds     []*socket.Hold    // of requests, the latest is last
 	corked    bool              // what is written may stay in the kernel
 	restore   *time.Timer       // nil until a request on a shared connection has ended
+}
+
+// SYN returns the client's SYN, or nil where the listening socket did not save it. The
+// kernel is asked once: it frees what it returns.
+func (s *Served) SYN() *socket.SYN {
+	s.askedSYN.Do(func() {
+		if syn, ok := socket.SavedSYN(s.TCP); ok {
+			s.syn = &syn
+		}
+	})
+	return s.syn
 }
 
 type servedKey struct{}

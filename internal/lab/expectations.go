@@ -177,6 +177,14 @@ var Expectations = map[string]Expected{
 		Sample: "3s", Effective: "3", JSON: []string{`"3s"`, `3000000000`},
 		Refused: []string{"596523h14m8s"}, Within: "0s to 596523h14m7s",
 	},
+	"save_syn": {
+		Kernel: "TCP_SAVE_SYN", Level: levelTCP, Number: 27, Phases: "L",
+		Sample: "on", Effective: "1", JSON: []string{`true`, `"on"`},
+	},
+	"transparent": {
+		Kernel: "IP_TRANSPARENT, IPV6_TRANSPARENT", Level: levelIP, Number: 19, Phases: "D",
+		Sample: "on", Effective: "1", JSON: []string{`true`, `"on"`},
+	},
 	"fastopen": {
 		Kernel: "TCP_FASTOPEN", Level: levelTCP, Number: 23, Phases: "L",
 		Sample: "16", Effective: "16", JSON: []string{`16`, `"16"`},

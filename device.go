@@ -74,13 +74,6 @@ func (l *boundSocketList) lookAgain() {
 	}
 }
 
-// look looks at all sockets.
-func (l *boundSocketList) look() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.lookAtAll()
-}
-
 func (l *boundSocketList) lookAtAll() {
 	l.all = slices.DeleteFunc(l.all, func(s *boundSocket) bool { return errors.Is(s.look(), net.ErrClosed) })
 }

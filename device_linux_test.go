@@ -87,8 +87,8 @@ func TestBoundSockets(t *testing.T) {
 		require.Equal(t, []string{zapcore.WarnLevel.String() + ": the network interface does not exist any more; the socket receives nothing until it is back"}, logged())
 
 		plug()
-		withoutNetRaw(t, l.look)
-		withoutNetRaw(t, l.look)
+		withoutNetRaw(t, l.lookAgain)
+		withoutNetRaw(t, l.lookAgain)
 		require.Equal(t, []string{"error: the network interface is back, and binding a socket to it again needs CAP_NET_RAW; reload with --force, for HTTP/3 restart Caddy"}, logged())
 
 		later()

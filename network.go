@@ -1,7 +1,6 @@
 package sockopt
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -127,7 +126,7 @@ func (n network) open(ctx context.Context, transport string, configured caddy.Ne
 	case net.Listener:
 		if tcp, ok := socket.TCPListener(ln); ok {
 			boundSockets.follow(tcp, before, log)
-			return newCountedListener(tcp, configured, address), nil
+			return counted(tcp, configured, address), nil
 		}
 	}
 	return opened, nil
@@ -198,25 +197,24 @@ func noDevice(device string) error {
 //go:linkname listenerPool github.com/caddyserver/caddy/v2.listenerPool
 var listenerPool *caddy.UsagePool
 
-// countedListener is a listening socket that Caddy counts by the address in the
-// configuration.
-type countedListener struct {
-	*net.TCPListener
-	uncount func()
-}
-
-// newCountedListener counts a socket by another address than it was counted by.
-func newCountedListener(tcp *net.TCPListener, configured, address caddy.NetworkAddress) *countedListener {
-	key := func(a caddy.NetworkAddress) string { return a.Network + "/" + a.JoinHostPort(0) }
-	listenerPool.LoadOrStore(key(configured), nil)
-	_, _ = listenerPool.Delete(key(address))
-	return &countedListener{tcp, sync.OnceFunc(func() { _, _ = listenerPool.Delete(key(configured)) })}
+// networkListener is a listener of a network.
+type networkListener struct {
+	net.Listener
+	closing func() // is called once
 }
 
 // Close closes the listening socket.
-func (l *countedListener) Close() error {
-	l.uncount()
-	return l.TCPListener.Close()
+func (l *networkListener) Close() error {
+	l.closing()
+	return l.Listener.Close()
+}
+
+// counted counts a socket by another address than it was counted by.
+func counted(tcp *net.TCPListener, configured, address caddy.NetworkAddress) *networkListener {
+	key := func(a caddy.NetworkAddress) string { return a.Network + "/" + a.JoinHostPort(0) }
+	listenerPool.LoadOrStore(key(configured), nil)
+	_, _ = listenerPool.Delete(key(address))
+	return &networkListener{tcp, sync.OnceFunc(func() { _, _ = listenerPool.Delete(key(configured)) })}
 }
 
 // wrapBare wraps a listener of another app than the HTTP app, or of a server that does not
@@ -227,17 +225,8 @@ func wrapBare(config caddy.Context, ln net.Listener) (net.Listener, error) {
 	if w.resolved, err = w.Resolve(options.Listen|options.Accept, w.log); err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
-	return &bareListener{w.WrapListener(ln), w}, nil
+	return &networkListener{w.WrapListener(ln), func() { _ = w.Cleanup() }}, nil // which never fails
 }
-
-// bareListener is a listener with a wrapper of its own.
-type bareListener struct {
-	net.Listener
-	wrapper *ListenerWrapper
-}
-
-// Close closes the listening socket.
-func (l *bareListener) Close() error { return cmp.Or(l.Listener.Close(), l.wrapper.Cleanup()) }
 
 // listensBare reports whether the server listens on the network that is the wrapper.
 func (s *server) listensBare() bool {

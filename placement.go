@@ -42,7 +42,7 @@ func typeName(t reflect.Type) string { return t.PkgPath() + "." + t.Name() }
 // isBare reports whether a listener hands over the kernel's connections: Go's own, or
 // Caddy's or that of a network of ours around it.
 func isBare(ln net.Listener) bool {
-	_, ours := ln.(*countedListener)
+	_, ours := ln.(*networkListener)
 	p := packageOf(ln)
 	return ours || p == "net" || p == caddyPackage
 }

@@ -73,8 +73,12 @@ func pageCommands(t *testing.T, nth int) {
 // serveRaw answers a connection with its client's address and its first line.
 func serveRaw(conn net.Conn) {
 	defer conn.Close()
-	line, err := bufio.NewReader(conn).ReadString('\n')
+	reader := bufio.NewReader(conn)
+	line, err := reader.ReadString('\n')
 	if err != nil {
+		return
+	}
+	if _, err := http.ReadRequest(reader); err != nil { // what is left unread would make Close a reset
 		return
 	}
 	host, _, _ := net.SplitHostPort(conn.RemoteAddr().String())
@@ -191,10 +195,10 @@ func TestTransparent(t *testing.T) {
 	var refused []string
 	for _, use := range statusOf(t, c).Transports {
 		for _, r := range use.Counters.Refused {
-			refused = append(refused, fmt.Sprintf("%s: %s %s %d", use.Address, r.Option, r.Errno, r.Count))
+			refused = append(refused, fmt.Sprintf("%s %s %d", r.Option, r.Errno, r.Count))
 		}
 	}
-	require.ElementsMatch(t, []string{ipv6 + ": transparent EAFNOSUPPORT 1", ipv4 + ": transparent EAFNOSUPPORT 1"}, refused)
+	require.ElementsMatch(t, []string{"transparent EAFNOSUPPORT 1", "transparent EAFNOSUPPORT 1"}, refused, "of either backend")
 
 	// What does not go with it is an error.
 	for with, want := range map[string]string{

@@ -29,6 +29,13 @@ import (
 // one may outlast its handlers by 100 ms, since the end of its response is sent after
 // they return.
 //
+// Of the handlers of one request that set an option, one in a deeper block counts more, and
+// of those in one block the first.
+//
+// pacing_rate holds over every protocol, to the end of each response: what is written waits
+// for the limit, which the requests of a connection share. It ends with an upgrade, after
+// which the kernel's rate is left. It cannot be less than the server's write_min_rate.
+//
 // It costs a setsockopt(2) for each option before and one after the request, unless
 // the connection has the value already, and once for each connection a getsockopt(2) for
 // each option. A buffer takes two more afterwards, so that the kernel tunes it again;
@@ -43,12 +50,13 @@ import (
 // A connection that is upgraded, for example to WebSocket, keeps the options of its
 // route to its end, without cork.
 //
-// Requests over HTTP/3 or Unix sockets pass without options, which is logged once at
+// Requests over HTTP/3 or Unix sockets pass without other options, which is logged once at
 // debug level. An option that the kernel refuses on one connection is counted and logged
 // at a bounded rate; the request goes on without it.
 type Handler struct {
 	options.Options
 
+	nesting   nesting
 	overrides []socket.Override // while the request is served
 	late      []socket.Override // those that the response brings with it
 	entry     *entry
@@ -72,9 +80,13 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	server := serverOf(ctx)
 	log := server.logger(ctx.Logger(), server.Listen...)
 	resolved, err := h.Resolve(options.Route, log)
+	if err == nil {
+		err = h.checkPacing(server.WriteMinRate)
+	}
 	if err != nil {
 		return err
 	}
+	h.nesting = nestingOf(ctx, server.Server)
 	if len(resolved.Effects) == 0 {
 		return fmt.Errorf("sockopt in a site or route sets options for its requests and has none; it can be %s; "+
 			"for all connections of a server write servers { listener_wrappers { sockopt } } in the global options",
@@ -92,8 +104,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	var once sync.Once
 	h.noTCP = func(proto string) {
 		once.Do(func() {
-			log.Debug("a request came over no TCP connection; it goes on without the options", zap.String("proto", proto))
+			log.Debug("a request came over no TCP connection; it goes on without the options, but for pacing_rate", zap.String("proto", proto))
 		})
+	}
+	if h.PacingAfter != nil {
+		resolved.Effects = append(resolved.Effects, options.Effect{Option: "pacing_after", Requested: h.PacingAfter.String(), Effective: h.PacingAfter.String()})
 	}
 	server.restoreWhenIdle()
 	h.entry = server.show(stats.Origin{Direction: stats.Route}, &resolved, h, log)
@@ -101,7 +116,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	for _, o := range resolved.Overrides {
 		server.routeOptions[o.Option.Name] = true
 		o.Observer = h.observer
-		if o.Option.Is(socket.Cork) {
+		if o.Option.Is(socket.PacingRate) {
+			o.Observer = heldAnyway{}
+		}
+		if o.Option.Is(socket.Cork) || o.Option.Is(socket.PacingRate) && h.PacingAfter != nil {
 			h.late = append(h.late, o)
 		} else {
 			h.overrides = append(h.overrides, o)
@@ -127,17 +145,16 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	if req.conn == nil {
 		h.noTCP(r.Proto)
-		return next.ServeHTTP(w, r)
 	}
 	if err := req.add(h); err != nil {
 		h.observer.Unreachable(req.conn.TCP, err)
-		return next.ServeHTTP(w, r)
 	}
-	switch {
-	case h.Cork == nil || !*h.Cork || req.response != nil:
-	case req.shared():
+	corks := h.Cork != nil && *h.Cork && req.hold != nil
+	if corks && req.shared() {
 		h.observer.Refused(req.conn.TCP, socket.Cork, errHTTP2)
-	default:
+		corks = false
+	}
+	if req.response == nil && (corks || h.PacingRate != nil) {
 		req.response = &response{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, req: req}
 		w = req.response
 	}

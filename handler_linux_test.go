@@ -88,10 +88,23 @@ func TestOptionsWhileServed(t *testing.T) {
 // TestCorkThatCounts: of the routes of a request one says whether its response is corked.
 func TestCorkThatCounts(t *testing.T) {
 	on, off := routeHandler(t, options.Options{Cork: new(true)}), routeHandler(t, options.Options{Cork: new(false)})
+	deeper := func(h *Handler) *Handler {
+		d := *h
+		d.nesting.depth++
+		return &d
+	}
 	for _, test := range []struct {
 		outer, inner *Handler
 		want         int64
-	}{{on, on, 1}, {on, off, 0}, {off, on, 1}, {off, off, 0}} {
+	}{
+		{on, on, 1},
+		{on, off, 1},
+		{off, on, 0},
+		{off, off, 0},
+		{on, deeper(on), 1},
+		{on, deeper(off), 0},
+		{off, deeper(on), 1},
+	} {
 		accepted, _ := tcpPair(t)
 		corked := func() int64 {
 			value, err := socket.Get(accepted, socket.Cork)

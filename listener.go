@@ -84,9 +84,31 @@ func (w *ListenerWrapper) Provision(ctx caddy.Context) (err error) {
 		log.Warn("quickack and metrics have no effect behind another listener wrapper; list sockopt before it", zap.String("wrapper", w.hidden))
 	}
 	w.shared = w.server.sharesListeners()
+	w.warnOfHTTP3(log)
 	w.inherit(log)
 	w.server.wraps = true
 	return nil
+}
+
+// warnOfHTTP3 says which options clients of HTTP/3 pass by.
+func (w *ListenerWrapper) warnOfHTTP3(log *zap.Logger) {
+	if !w.server.hasHTTP3() {
+		return
+	}
+	const without = "leave HTTP/3 out with protocols h1 h2"
+	for _, o := range []struct {
+		set           bool
+		name, instead string
+		option        socket.Option
+	}{
+		{w.PacingRate != nil, "pacing_rate", "set it in a route as well (sockopt { pacing_rate … } in the site), or " + without, socket.PacingRate},
+		{w.UserTimeout != nil, "user_timeout", "if that matters, " + without, socket.UserTimeout},
+		{w.DSCP != nil && !w.server.marksPackets(), "dscp", "set it in packet_conn_wrappers { sockopt { dscp … } } as well, or " + without, socket.TrafficClass},
+	} {
+		if o.set {
+			log.Warn("HTTP/3 has no "+o.name+" of a listener wrapper; "+o.instead, options.Named(o.option))
+		}
+	}
 }
 
 // inherit finds out which options connections inherit. Without that each is set.

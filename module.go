@@ -20,6 +20,7 @@
 //	placement.go         beneath which listener wrappers ours can go
 //	routed.go            a request with the options of its routes
 //	response.go          how its response is written
+//	pacing.go            the limits of connections whose responses are paced
 //	coverage.go          which servers and proxies have no options
 //	upstream.go          counts the connections of a transport by backend
 //	status.go            shows what is in effect now

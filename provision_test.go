@@ -30,6 +30,7 @@ func validate(t *testing.T, server string) error {
 const (
 	asWrapper   = `"listener_wrappers": [{"wrapper": "sockopt", %s}]`
 	asHandler   = `"routes": [{"handle": [{"handler": "sockopt", %s}]}]`
+	asSlowest   = `"write_min_rate": 102400, ` + asHandler
 	asTransport = `"routes": [{"handle": [{"handler": "reverse_proxy", "upstreams": [{"dial": "127.0.0.1:1"}], "transport": {"protocol": "sockopt", %s}}]}]`
 	asEcho      = `"routes": [{"handle": [{"handler": "echo_payload", %s}]}]`
 )
@@ -56,6 +57,12 @@ func TestProvisionRefuses(t *testing.T) {
 		{"acknowledgements", asHandler, `"quickack": "on"`, handler, "quickack cannot be set here"},
 		{"metrics", asHandler, `"metrics": true`, handler, "metrics cannot be set here"},
 		{"bad value", asHandler, `"priority": -1`, handler, "priority: -1 is not from 0"},
+
+		{"pacing_after alone", asHandler, `"priority": 1, "pacing_after": "1MiB"`, handler, "pacing_after is what goes before pacing_rate holds; set pacing_rate beside it"},
+		{
+			"slower than the server permits", asSlowest, `"pacing_rate": "50KiB"`, handler,
+			"pacing_rate 50KiB is less than the write_min_rate of the server, 102400 bytes a second, so Caddy would end the responses; make one larger or the other smaller",
+		},
 
 		{"unknown option", asTransport, `"socket": {"no_delay": true}`, transport, `unknown option "no_delay" (did you mean nodelay?)`},
 		{"option outside of socket", asTransport, `"nodelay": true`, transport, `nodelay is a socket option: write it into "socket": {"nodelay": …}`},

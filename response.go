@@ -2,6 +2,7 @@ package sockopt
 
 import (
 	"io"
+	"math"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -9,12 +10,15 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-// response corks a connection from the header of a response on, and not before: a
-// request's body, a 100 Continue and an upgrade must not wait for full segments.
+// response writes what a route corks or paces. It does so from the header on, and not
+// before: a request's body, a 100 Continue and an upgrade must not wait for full segments.
 type response struct {
 	*caddyhttp.ResponseWriterWrapper
-	req           *routed
-	begun, corked bool
+	req    *routed
+	begun  bool
+	corked bool
+	pace   *limit // nil where nothing is paced
+	free   int64  // bytes that are yet to go unpaced
 }
 
 // WriteHeader begins, unless the status is informational.
@@ -25,16 +29,44 @@ func (w *response) WriteHeader(status int) {
 	w.ResponseWriterWrapper.WriteHeader(status)
 }
 
-// Write begins.
-func (w *response) Write(p []byte) (int, error) {
+// Write writes at the pace of the route.
+func (w *response) Write(p []byte) (n int, err error) {
 	w.begin()
-	return w.ResponseWriterWrapper.Write(p)
+	for {
+		part := p[n:]
+		part = part[:min(int64(len(part)), w.part())]
+		if err := w.wait(int64(len(part))); err != nil {
+			return n, err
+		}
+		m, err := w.ResponseWriterWrapper.Write(part)
+		n += m
+		if err != nil || n >= len(p) {
+			return n, err
+		}
+		w.sendPart()
+	}
 }
 
-// ReadFrom begins.
-func (w *response) ReadFrom(r io.Reader) (int64, error) {
+// ReadFrom writes what r has at the pace of the route. As without it the kernel may copy
+// a file by itself.
+func (w *response) ReadFrom(r io.Reader) (n int64, err error) {
 	w.begin()
-	return w.ResponseWriterWrapper.ReadFrom(r)
+	for {
+		part := io.LimitedReader{R: r, N: w.part()}
+		if whole, ok := r.(*io.LimitedReader); ok {
+			part.N = min(part.N, whole.N)
+		}
+		if err := w.wait(part.N); err != nil {
+			return n, err
+		}
+		most := part.N
+		m, err := w.ResponseWriterWrapper.ReadFrom(&part)
+		n += m
+		if err != nil || m < most || most == 0 {
+			return n, err
+		}
+		w.sendPart()
+	}
 }
 
 // FlushError sends what was written so far: the kernel sends a segment that is not
@@ -47,7 +79,7 @@ func (w *response) FlushError() error {
 	return err
 }
 
-// begin corks once, where the route that counts says so.
+// begin does once what the routes say that count.
 func (w *response) begin() {
 	if w.begun {
 		return
@@ -56,5 +88,50 @@ func (w *response) begin() {
 	if w.corked = w.req.corks(); w.corked {
 		w.req.conn.Corked()
 		w.req.set(socket.Cork)
+	}
+	h := w.req.first(func(h *Handler) bool { return h.PacingRate != nil })
+	if h != nil && w.req.Method != http.MethodHead {
+		w.pace = limits.take(w.req.Request, int64(*h.PacingRate))
+		if h.PacingAfter != nil {
+			w.free = int64(*h.PacingAfter)
+		}
+	}
+}
+
+// sendPart sends a part before the next one waits: what stays in a buffer until the end
+// would leave late.
+func (w *response) sendPart() { _ = http.NewResponseController(w.ResponseWriter).Flush() }
+
+// part is the most that is written at once.
+func (w *response) part() int64 {
+	switch {
+	case w.pace == nil:
+		return math.MaxInt64
+	case w.free > 0:
+		return w.free
+	}
+	return w.pace.part
+}
+
+// wait waits until n bytes may be sent. Once all is sent that goes unpaced, the kernel paces
+// as well.
+func (w *response) wait(n int64) error {
+	switch {
+	case w.pace == nil:
+		return nil
+	case w.free > 0:
+		w.free -= n
+		return nil
+	case w.free == 0:
+		w.free--
+		w.req.set(socket.PacingRate)
+	}
+	return w.pace.WaitN(w.req.Context(), int(n))
+}
+
+// end is called when the handlers have returned.
+func (w *response) end() {
+	if w.pace != nil {
+		limits.leave(w.pace)
 	}
 }

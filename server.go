@@ -161,6 +161,22 @@ func (s *server) restoreWhenIdle() {
 	})
 }
 
+// hasHTTP3 reports whether the server has HTTP/3 at an address.
+func (s *server) hasHTTP3() bool {
+	return len(s.TLSConnPolicies) > 0 && slices.Contains(slices.Concat(append(slices.Clip(s.ListenProtocols), s.Protocols)...), "h3")
+}
+
+// marksPackets reports whether the server's packet conn wrapper sets dscp.
+func (s *server) marksPackets() bool {
+	return slices.ContainsFunc(s.PacketConnWrappersRaw, func(raw json.RawMessage) bool {
+		var w struct {
+			Wrapper string          `json:"wrapper"`
+			DSCP    json.RawMessage `json:"dscp"`
+		}
+		return json.Unmarshal(raw, &w) == nil && w.Wrapper == wrapperName && w.DSCP != nil
+	})
+}
+
 // quicPlace is an address at which Caddy serves HTTP/3, as caddy.ListenerUsage knows it.
 type quicPlace struct {
 	network, address string

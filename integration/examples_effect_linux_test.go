@@ -29,7 +29,6 @@ var exampleOptions = map[string][]inEffect{
 	"bulk-downloads.Caddyfile": {
 		{":8443", "notsent_lowat", "256KiB", "256KiB"},
 		{":8443", "congestion", "bbr", "bbr"},
-		{":8443", "pacing_rate", "12500KB", "12500KB"},
 		{":8443", "user_timeout", "10m", "10m"},
 	},
 	"busy-edge.Caddyfile": {

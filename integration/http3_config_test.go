@@ -78,3 +78,37 @@ func (hidingPackets) UnmarshalCaddyfile(*caddyfile.Dispenser) error { return nil
 func (hidingPackets) WrapPacketConn(conn net.PacketConn) net.PacketConn {
 	return struct{ net.PacketConn }{conn}
 }
+
+// TestHTTP3HasNoOptionsOfTCP: what a listener wrapper limits or marks, clients of HTTP/3 pass
+// by, and the log says what to do.
+func TestHTTP3HasNoOptionsOfTCP(t *testing.T) {
+	const (
+		wrapper = "listener_wrappers {\nsockopt {\npacing_rate 1GiB\nuser_timeout 30s\ndscp af21\n}\n}"
+		packets = "packet_conn_wrappers {\nsockopt {\ndscp af21\n}\n}"
+		pacing  = "HTTP/3 has no pacing_rate of a listener wrapper; set it in a route as well (sockopt { pacing_rate … } in the site), or leave HTTP/3 out with protocols h1 h2"
+		timeout = "HTTP/3 has no user_timeout of a listener wrapper; if that matters, leave HTTP/3 out with protocols h1 h2"
+		dscp    = "HTTP/3 has no dscp of a listener wrapper; set it in packet_conn_wrappers { sockopt { dscp … } } as well, or leave HTTP/3 out with protocols h1 h2"
+	)
+	for _, test := range []struct {
+		name, servers string
+		want          []string
+	}{
+		{"HTTP/3", wrapper, []string{pacing, timeout, dscp}},
+		{"a packet wrapper", wrapper + "\n" + packets, []string{pacing, timeout}},
+		{"no HTTP/3", wrapper + "\nprotocols h1 h2", nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newH3Site(t)
+			c := inprocess.Run(t, "servers {\n"+test.servers+"\n}", s.site("echo_payload"))
+			var got []string
+			for _, w := range c.Warnings() {
+				got = append(got, w.Message)
+			}
+			require.Equal(t, test.want, got)
+		})
+	}
+	t.Run("no TLS", func(t *testing.T) {
+		c := inprocess.Run(t, "servers {\n"+wrapper+"\n}", "http://"+lab.Address(t)+" {\necho_payload\n}")
+		require.Empty(t, c.Warnings())
+	})
+}

@@ -313,6 +313,6 @@ func TestRouteOverHTTP3(t *testing.T) {
 	for range 2 {
 		requirePayload(t, client, "https://"+addr+"/")
 	}
-	passed := regexp.MustCompile(`a request came over no TCP connection; it goes on without the options",.*"proto":"HTTP/3.0"`)
+	passed := regexp.MustCompile(`a request came over no TCP connection; it goes on without the options, but for pacing_rate",.*"proto":"HTTP/3.0"`)
 	require.Len(t, passed.FindAllString(c.Logged(), -1), 1)
 }

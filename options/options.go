@@ -59,9 +59,15 @@ type Options struct {
 	// net.ipv4.tcp_congestion_control.
 	Congestion *string `json:"congestion,omitempty"`
 
-	// The most bytes that are sent in a second, or a string such as "10MiB". Kernel: SO_MAX_PACING_RATE; an
-	// MPTCP connection refuses it and has no limit, unless multipath is off. Default: no limit.
+	// The most bytes that are sent in a second, or a string such as "10MiB". In a route it bounds the bodies
+	// of responses over every protocol, and requests at the same time share it. Elsewhere it is the kernel's
+	// alone: HTTP/3 is not bounded, nor is an MPTCP connection, unless multipath is off. Kernel:
+	// SO_MAX_PACING_RATE. Default: no limit.
 	PacingRate *Size `json:"pacing_rate,omitempty"`
+
+	// How much of the body of each response goes before pacing_rate holds, or a string such as "500KiB". It
+	// needs pacing_rate beside it. Default: 0.
+	PacingAfter *Size `json:"pacing_after,omitempty"`
 
 	// The largest receive window that is offered, until the kernel sets it anew. Kernel: TCP_WINDOW_CLAMP,
 	// which is at least half of the smallest receive buffer. Present kernels derive it from the receive
@@ -255,6 +261,10 @@ var rows = []row{
 		name: "pacing_rate", option: socket.PacingRate, phases: Accept | Dial | Route, since: "3.13",
 		kind: sizes(1, math.MaxInt64), without: "unlimited",
 		doc: "most bytes sent in a second",
+	},
+	{
+		name: "pacing_after", phases: Route, kind: sizes(1, math.MaxInt64), without: "0",
+		doc: "what of the body of a response goes before `pacing_rate` holds",
 	},
 	{
 		name: "window_clamp", option: socket.WindowClamp, phases: Accept | Dial | Route, since: "2.4",

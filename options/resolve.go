@@ -228,11 +228,12 @@ func (p phase) scratchIn(multipath bool) trial.Kind {
 var plain = map[trial.Kind]trial.Kind{trial.Listener: trial.PlainListener, trial.DialedMPTCP: trial.Dialed}
 
 // exchange warns about options that together stop the flow of data. cork is not among
-// them: it ends with the response. Nor is interface: loopback is another.
+// them: it ends with the response. Nor is interface: loopback is another. Nor is the
+// pacing_rate of a route, which is to hold data up.
 func (s *Resolved) exchange(log *zap.Logger) {
 	for _, p := range (Accept | Dial | Route).each() {
 		settings := slices.DeleteFunc(slices.Clone(s.Settings[p.Phase]), func(s socket.Setting) bool {
-			return s.Option.Is(socket.Cork) || s.Option.Is(socket.Interface)
+			return s.Option.Is(socket.Cork) || s.Option.Is(socket.Interface) || p.Phase == Route && s.Option.Is(socket.PacingRate)
 		})
 		if len(settings) == 0 {
 			continue

@@ -236,6 +236,9 @@ func TestOptionsThatHoldUpData(t *testing.T) {
 	_, logged, err := resolve(t, Route, "cork on", "notsent_lowat 16KiB")
 	require.NoError(t, err)
 	require.Empty(t, logged, "cork ends with the response")
+	_, logged, err = resolve(t, Route, "pacing_rate 50KiB")
+	require.NoError(t, err)
+	require.Empty(t, logged, "pacing_rate is to hold data up")
 }
 
 func messages(logged []entry) (all []string) {

@@ -73,6 +73,11 @@ var Expectations = map[string]Expected{
 		Sample: "10MiB", Effective: "10485760", JSON: []string{`10485760`, `"10MiB"`},
 		Refused: []string{"0"}, Within: "1 to 9223372036854775807 bytes",
 	},
+	"pacing_after": {
+		Phases: "R",
+		Sample: "1MiB", JSON: []string{`1048576`, `"1MiB"`},
+		Refused: []string{"0"}, Within: "1 to 9223372036854775807 bytes",
+	},
 	"window_clamp": {
 		Kernel: "TCP_WINDOW_CLAMP", Level: levelTCP, Number: 10, Phases: "ADR",
 		Sample: "48KiB", Effective: "49152", JSON: []string{`49152`, `"48KiB"`},

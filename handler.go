@@ -146,10 +146,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if req.conn == nil {
 		h.noTCP(r.Proto)
 	}
-	if err := req.add(h); err != nil {
-		h.observer.Unreachable(req.conn.TCP, err)
-	}
-	corks := h.Cork != nil && *h.Cork && req.hold != nil
+	req.add(h)
+	corks := h.Cork != nil && *h.Cork && req.conn != nil
 	if corks && req.shared() {
 		h.observer.Refused(req.conn.TCP, socket.Cork, errHTTP2)
 		corks = false

@@ -192,7 +192,7 @@ func TestMemoryOfManyRequests(t *testing.T) {
 		var all [requests]routed
 		for j := range all {
 			all[j] = routed{Request: r, conn: idle[i]}
-			require.NoError(t, all[j].add(h))
+			all[j].add(h)
 		}
 		for j := range all {
 			all[j].end()

@@ -73,11 +73,7 @@ func (w *PacketConnWrapper) WrapPacketConn(conn net.PacketConn) net.PacketConn {
 		}
 		return conn
 	}
-	wrapped, err := packetSockets.open(w.user, udp)
-	if err != nil { // it is closed
-		return conn
-	}
-	return wrapped
+	return packetSockets.open(w.user, udp)
 }
 
 // Cleanup gives up what an event did not: that of a configuration that did not start.

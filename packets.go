@@ -67,19 +67,15 @@ type packetSocket struct {
 
 // open adds a socket that Caddy has opened for u. What options restore its buffers to is
 // what quic-go would make of them in a moment.
-func (l *packetSocketList) open(u *packetUser, udp *net.UDPConn) (*packetConn, error) {
-	overrides, err := socket.NewOverrides(udp)
-	if err != nil {
-		return nil, err
-	}
+func (l *packetSocketList) open(u *packetUser, udp *net.UDPConn) *packetConn {
 	socket.RaiseLikeQUIC(udp)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.dropClosed()
-	s := &packetSocket{conn: &packetConn{UDPConn: udp}, place: l.opening(u), users: []*packetUser{u}, overrides: overrides}
+	s := &packetSocket{conn: &packetConn{UDPConn: udp}, place: l.opening(u), users: []*packetUser{u}, overrides: socket.NewOverrides(udp)}
 	l.all = append(l.all, s)
 	s.update()
-	return s.conn, nil
+	return s.conn
 }
 
 // opening returns the place whose socket Caddy is opening: it is in use, and its socket

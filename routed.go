@@ -28,13 +28,13 @@ const routedVar = "sockopt.routed"
 func (r *routed) shared() bool { return r.ProtoMajor > 1 }
 
 // add adds the options of a handler.
-func (r *routed) add(h *Handler) error {
+func (r *routed) add(h *Handler) {
 	i := slices.IndexFunc(r.handlers, func(other *Handler) bool { return h.nesting.within(other.nesting) })
 	if i < 0 {
 		i = len(r.handlers)
 	}
 	r.handlers = slices.Insert(r.handlers, i, h)
-	return r.update()
+	r.update()
 }
 
 // set sets an option that the response brings with it.
@@ -43,16 +43,16 @@ func (r *routed) set(o socket.Option) {
 		for _, v := range h.late {
 			if v.Option.Is(o) {
 				r.late = append(r.late, v)
-				_ = r.update() // the connection was reached before
+				r.update()
 				return
 			}
 		}
 	}
 }
 
-func (r *routed) update() error {
+func (r *routed) update() {
 	if r.conn == nil {
-		return nil
+		return
 	}
 	hold := &socket.Hold{Overrides: r.handlers[0].overrides}
 	if len(r.handlers) > 1 || len(r.late) > 0 {
@@ -61,11 +61,8 @@ func (r *routed) update() error {
 			hold.Overrides = append(hold.Overrides, h.overrides...)
 		}
 	}
-	if err := r.conn.Hold(hold, r.hold); err != nil {
-		return err
-	}
+	r.conn.Hold(hold, r.hold)
 	r.hold = hold
-	return nil
 }
 
 // first returns the handler that counts of those that set something; nil where none does.
@@ -82,7 +79,7 @@ func (r *routed) first(sets func(*Handler) bool) *Handler {
 // net/ipv4/tcp.c).
 func (r *routed) corks() bool {
 	h := r.first(func(h *Handler) bool { return h.Cork != nil })
-	return h != nil && *h.Cork && r.hold != nil && !r.shared() && (!r.Close || r.ContentLength == 0)
+	return h != nil && *h.Cork && r.conn != nil && !r.shared() && (!r.Close || r.ContentLength == 0)
 }
 
 // end is called when the handlers have returned. Those of an error come afterwards.
@@ -91,7 +88,7 @@ func (r *routed) end() {
 	if r.response != nil {
 		r.response.end()
 	}
-	if r.hold != nil {
+	if r.conn != nil {
 		r.conn.End(r.hold, r.shared())
 	}
 }

@@ -14,7 +14,7 @@ import (
 // was held, Update allocates nothing.
 type Overrides struct {
 	socket  Socket
-	raw     syscall.RawConn
+	raw     syscall.RawConn  // nil where there is none
 	step    func(fd uintptr) // apply as a value: made for each call it would be an allocation
 	holds   []*Hold          // the argument of a step
 	options []overridden     // a traffic class before the priority
@@ -44,21 +44,19 @@ type saved struct {
 }
 
 // NewOverrides returns the overrides of a socket.
-//
-// Errors: those of c.SyscallConn.
-func NewOverrides(c Socket) (*Overrides, error) {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	o := &Overrides{socket: c, raw: raw}
+func NewOverrides(c Socket) *Overrides {
+	o := &Overrides{socket: c}
+	o.raw, _ = c.SyscallConn()
 	o.step = o.apply
-	return o, nil
+	return o
 }
 
 // Update makes the socket equal to a stack of holds: an option has the value of the
 // latest one that names it, or the one from before. On a closed socket it does nothing.
 func (o *Overrides) Update(holds []*Hold) {
+	if o.raw == nil {
+		return
+	}
 	o.holds = holds
 	_ = controlRaw(o.raw, o.step)
 	o.holds = nil

@@ -30,9 +30,7 @@ func newOverridable(t *testing.T) *overridable {
 	t.Helper()
 	c := &overridable{t: t}
 	c.TCPConn, _ = pair(t)
-	var err error
-	c.overrides, err = NewOverrides(c.TCPConn)
-	require.NoError(t, err)
+	c.overrides = NewOverrides(c.TCPConn)
 	return c
 }
 

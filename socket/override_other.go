@@ -11,7 +11,7 @@ type Overrides struct {
 }
 
 // NewOverrides returns the overrides of a socket.
-func NewOverrides(c Socket) (*Overrides, error) { return &Overrides{socket: c}, nil }
+func NewOverrides(c Socket) *Overrides { return &Overrides{socket: c} }
 
 // Retry does nothing: nothing is left alone.
 func (*Overrides) Retry() {}

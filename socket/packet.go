@@ -19,15 +19,14 @@ func AsQUIC(v Value) Value {
 func RaiseLikeQUIC(c *net.UDPConn) {
 	for _, b := range []struct {
 		Option
-		set func(size int) error
+		set func(size int) error // not above the sysctl
 	}{{RecvBuffer, c.SetReadBuffer}, {SendBuffer, c.SetWriteBuffer}} {
-		for _, raise := range []func(size int) error{b.set, func(size int) error {
-			_, err := Set(c, []Setting{{b.Option, Value{Number: int64(size)}}})
-			return err
-		}} {
-			if size, err := Get(c, b.Option); err == nil && b.AsSet(size).Number < leastQUICBuffer {
-				_ = raise(quicBuffer) // as far as the kernel permits
-			}
+		small := func() bool {
+			size, err := Get(c, b.Option)
+			return err == nil && b.AsSet(size).Number < leastQUICBuffer
+		}
+		if small() && b.set(quicBuffer) == nil && small() {
+			_, _ = Set(c, []Setting{{b.Option, Value{Number: quicBuffer}}}) // as far as the kernel permits
 		}
 	}
 }

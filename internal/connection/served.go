@@ -89,20 +89,15 @@ func RestoreWhenIdle(conn net.Conn, state http.ConnState) {
 const restoreAfter = 100 * time.Millisecond
 
 // Hold sets the options of a request, in place of those that it had before.
-func (s *Served) Hold(h, before *socket.Hold) error {
+func (s *Served) Hold(h, before *socket.Hold) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.overrides == nil {
-		overrides, err := socket.NewOverrides(s.TCP)
-		if err != nil {
-			return err
-		}
-		s.overrides = overrides
+		s.overrides = socket.NewOverrides(s.TCP)
 	}
 	s.holds = slices.DeleteFunc(s.holds, func(other *socket.Hold) bool { return other == before || other.Ended })
 	s.holds = append(s.holds, h)
 	s.overrides.Update(s.holds)
-	return nil
 }
 
 // End is called when the handlers of a request have returned. net/http sends the rest of

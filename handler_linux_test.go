@@ -172,7 +172,8 @@ func TestObservingAllocatesLittle(t *testing.T) {
 }
 
 // TestMemoryOfManyRequests: an idle connection that once served many requests at the same
-// time keeps no memory for them.
+// time keeps no memory for them. What it keeps, and 200 bytes in net/http's context and in a
+// map, is at most 1 KiB.
 func TestMemoryOfManyRequests(t *testing.T) {
 	const requests = 200
 	accepted, _ := tcpPair(t)
@@ -203,7 +204,7 @@ func TestMemoryOfManyRequests(t *testing.T) {
 	runtime.ReadMemStats(&after)
 	each := (int(after.HeapAlloc) - int(before.HeapAlloc)) / len(idle) //nolint:gosec // they are small
 	t.Logf("%d bytes for each", each)
-	require.LessOrEqual(t, each, 1024)
+	require.LessOrEqual(t, each, 800)
 	runtime.KeepAlive(idle)
 }
 

@@ -21,16 +21,17 @@ type Overrides struct {
 
 	// priority is that from before. While a traffic class is held, the one that the
 	// kernel derives from it is the base.
-	priority saved
+	priority Value
 }
 
 // overridden is an option that was held. It is small, since idle connections keep it.
 type overridden struct {
 	option   *Option
-	base     saved     // its value when it is not held
 	override *Override // in effect now; nil when it is not held
+	base     Value     // when it is not held
 
-	unreadable bool // its base is not known
+	fixed      bool // as in saved, of base
+	unreadable bool // base is not known
 	refused    bool // it is left alone
 }
 
@@ -90,7 +91,7 @@ func (o *Overrides) apply(descriptor uintptr) {
 			now, _ = x.option.save(fd) // it was read before
 			x.base = o.priority
 			if class.override != nil {
-				x.base = now
+				x.base = now.value
 			}
 		}
 		if by := o.update(fd, x, now, changedBy); by != nil && x.option.Is(TrafficClass) {
@@ -128,10 +129,9 @@ func (o *Overrides) save(fd int, option *Option) {
 		return
 	}
 	x := &o.options[i]
-	var err error
-	if x.base, err = option.save(fd); err != nil {
-		x.base, x.unreadable = saved{}, true // it differs from all that is set
-	}
+	base, err := option.save(fd)
+	// What cannot be read is not fixed, and so differs from all that is set.
+	x.base, x.fixed, x.unreadable = base.value, base.fixed && err == nil, err != nil
 	if option.Is(Priority) {
 		o.priority = x.base
 	}
@@ -181,7 +181,7 @@ func latest(holds []*Hold, option *Option) *Override {
 // value is what the option has, or should have, by its override.
 func (x *overridden) value() saved {
 	if x.override == nil {
-		return x.base
+		return saved{x.base, x.fixed}
 	}
 	return saved{x.override.Effective, true}
 }

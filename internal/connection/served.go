@@ -133,6 +133,7 @@ func (s *Served) RestoreAll() {
 	}
 	if s.restore != nil {
 		s.restore.Stop()
+		s.restore = nil
 	}
 	clear(s.holds)
 	s.holds = s.holds[:0]

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,7 +23,7 @@ func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
 	switch from.(type) {
 	case *os.File: // its bytes are there; those of a connection may come much later
 		c.sends()
-	case *net.TCPConn, *net.UnixConn:
+	case syscall.Conn: // a connection, whose type (*net.TCPConn).WriteTo hides
 		c.sending.Store(true)
 		defer c.sending.Store(false)
 	default:

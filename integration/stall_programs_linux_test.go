@@ -35,7 +35,7 @@ var programs = []program{
 			if (strlen(file_get_contents($argv[1], false, $context)) != 10000) exit(1);
 			echo (hrtime(true) - $begin) / 1e6, "\n";
 		}`, "URL"}},
-	{name: "Erlang httpc", waits: true, has: []string{"-noshell", "-eval", "ok = inets:start(), ok = ssl:start(), halt()."}, command: []string{"erl", "-noshell", "-eval", `
+	{name: "Erlang httpc", waits: true, has: []string{"-env", "ERL_CRASH_DUMP_SECONDS", "0", "-noshell", "-eval", "ok = inets:start(), ok = ssl:start(), halt()."}, command: []string{"erl", "-env", "ERL_CRASH_DUMP_SECONDS", "0", "-noshell", "-eval", `
 		inets:start(), ssl:start(), [URL] = init:get_plain_arguments(),
 		[begin
 			{Took, {ok, {{_, 200, _}, _, _}}} = timer:tc(fun() ->

@@ -255,7 +255,10 @@ func (r row) refusal(e Effect, err error) error {
 	case err == errors.ErrUnsupported:
 		err = because("%s is not available on %s", option, runtime.GOOS)
 	case errors.Is(err, syscall.ENOENT) && r.bounds != "":
-		offered := strings.ReplaceAll(readable(r.bounds), " ", ", ")
+		offered := readable(r.bounds)
+		if names := socket.Sysctl(r.bounds); names != "" {
+			offered = strings.ReplaceAll(names, " ", ", ")
+		}
 		if lower := strings.ToLower(value); slices.Contains(strings.Split(offered, ", "), lower) {
 			offered += " (did you mean " + lower + "?)"
 		}

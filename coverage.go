@@ -67,7 +67,7 @@ func (c *configuration) covers(raw map[string]map[string]json.RawMessage) (v cov
 			continue
 		}
 		if slices.ContainsFunc(s.Protocols, func(protocol string) bool { return protocol != "h3" }) {
-			v.addServer(s.wraps, s, "listener_wrappers", "sockopt")
+			v.addServer(s.wraps || s.listensBare(), s, "listener_wrappers", "sockopt")
 		}
 		if slices.ContainsFunc(s.quicPlaces(), quicPlace.inUse) {
 			v.addServer(s.wrapsPackets, s, "packet_conn_wrappers", "sockopt { … }")

@@ -220,7 +220,7 @@ func counted(tcp *net.TCPListener, configured, address caddy.NetworkAddress) *ne
 // wrapBare wraps a listener of another app than the HTTP app, or of a server that does not
 // have the wrapper.
 func wrapBare(config caddy.Context, ln net.Listener) (net.Listener, error) {
-	w := &ListenerWrapper{log: caddy.Log().Named("network." + bareNetwork), server: serverOf(config)}
+	w := &ListenerWrapper{log: caddy.Log().Named("network." + bareNetwork), server: configurationOf(config).server(nil)}
 	var err error
 	if w.resolved, err = w.Resolve(options.Listen|options.Accept, w.log); err != nil {
 		return nil, errors.Join(err, ln.Close())

@@ -42,6 +42,9 @@ func (AdminAPI) Routes() []caddy.AdminRoute {
 			return status{entriesOf(stats.Accepted), packetSockets.now(), entriesOf(stats.Dialed), entriesOf(stats.Route), uncoveredNow()}
 		})},
 		{Pattern: connectionsPath, Handler: getOnly(connectionsPath, showConnections)},
+		{Pattern: peersPath, Handler: getOnly(peersPath, func(w http.ResponseWriter, _ *http.Request) error {
+			return writeJSON(w, peersAnswer{stats.Peers()})
+		})},
 		{Pattern: optionsPath, Handler: show(optionsPath, func() any { return options.ThisSystem() })},
 	}
 }

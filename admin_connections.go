@@ -18,6 +18,7 @@ import (
 
 const (
 	connectionsPath = "/sockopt/connections"
+	peersPath       = "/sockopt/peers"
 )
 
 // getOnly answers GET of one path, for as long as the client waits. What it answers has addresses of
@@ -35,6 +36,11 @@ func getOnly(path string, answer func(http.ResponseWriter, *http.Request) error)
 		w.Header().Set("Content-Type", "application/json")
 		return answer(w, r)
 	}
+}
+
+// peersAnswer is the answer of GET /sockopt/peers.
+type peersAnswer struct {
+	Peers []stats.Peer `json:"peers"`
 }
 
 // connectionsQuery is what GET /sockopt/connections is asked for.

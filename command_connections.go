@@ -2,6 +2,7 @@ package sockopt
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -72,6 +73,10 @@ func watchConnections(ctx context.Context, w io.Writer, address, uri string, eve
 	width := terminalWidth(w)
 	for {
 		answer, err := askAdmin(ctx, address, uri)
+		var peers []byte
+		if err == nil && !asJSON {
+			peers, err = askAdmin(ctx, address, peersPath)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -85,7 +90,7 @@ func watchConnections(ctx context.Context, w io.Writer, address, uri string, eve
 		if every > 0 && width > 0 {
 			page.WriteString("\x1b[H\x1b[2J") // to the first line, and clear
 		}
-		if err := printConnections(&page, answer, width); err != nil {
+		if err := printConnections(&page, answer, peers, width); err != nil {
 			return err
 		}
 		if _, err := w.Write(page.Bytes()); err != nil || every == 0 {
@@ -229,9 +234,10 @@ func idle(sent, received *float64) string {
 }
 
 // printConnections prints totals and a table that fits width, or all of it where that is 0.
-func printConnections(w io.Writer, answer []byte, width int) error {
+func printConnections(w io.Writer, answer, peers []byte, width int) error {
 	var a connectionsAnswer
-	if err := json.Unmarshal(answer, &a); err != nil {
+	var waiting peersAnswer
+	if err := cmp.Or(json.Unmarshal(answer, &a), json.Unmarshal(peers, &waiting)); err != nil {
 		return fmt.Errorf("the answer of the admin API is not what was expected; is that Caddy older or newer? %w", err)
 	}
 	totals := [][]string{{"SERVER", "WHERE", "CONNECTIONS", "LIMITED BY"}}
@@ -269,8 +275,23 @@ func printConnections(w io.Writer, answer []byte, width int) error {
 	if hidden := a.Matched - len(a.Connections); hidden > 0 {
 		fmt.Fprintf(w, "and %d more; the admin API shows them with limit=0\n", hidden)
 	}
-	return nil
+	if len(waiting.Peers) == 0 {
+		return nil
+	}
+	rows = [][]string{{"PEER THAT WAITS", "COUNT", "KIND", "LAST", "SERVER"}}
+	for _, p := range waiting.Peers[:min(len(waiting.Peers), shownPeers)] {
+		peer := p.Peer.String()
+		if p.Peer.IsSingleIP() {
+			peer = p.Peer.Addr().String()
+		}
+		rows = append(rows, []string{peer, fmt.Sprint(p.Count), string(p.Kind), humanize.Time(p.Last), p.Server})
+	}
+	fmt.Fprintln(w)
+	return printTable(w, rows, width)
 }
+
+// shownPeers is how many of the peers that wait the command prints.
+const shownPeers = 10
 
 // printTable prints rows with as many columns as fit.
 func printTable(w io.Writer, rows [][]string, width int) error {

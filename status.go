@@ -52,6 +52,7 @@ func (s *server) show(origin stats.Origin, r *options.Resolved, module any, log 
 		module:   module,
 		observer: stats.NewObserver(stats.For(origin), log, r.Metrics),
 	}
+	e.observer.WithoutPeers = r.WithoutPeers
 	s.entries[e] = true
 	s.configuration.used = true
 	return e

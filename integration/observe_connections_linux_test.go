@@ -241,3 +241,93 @@ func TestMetricsOfOpenConnections(t *testing.T) {
 		require.EqualValues(t, 1, value, name)
 	}
 }
+
+// peersOf asks which peers wait.
+func peersOf(t testing.TB, c *lab.Running) (peers map[string]float64) {
+	t.Helper()
+	code, answer := c.API(http.MethodGet, "/sockopt/peers", "", "")
+	require.Equal(t, http.StatusOK, code, answer)
+	var a struct {
+		Peers []map[string]any `json:"peers"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(answer), &a), answer)
+	peers = make(map[string]float64)
+	for _, p := range a.Peers {
+		peers[p["peer"].(string)+" "+p["kind"].(string)] += p["count"].(float64)
+	}
+	return peers
+}
+
+// TestPeers: clients that wait are shown. Those that do not are not, however many connections they
+// make, nor are those of a server that says peers off.
+func TestPeers(t *testing.T) {
+	sites := new(lab.Sites)
+	wrappings := []lab.Wrapping{lab.Auto, {Name: "off", Lines: "sockopt {\npeers off\n}"}}
+	var auto, off []lab.Site
+	for _, p := range lab.Protocols {
+		auto = append(auto, sites.Add(t, wrappings[0], p, "echo_payload"))
+		off = append(off, sites.Add(t, wrappings[1], p, "echo_payload"))
+	}
+	caddy := sites.Spawn(t) // a process has one table
+	each := func(sites []lab.Site, dial func(lab.Site) *lab.Client, connections int, send func(*lab.Client)) {
+		for _, site := range sites {
+			for range connections {
+				client := dial(site)
+				send(client)
+				client.TCP.Close()
+			}
+		}
+	}
+	whole := func(c *lab.Client) { c.Ask(t, c.Send) }
+	pieces := func(c *lab.Client) { c.Times(t, c.SendInPieces, 0, 5) }
+	nodelay := func(s lab.Site) *lab.Client { return s.Dial(t) }
+	nagle := func(s lab.Site) *lab.Client { return s.DialNagle(t) }
+
+	each(auto, nodelay, lab.Long(100, 3333), whole)
+	each(off, nagle, 10, pieces)
+	require.Empty(t, peersOf(t, caddy))
+
+	each(auto, nagle, 10, pieces)
+	peers := peersOf(t, caddy)
+	require.Greater(t, peers["127.0.0.1/32 later"], 10.0, peers)
+	require.Contains(t, peers, "127.0.0.1/32 before_first_response")
+	prevented, ok := caddy.Metric("prevented_waits_total", listenerLabel(t, auto[0].Addr))
+	require.True(t, ok)
+	require.Positive(t, prevented)
+}
+
+// TestPeersOverPath: an upload waits for the window, and not for an acknowledgement that is held back.
+func TestPeersOverPath(t *testing.T) {
+	backend := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		_, _ = w.Write(lab.Stars)
+	})
+	path := lab.NewTestPath(t)
+	path.Set(20*time.Millisecond, 0)
+	caddy := caddyOnPath(t, path, "sockopt", "reverse_proxy "+backend)
+	connect := func() *net.TCPConn {
+		conn, err := path.Dial(caddy.plain)
+		require.NoError(t, err)
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	body := make([]byte, 1<<20)
+	for range lab.Long(5, 50) {
+		conn := connect()
+		_, err := fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n", caddy.plain, len(body))
+		require.NoError(t, err)
+		_, err = conn.Write(body)
+		require.NoError(t, err)
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusOK, resp.StatusCode)
+		resp.Body.Close()
+	}
+	require.Empty(t, peersOf(t, caddy.Running))
+
+	conn := connect()
+	require.NoError(t, conn.SetNoDelay(false))
+	client := &lab.Client{TCP: conn, Exchange: lab.NewHTTP1(conn, caddy.plain)}
+	client.Times(t, client.SendInPieces, 0, 10)
+	require.Len(t, peersOf(t, caddy.Running), 1)
+}

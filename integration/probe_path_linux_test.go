@@ -15,18 +15,21 @@ import (
 )
 
 // onPath is a Caddy at the near end of a path.
-type onPath struct{ plain, secure string } // its addresses
+type onPath struct {
+	plain, secure string // its addresses
+	*lab.Running
+}
 
 // caddyOnPath starts a Caddy with listener wrappers and a site's directives.
 func caddyOnPath(t testing.TB, p *lab.Path, lines, directives string) onPath {
 	certificate, err := lab.NewCertificate(t.TempDir(), p.Near)
 	require.NoError(t, err)
-	c := onPath{lab.HostPort(p.Near, lab.Port(t)), lab.HostPort(p.Near, lab.Port(t))}
+	c := onPath{plain: lab.HostPort(p.Near, lab.Port(t)), secure: lab.HostPort(p.Near, lab.Port(t))}
 	global := ""
 	if lines != "" {
 		global = lab.Wrappers(lines)
 	}
-	lab.Spawn(t, global, fmt.Sprintf("http://%s {\n%s\n}\nhttps://%s {\n%[2]s\ntls %[4]s %[4]s\n}", c.plain, directives, c.secure, certificate.File))
+	c.Running = lab.Spawn(t, global, fmt.Sprintf("http://%s {\n%s\n}\nhttps://%s {\n%[2]s\ntls %[4]s %[4]s\n}", c.plain, directives, c.secure, certificate.File))
 	return c
 }
 

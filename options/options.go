@@ -200,6 +200,10 @@ type Options struct {
 	// socket, the datagrams that the kernel drops. Default: false. Linux only.
 	Metrics *bool `json:"metrics,omitempty"`
 
+	// Remember the addresses of peers that wait for acknowledgements, at most 1,000 for an hour, for
+	// GET /sockopt/peers. Default: true. Linux only.
+	Peers *bool `json:"peers,omitempty"`
+
 	// What to do at load with an option that this system or kernel refuses: "fail" refuses the configuration,
 	// "warn" logs it and leaves the option out. Default: "fail".
 	OnUnsupported *Unsupported `json:"on_unsupported,omitempty"`
@@ -403,6 +407,10 @@ var rows = []row{
 	{
 		name: "metrics", phases: Accept | Dial | Packet, kind: flag, without: "off",
 		doc: "add TCP_INFO to Caddy's metrics when the connection closes",
+	},
+	{
+		name: "peers", phases: Accept | Dial, kind: onOff, without: "on",
+		doc: "remember which peers wait for acknowledgements",
 	},
 	{
 		name: "on_unsupported", phases: Listen | Accept | Dial | Route | Packet, kind: reactions, without: "fail",

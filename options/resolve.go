@@ -18,11 +18,12 @@ import (
 
 // Resolved are options as this system sets them.
 type Resolved struct {
-	Settings  map[Phase][]socket.Setting
-	Overrides []socket.Override // the settings of Route or Packet
-	Multipath bool              // whether MPTCP is dialed
-	Metrics   bool              // whether TCP_INFO is read when a connection closes
-	Effects   []Effect          // of each value
+	Settings     map[Phase][]socket.Setting
+	Overrides    []socket.Override // the settings of Route or Packet
+	Multipath    bool              // whether MPTCP is dialed
+	Metrics      bool              // whether TCP_INFO is read when a connection closes
+	WithoutPeers bool              // whether the addresses of peers that wait are not remembered
+	Effects      []Effect          // of each value
 
 	// Ack is when connections acknowledge. Its mode is empty in the route phase, which
 	// leaves it alone.
@@ -76,6 +77,7 @@ func (o *Options) Resolve(phases Phase, log *zap.Logger) (Resolved, error) {
 	if s.Metrics = o.Metrics != nil && *o.Metrics; s.Metrics && !socket.QuickAck.Supported() {
 		return s, fmt.Errorf("metrics reads what the kernel counts, which is not available on %s; leave it out", runtime.GOOS)
 	}
+	s.WithoutPeers = o.Peers != nil && !*o.Peers
 	s.Multipath = o.dialsMultipath()
 	for _, r := range rows {
 		if !r.isSet(o) || r.option.Name == "" {

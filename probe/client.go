@@ -375,6 +375,7 @@ func (unobserved) Acknowledged()                         {}
 func (unobserved) AcknowledgeFailed(*socket.Conn, error) {}
 func (unobserved) Wasted(*socket.Conn)                   {}
 func (unobserved) BecamePatient(*socket.Conn)            {}
+func (unobserved) Answered(*socket.Conn, bool)           {}
 func (unobserved) Stalled(*socket.Conn, time.Duration)   {}
 func (unobserved) Closing(*socket.Conn)                  {}
 

@@ -3,6 +3,8 @@ package socket
 import (
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/caddy-sockopt/caddy-sockopt/socket/quickack"
 )
 
@@ -51,7 +53,12 @@ func push(fd uintptr) {
 }
 
 // sends is called before a write.
-func (c *Conn) sends() { c.report(c.learner.Wrote(now())) }
+func (c *Conn) sends() {
+	if c.writes.Load() <= handshakeWrites {
+		c.writes.Add(1)
+	}
+	c.report(c.learner.Wrote(now()))
+}
 
 // report tells the observer what the learner found.
 func (c *Conn) report(d quickack.Decision) {
@@ -89,6 +96,9 @@ func (c *Conn) park(fd int) {
 // received is called when a read has bytes.
 func (c *Conn) received(fd int) {
 	now := now()
+	if asked := c.learner.Asked(); asked != 0 {
+		c.observer.Answered(c, c.waited(fd, now-asked))
+	}
 	d := c.learner.Read(now)
 	if d&quickack.Measure != 0 {
 		var wait time.Duration
@@ -130,6 +140,49 @@ func (c *Conn) acknowledge(fd int) {
 	}
 	c.acknowledged.Add(1)
 	c.observer.Acknowledged()
+	queued, err := unix.IoctlGetInt(fd, unix.TIOCINQ)
+	c.prompt = err == nil && queued > 0
+}
+
+const (
+	// smallSegment is the least full segment of IPv6 (RFC 8200, section 5), without options.
+	smallSegment = 1208
+
+	// shortPath is a round trip below which what was on its way already cannot be told from what an
+	// acknowledgement has released.
+	shortPath = 100 * time.Microsecond
+
+	// handshakeWrites is how many writes a TLS handshake takes: two in TLS 1.2.
+	handshakeWrites = 2
+)
+
+// waited reports whether the peer has waited for the acknowledgement after which its bytes came. What
+// Nagle's algorithm holds back is less than a segment. It comes about a round trip later, and over
+// loopback before setsockopt(2) returns.
+func (c *Conn) waited(fd int, wait time.Duration) bool {
+	switch {
+	case c.result >= smallSegment || c.result == len(c.buf):
+		return false
+	case c.prompt:
+		return true
+	case c.minRTT == 0:
+		var info TCPInfo
+		if info.read(fd) == nil {
+			if us, known := info.Value(MinRTT); known {
+				c.minRTT = uint32(us) //nolint:gosec // it has 32 bits in tcp_info
+			}
+		}
+	}
+	rtt := time.Duration(c.minRTT) * time.Microsecond
+	return rtt >= shortPath && wait >= rtt*3/4 && wait <= rtt*3/2+2*time.Millisecond
+}
+
+// Turn says whether the peer has had a response, as far as its writes tell.
+func (c *Conn) Turn() Turn {
+	if writes := c.writes.Load(); writes == 0 || c.tls && writes <= handshakeWrites {
+		return BeforeFirstResponse
+	}
+	return Later
 }
 
 // Values of TCP_QUICKACK, as tcp_sock_set_quickack in the kernel's net/ipv4/tcp.c reads them: any

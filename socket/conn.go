@@ -28,6 +28,15 @@ type AckOptions struct {
 	KeepDelayedAckMax bool
 }
 
+// Turn says where a peer waited.
+type Turn string
+
+// The turns.
+const (
+	BeforeFirstResponse Turn = "before_first_response"
+	Later               Turn = "later"
+)
+
 // Observer is called for what a Conn does beyond reading and writing. Its methods are
 // called from the goroutines that read and write, for many connections at a time, and
 // must return soon.
@@ -44,6 +53,10 @@ type Observer interface {
 	// helped nobody: a write would have carried it, or the peer's bytes came much later
 	// than a round trip.
 	Wasted(c *Conn)
+
+	// Answered is called when the peer's bytes came after an acknowledgement that AckAuto asked
+	// for. waited says that the peer has waited for it.
+	Answered(c *Conn, waited bool)
 
 	// BecamePatient is called when AckAuto has wasted all the acknowledgements that it
 	// may, and asks for none from now on. A stall ends that.

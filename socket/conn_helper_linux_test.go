@@ -25,6 +25,7 @@ type acks struct {
 	failed       atomic.Int64
 	wasted       atomic.Int64
 	patient      atomic.Int64
+	waited       atomic.Int64
 	stalled      atomic.Int64
 	stalledLong  atomic.Int64 // for the kernel's own timer
 	closed       atomic.Int64
@@ -36,6 +37,12 @@ func (a *acks) Acknowledged() { a.acknowledged.Add(1) }
 func (a *acks) Wasted(*Conn) { a.wasted.Add(1) }
 
 func (a *acks) BecamePatient(*Conn) { a.patient.Add(1) }
+
+func (a *acks) Answered(_ *Conn, waited bool) {
+	if waited {
+		a.waited.Add(1)
+	}
+}
 
 func (a *acks) Stalled(_ *Conn, wait time.Duration) {
 	a.stalled.Add(1)

@@ -49,6 +49,12 @@ type Conn struct {
 	links                // in the List of its origin
 	acknowledged, stalls atomic.Uint32
 
+	writes atomic.Uint32 // up to handshakeWrites + 1
+	minRTT uint32        // in microseconds, or 0 before it is known
+
+	begun, tls bool // bytes were read, and the first are those of a TLS handshake
+	prompt     bool // the peer's bytes were there when the acknowledgement had been asked for
+
 	// sending says that ReadFrom sends what it does not see.
 	sending atomic.Bool
 
@@ -160,6 +166,10 @@ func (c *Conn) readStep(fd uintptr) (done bool) {
 		c.result = n
 		if n > 0 {
 			c.byByte = len(c.buf) == 1 || len(c.buf)-n == 1
+			if !c.begun {
+				const handshake = 0x16 // RFC 8446, section 5.1
+				c.begun, c.tls = true, c.buf[0] == handshake
+			}
 			c.received(int(fd))
 			if c.always.Load() {
 				c.acknowledge(int(fd))

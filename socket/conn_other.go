@@ -32,3 +32,6 @@ func (c *Conn) Push() error { return errors.ErrUnsupported }
 func NewConn(*net.TCPConn, AckOptions, Observer) (*Conn, error) {
 	return nil, errors.ErrUnsupported
 }
+
+// Turn returns Later.
+func (c *Conn) Turn() Turn { return Later }

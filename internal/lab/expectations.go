@@ -206,6 +206,10 @@ var Expectations = map[string]Expected{
 		Phases: "ADP",
 		Sample: "", JSON: []string{`true`},
 	},
+	"peers": {
+		Phases: "AD",
+		Sample: "off", JSON: []string{`false`},
+	},
 	"on_unsupported": {
 		Phases: "LADRP",
 		Sample: "warn", JSON: []string{`"warn"`},

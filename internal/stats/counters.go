@@ -22,6 +22,7 @@ var (
 	Wasted       = counter("wasted", "wasted_acknowledgements_total", "Acknowledgements that helped nobody: a write would have carried them, or the peer's bytes came much later.")
 	Patient      = counter("patient", "patient_connections_total", "Times that a connection stopped asking for acknowledgements, because they were needless.")
 	Stalled      = counter("suspected_stalls", "suspected_stalls_total", "Waits for a peer's next bytes that took as long as a delayed acknowledgement, where none was asked for.")
+	Prevented    = counter("prevented_waits", "prevented_waits_total", "Acknowledgements of quickack auto that a peer has waited for: without them it would have waited for a delayed acknowledgement.")
 	Unreachable  = counter("unreachable", "unreachable_connections_total", "Connections in which no TCP socket was found, so that they go without options.")
 )
 

@@ -21,6 +21,9 @@ type Observer struct {
 	limits    sync.Map        // *rate.Sometimes by what is logged: a refusalKey or a name
 	multipath sync.Once       // that MPTCP refuses options is said
 	atClose   []func(float64) // of closeMetrics; nil without metrics
+
+	// WithoutPeers says that the addresses of peers that wait are not remembered.
+	WithoutPeers bool
 }
 
 var (
@@ -109,6 +112,9 @@ func (o *Observer) AcknowledgeFailed(c *socket.Conn, err error) {
 // Stalled implements socket.Observer.
 func (o *Observer) Stalled(c *socket.Conn, wait time.Duration) {
 	count := Stalled.add(o.Counters)
+	if !o.WithoutPeers {
+		peers.answered(o.keyOf(c), true, time.Now())
+	}
 	o.sometimes("stalled", func() {
 		o.log.Debug("suspected stall: the peer's next bytes came after the time of a delayed acknowledgement",
 			zap.Stringer("remote", c.RemoteAddr()),

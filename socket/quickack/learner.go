@@ -119,6 +119,14 @@ func (l *Learner) State() string {
 // Owes reports whether bytes were read since the last write, and not acknowledged at a park.
 func (l *Learner) Owes() bool { return l.due.Load() == owed }
 
+// Asked returns when the acknowledgement was asked for after which nothing has happened since, or 0.
+func (l *Learner) Asked() time.Duration {
+	if l.due.Load() != asked {
+		return 0
+	}
+	return time.Duration(l.parked.Load())
+}
+
 // Settle says that the next write will carry the acknowledgement of what was read so far.
 func (l *Learner) Settle() { l.due.Store(nothing) }
 

@@ -1,0 +1,143 @@
+package stats
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/caddy-sockopt/caddy-sockopt/socket"
+)
+
+// Wait says where a peer waits.
+type Wait string
+
+// The waits of clients are those of socket.Turn.
+const ofBackend Wait = "backend"
+
+// Peer is an address whose connections wait for acknowledgements.
+type Peer struct {
+	Peer   netip.Prefix `json:"peer"` // an address of IPv4, or a /64 of IPv6
+	Server string       `json:"server"`
+	Kind   Wait         `json:"kind"` // before_first_response, later, or backend
+	Count  uint64       `json:"count"`
+	Last   time.Time    `json:"last"`
+}
+
+const (
+	// mostPeers bounds the table. The one that is seen least goes first.
+	mostPeers = 1000
+
+	// keepPeer is how long a peer stays after its last wait.
+	keepPeer = time.Hour
+
+	// A peer that does not wait looks like one by chance: bytes come at the right moment. A peer is
+	// shown after leastWaits, and where one acknowledgement in fewestWaits or more was waited for.
+	leastWaits, fewestWaits = 3, 4
+)
+
+type peerKey struct {
+	peer   netip.Prefix
+	server string
+	kind   Wait
+}
+
+// peerWaits is what is known of a peer.
+type peerWaits struct {
+	waits, others uint64
+	last          time.Time
+}
+
+// peerTable has the peers of this process.
+type peerTable struct {
+	mu sync.Mutex
+	of map[peerKey]*peerWaits
+}
+
+var peers = peerTable{of: make(map[peerKey]*peerWaits)}
+
+// answered counts an acknowledgement after which a peer's bytes came.
+func (t *peerTable) answered(key peerKey, waited bool, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p := t.of[key]
+	switch {
+	case p == nil && !waited:
+		return // most peers are never in the table
+	case p == nil:
+		t.makeRoom(now)
+		p = new(peerWaits)
+		t.of[key] = p
+	}
+	if waited {
+		p.waits++
+		p.last = now
+	} else {
+		p.others++
+	}
+}
+
+// makeRoom drops a peer where the table is full: one that is old, or the one that waited least.
+func (t *peerTable) makeRoom(now time.Time) {
+	if len(t.of) < mostPeers {
+		return
+	}
+	var least peerKey
+	for key, p := range t.of {
+		if now.Sub(p.last) > keepPeer {
+			delete(t.of, key)
+		} else if found := t.of[least]; found == nil || p.waits < found.waits {
+			least = key
+		}
+	}
+	if len(t.of) >= mostPeers {
+		delete(t.of, least)
+	}
+}
+
+// Peers returns the peers that wait, those that wait most first.
+func Peers() []Peer { return peers.now(time.Now()) }
+
+func (t *peerTable) now(now time.Time) []Peer {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all := []Peer{}
+	for key, p := range t.of {
+		switch {
+		case now.Sub(p.last) > keepPeer:
+			delete(t.of, key)
+		case p.waits >= leastWaits && p.waits*fewestWaits >= p.waits+p.others:
+			all = append(all, Peer{key.peer, key.server, key.kind, p.waits, p.last})
+		}
+	}
+	slices.SortFunc(all, func(a, b Peer) int {
+		return cmp.Or(-cmp.Compare(a.Count, b.Count), a.Peer.Compare(b.Peer), cmp.Compare(a.Server, b.Server), cmp.Compare(a.Kind, b.Kind))
+	})
+	return all
+}
+
+// keyOf returns the place of a connection's peer in the table.
+func (o *Observer) keyOf(c *socket.Conn) (key peerKey) {
+	key.server, key.kind = o.origin.Server, Wait(c.Turn())
+	if o.origin.Direction == Dialed {
+		key.kind = ofBackend
+	}
+	addr := addrPort(c.RemoteAddr()).Addr()
+	bits := addr.BitLen()
+	if addr.Is6() {
+		bits = 64 // a client has all of it
+	}
+	key.peer, _ = addr.WithZone("").Prefix(bits)
+	return key
+}
+
+// Answered implements socket.Observer.
+func (o *Observer) Answered(c *socket.Conn, waited bool) {
+	if waited {
+		Prevented.add(o.Counters)
+	}
+	if !o.WithoutPeers {
+		peers.answered(o.keyOf(c), waited, time.Now())
+	}
+}

@@ -54,7 +54,8 @@ func (t *limitTable) take(r *http.Request, bytesPerSecond int64) *limit {
 }
 
 // leave gives a limit up. It stays for the connection's next request until it is like a new
-// one.
+// one. That takes longer where a request ended before its turn and others waited behind it:
+// the Limiter does not take back what it had reserved.
 func (t *limitTable) leave(l *limit) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -62,7 +63,8 @@ func (t *limitTable) leave(l *limit) {
 	if l.users > 0 {
 		return
 	}
-	time.AfterFunc(time.Duration(float64(l.Burst())/float64(l.Limit())*float64(time.Second)), func() {
+	seconds := (float64(l.Burst()) - l.Tokens()) / float64(l.Limit())
+	time.AfterFunc(time.Duration(seconds*float64(time.Second))+time.Millisecond, func() { // later than any rounding
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		if l.users == 0 && l.Tokens() >= float64(l.Burst()) && t.all[l.key] == l {

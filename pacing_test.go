@@ -118,6 +118,19 @@ func TestPacing(t *testing.T) {
 			require.EqualValues(t, size, n)
 			return err
 		}, 5 * time.Second},
+		{"io.LimitedReader", limited, 1, http.MethodGet, func(w http.ResponseWriter) error {
+			n, err := w.(io.ReaderFrom).ReadFrom(io.LimitReader(strings.NewReader(body+"more"), size))
+			require.EqualValues(t, size, n)
+			return err
+		}, 5 * time.Second},
+		{"short readers", after, 1, http.MethodGet, func(w http.ResponseWriter) error {
+			for range size / 512 {
+				if _, err := w.(io.ReaderFrom).ReadFrom(strings.NewReader(body[:512])); err != nil {
+					return err
+				}
+			}
+			return nil
+		}, 3 * time.Second},
 		{"eight requests at a time", limited, 8, http.MethodGet, func(w http.ResponseWriter) error {
 			_, err := io.WriteString(w, body[:size/8])
 			return err
@@ -180,6 +193,27 @@ func TestPacingEnds(t *testing.T) {
 		require.ErrorIs(t, err, context.Canceled)
 		require.Equal(t, 10*time.Second, time.Since(begin))
 		time.Sleep(2 * time.Second)
+		require.Empty(t, limits.all)
+	})
+}
+
+// TestPacingForgets a connection that ends while requests wait one behind the other.
+func TestPacingForgets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(context.WithValue(t.Context(), http.LocalAddrContextKey, &net.UnixAddr{}))
+		r := httptest.NewRequest(http.MethodGet, "/", nil).WithContext(ctx)
+		for range 8 {
+			go func() {
+				l := limits.take(r, pacedRate)
+				defer limits.leave(l)
+				_ = l.WaitN(ctx, pacedRate/20)
+			}()
+		}
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		require.Len(t, limits.all, 1)
+		time.Sleep(time.Second)
 		require.Empty(t, limits.all)
 	})
 }

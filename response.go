@@ -47,26 +47,35 @@ func (w *response) Write(p []byte) (n int, err error) {
 	}
 }
 
-// ReadFrom writes what r has at the pace of the route. As without it the kernel may copy
-// a file by itself.
+// ReadFrom writes what r has at the pace of the route. The kernel may copy a file by itself
+// as without it, with a pace where r says how much of the file is to be written.
 func (w *response) ReadFrom(r io.Reader) (n int64, err error) {
 	w.begin()
-	for {
-		part := io.LimitedReader{R: r, N: w.part()}
-		if whole, ok := r.(*io.LimitedReader); ok {
-			part.N = min(part.N, whole.N)
-		}
-		if err := w.wait(part.N); err != nil {
-			return n, err
-		}
-		most := part.N
-		m, err := w.ResponseWriterWrapper.ReadFrom(&part)
-		n += m
-		if err != nil || m < most || most == 0 {
-			return n, err
-		}
-		w.sendPart()
+	if w.pace == nil {
+		return w.ResponseWriterWrapper.ReadFrom(r)
 	}
+	limited, ok := r.(*io.LimitedReader)
+	if !ok {
+		return io.Copy(struct{ io.Writer }{w}, r)
+	}
+	for limited.N > 0 {
+		if n > 0 {
+			w.sendPart()
+		}
+		most := min(limited.N, w.part())
+		if err := w.wait(most); err != nil {
+			return n, err
+		}
+		rest := limited.N - most
+		limited.N = most
+		m, err := w.ResponseWriterWrapper.ReadFrom(limited)
+		limited.N += rest
+		n += m
+		if err != nil || m < most {
+			return n, err
+		}
+	}
+	return n, nil
 }
 
 // FlushError sends what was written so far: the kernel sends a segment that is not

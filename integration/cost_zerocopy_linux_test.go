@@ -41,6 +41,9 @@ func TestSendfile(t *testing.T) {
 			for _, w := range []lab.Wrapping{lab.Stock, lab.Auto, lab.On} {
 				l.Add(t, w, lab.Plain, "root "+dir+"\nfile_server")
 			}
+			for _, route := range []string{"cork on", "pacing_rate 5MiB"} {
+				l.Add(t, lab.Auto, lab.Plain, "root "+dir+"\nsockopt {\n"+route+"\n}\nfile_server")
+			}
 			system := l.Record(t, "sendfile", func(t *testing.T) {
 				for _, c := range l.All {
 					resp, err := http.Get("http://" + c.Addr + "/file")

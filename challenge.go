@@ -30,11 +30,9 @@ func warnOfChallenges(ctx caddy.Context, listening caddy.NetworkAddress) {
 			if err != nil || host.Network != listening.Network || host.Host != listening.Host {
 				continue
 			}
-			warned := configurationOf(ctx).warned
-			if warned[acme] {
+			if _, warned := configurationOf(ctx).warned.LoadOrStore(acme, true); warned {
 				continue
 			}
-			warned[acme] = true
 			caddy.Log().Named("network").Warn("no certificates for sites here by the challenges of ACME that connect to Caddy: "+
 				"bind to an ordinary address before this one, such as 127.0.0.1, or use the DNS challenge",
 				zap.String("bind", acme.Challenges.BindHost), zap.Strings("subjects", policy.SubjectsRaw))

@@ -11,7 +11,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/caddyserver/caddy/v2/modules/caddytls"
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
 )
@@ -29,8 +28,8 @@ type configuration struct {
 	positions map[any]string // of its modules
 	uncovered []uncovered    // once the configuration has started
 
-	first  map[firstKey]any              // sockets on devices that were opened first; nil for one that its server has
-	warned map[*caddytls.ACMEIssuer]bool // of challenges on a network of ours
+	first  sync.Map // sockets on devices that were opened first, by firstKey; nil for one that its server has
+	warned sync.Map // issuers that were warned of: their challenges come on a network of ours
 }
 
 // configurations are the running one and, while one replaces another, both. The newest
@@ -51,10 +50,7 @@ func configurationOf(ctx caddy.Context) *configuration {
 			return c
 		}
 	}
-	c := &configuration{
-		registry: registry, servers: make(map[*caddyhttp.Server]*server), uncovered: []uncovered{},
-		first: make(map[firstKey]any), warned: make(map[*caddytls.ACMEIssuer]bool),
-	}
+	c := &configuration{registry: registry, servers: make(map[*caddyhttp.Server]*server), uncovered: []uncovered{}}
 	configurations.all = append(configurations.all, c)
 	applyMultipath()
 	if err := stats.Register(registry); err != nil {

@@ -28,17 +28,14 @@ var networkTypes map[string]caddy.ListenerFunc
 type firstKey struct{ transport, address string }
 
 // claim returns the socket of an address for its server, if it was opened first.
-func (c *configuration) claim(key firstKey) (opened any) {
-	configurations.Lock()
-	defer configurations.Unlock()
-	opened = c.first[key]
-	c.first[key] = nil
+func (c *configuration) claim(key firstKey) any {
+	opened, _ := c.first.Swap(key, nil)
 	return opened
 }
 
 // closeUnclaimed closes the sockets that no server has claimed: the load has failed.
 func (c *configuration) closeUnclaimed() {
-	for _, opened := range c.first {
+	for _, opened := range c.first.Range {
 		if unclaimed, ok := opened.(io.Closer); ok {
 			_ = unclaimed.Close()
 		}
@@ -48,16 +45,14 @@ func (c *configuration) closeUnclaimed() {
 // openFirst opens the socket of a server's address, unless it is open. That of HTTP/3 is
 // also open where an earlier configuration has it.
 func (c *configuration) openFirst(of *caddyhttp.Server, transport string, address caddy.NetworkAddress) {
-	configurations.Lock()
-	defer configurations.Unlock()
 	key := firstKey{transport, address.String()}
-	if _, open := c.first[key]; open || transport == "udp" && quicPlaceOf(address).inUse() {
+	if _, open := c.first.LoadOrStore(key, nil); open || transport == "udp" && quicPlaceOf(address).inUse() {
 		return
 	}
 	s := server{Server: of}
 	// The context is of no configuration, for openDevicesFirst.
 	if opened, err := interfaceNetwork.open(context.Background(), transport, address, s.listenConfig()); err == nil { // or the server will say so
-		c.first[key] = opened
+		c.first.Store(key, opened)
 	}
 }
 
@@ -144,7 +139,7 @@ func listensOver(s *caddyhttp.Server, transport string, i int, address caddy.Net
 // warnOfOlder warns of HTTP/3 on a device where an earlier configuration has it on all
 // devices: Caddy keeps that socket, which is the first.
 func warnOfOlder(address caddy.NetworkAddress, log *zap.Logger) {
-	for _, all := range []string{"", "::"} {
+	for _, all := range []string{"", "::", "0.0.0.0"} {
 		everywhere := caddy.NetworkAddress{Network: "tcp", Host: all, StartPort: address.StartPort, EndPort: address.EndPort}
 		if quicPlaceOf(everywhere).inUse() {
 			log.Warn("HTTP/3 on this network interface goes to the site on all interfaces until Caddy is restarted, since that was first")

@@ -49,3 +49,20 @@ func TestInterfaceReturns(t *testing.T) {
 		require.GreaterOrEqual(t, strings.Count(c.Logged(), "the network interface is back"), 2*(i+1))
 	}
 }
+
+// TestInterfaceAfterAll: HTTP/3 on a device that a reload adds beside a site on all devices
+// is warned of, however that site says all.
+func TestInterfaceAfterAll(t *testing.T) {
+	t.Parallel()
+	if !isolated(t) {
+		return
+	}
+	d := newDevices(t)
+	for _, all := range []string{"", "tcp/0.0.0.0", "tcp/[::]"} {
+		port := lab.Port(t)
+		site := d.site(port, "all", strings.Fields(all)...)
+		c := inprocess.Run(t, h123, site)
+		c.Reload(h123, site+d.site(port, "first", "interface/"+d.first))
+		require.Contains(t, c.Logged(), "goes to the site on all interfaces until Caddy is restarted", all)
+	}
+}

@@ -196,11 +196,12 @@ func (v *coverage) findTraps(raw map[string]map[string]json.RawMessage) {
 
 // log logs one line, and warns of traps.
 func (v *coverage) log(log *zap.Logger) {
-	var servers, addresses []string
-	for _, u := range v.uncovered {
-		servers, addresses = append(servers, u.Server), append(addresses, u.Address)
+	servers, addresses := make([]string, len(v.uncovered)), make([]string, len(v.uncovered))
+	for i, u := range v.uncovered {
+		servers[i], addresses[i] = u.Server, u.Address
 	}
-	fields := []zap.Field{zap.String("server", brief(slices.Compact(servers))), zap.String("address", brief(slices.Compact(addresses)))}
+	fields := append(make([]zap.Field, 0, 8),
+		zap.String("server", brief(slices.Compact(servers))), zap.String("address", brief(slices.Compact(addresses))))
 	for _, part := range [][2]string{{"listeners", "listener_wrappers"}, {"packets", "packet_conn_wrappers"}, {"transports", "transport"}} {
 		fields = append(fields, zap.String(part[0], brief(v.with[part[1]])), zap.String(part[0]+"_without", brief(v.without[part[1]])))
 	}

@@ -2,6 +2,7 @@ package sockopt
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -113,16 +114,18 @@ func TestCorkThatCounts(t *testing.T) {
 		}
 		r := over(accepted)
 		r = r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, make(map[string]any)))
+		var written, flushed int64
 		write := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
 			_, err := io.WriteString(w, "body")
-			require.NoError(t, err)
-			require.Equal(t, test.want, corked())
-			require.NoError(t, http.NewResponseController(w).Flush())
-			require.Equal(t, test.want, corked())
-			return nil
+			written = corked()
+			err = errors.Join(err, http.NewResponseController(w).Flush())
+			flushed = corked()
+			return err
 		})
 		require.NoError(t, test.outer.ServeHTTP(httptest.NewRecorder(), r, caddyhttp.HandlerFunc(
 			func(w http.ResponseWriter, r *http.Request) error { return test.inner.ServeHTTP(w, r, write) })))
+		require.Equal(t, test.want, written)
+		require.Equal(t, test.want, flushed)
 		restore(r)
 		require.Zero(t, corked())
 	}

@@ -149,10 +149,11 @@ func parseFigure(f socket.Figure, text string) (int64, error) {
 	case socket.Bytes:
 		size, err := options.ParseSize(text)
 		return int64(size), err
+	default:
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			err = fmt.Errorf("%q is not a number of segments, such as 10", text)
+		}
+		return n, err
 	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("%q is not a number of segments, such as 10", text)
-	}
-	return n, nil
 }

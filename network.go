@@ -179,10 +179,10 @@ func bindToDevice(host string) (listen string, before []socket.Setting, err erro
 
 // noDevice says that there is no such device, and which there are.
 func noDevice(device string) error {
-	var names []string
 	devices, err := net.Interfaces()
-	for _, d := range devices {
-		names = append(names, d.Name)
+	names := make([]string, len(devices))
+	for i, d := range devices {
+		names[i] = d.Name
 	}
 	if err != nil {
 		names = []string{"unknown: " + err.Error()}

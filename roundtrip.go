@@ -90,11 +90,11 @@ func (p *placeholders) make(ctx context.Context) *askedInfo {
 	return info
 }
 
-// ask makes i ask a connection from now on. A nil i does nothing.
-func (i *askedInfo) ask(got httptrace.GotConnInfo) {
-	if i != nil {
+// ask makes the placeholders ask a connection from now on. A nil a does nothing.
+func (a *askedInfo) ask(got httptrace.GotConnInfo) {
+	if a != nil {
 		tcp, _ := socket.TCPConn(got.Conn)
-		*i = askedInfo{placeholders: i.placeholders, tcp: tcp}
+		*a = askedInfo{placeholders: a.placeholders, tcp: tcp}
 	}
 }
 

@@ -74,7 +74,10 @@ func TestRowsAreReplaced(t *testing.T) {
 	require.Equal(t, []float64{20}, r.Of(2, "", stock, rateMeasure))
 	require.Equal(t, []fact{
 		{"kernel", "6.1"},
-		{"row 2: begun", "third"}, {"row 2: load before", "0.1"}, {"row 3: begun", "third"}, {"row 3: load before", "0.1"},
+		{"row 2: begun", "third"},
+		{"row 2: load before", "0.1"},
+		{"row 3: begun", "third"},
+		{"row 3: load before", "0.1"},
 	}, r.Facts)
 }
 

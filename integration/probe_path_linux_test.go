@@ -94,18 +94,29 @@ func TestProbePath(t *testing.T) {
 	p := lab.NewTestPath(t)
 	stock, cured := caddyOnPath(t, p, "", "echo_payload"), caddyOnPath(t, p, "sockopt", "echo_payload")
 	for _, cell := range []struct {
-		rtt   time.Duration
+		rtt   int // milliseconds
 		loss  float64
 		short bool
 	}{
-		{0, 0, false}, {20, 0, false}, {28, 0, false}, {60, 0, true}, {150, 0, false}, {300, 0, false},
-		{0, .01, false}, {20, .01, false}, {28, .01, true}, {60, .01, false}, {150, .01, false}, {300, .01, false},
+		{0, 0, false},
+		{20, 0, false},
+		{28, 0, false},
+		{60, 0, true},
+		{150, 0, false},
+		{300, 0, false},
+		{0, .01, false},
+		{20, .01, false},
+		{28, .01, true},
+		{60, .01, false},
+		{150, .01, false},
+		{300, .01, false},
 	} {
 		if !cell.short && !lab.IsLong() {
 			continue
 		}
 		t.Run(fmt.Sprintf("%d ms, loss %v", cell.rtt, cell.loss), func(t *testing.T) {
-			p.Set(cell.rtt*time.Millisecond, cell.loss)
+			rtt := time.Duration(cell.rtt) * time.Millisecond
+			p.Set(rtt, cell.loss)
 			for _, protocol := range []struct {
 				name, flag string
 				secure     bool
@@ -127,7 +138,7 @@ func TestProbePath(t *testing.T) {
 					t.Run(name, func(t *testing.T) {
 						t.Parallel()
 						report := judgedOver(t, p, want, url, protocol.flag)
-						require.InDelta(t, (cell.rtt * time.Millisecond).Seconds(), report.Path, .01)
+						require.InDelta(t, rtt.Seconds(), report.Path, .01)
 					})
 				}
 			}

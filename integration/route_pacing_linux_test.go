@@ -144,7 +144,7 @@ func TestRoutePacingKeepsResponses(t *testing.T) {
 	conn, err := net.Dial("tcp", addr)
 	require.NoError(t, err)
 	defer conn.Close()
-	_, err = fmt.Fprintf(conn, "GET /upgrade HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\necho\n", addr)
+	_, err = fmt.Fprintf(conn, "GET /upgrade HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nbody\n", addr)
 	require.NoError(t, err)
 	r := bufio.NewReader(conn)
 	upgraded, err := http.ReadResponse(r, nil)
@@ -152,7 +152,7 @@ func TestRoutePacingKeepsResponses(t *testing.T) {
 	require.Equal(t, http.StatusSwitchingProtocols, upgraded.StatusCode)
 	line, err := r.ReadString('\n')
 	require.NoError(t, err)
-	require.Equal(t, "echo\n", line)
+	require.Equal(t, "body\n", line)
 
 	ctx, cancel := context.WithCancel(t.Context())
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/endless", nil)

@@ -121,12 +121,13 @@ func (p Phase) names() (names []string) {
 
 // where says where an option of the phases is set, with the lines to write.
 func (p Phase) where(option string) string {
-	var all []string
-	for i, one := range p.each() {
-		if next := p.each()[i+1:]; len(next) == 0 || next[0].lines != one.lines {
+	each := p.each()
+	all := make([]string, len(each))
+	for i, one := range each {
+		if next := each[i+1:]; len(next) == 0 || next[0].lines != one.lines {
 			one.where += " (" + fmt.Sprintf(one.lines, option) + ")"
 		}
-		all = append(all, one.where)
+		all[i] = one.where
 	}
 	return list(all)
 }

@@ -55,14 +55,14 @@ func (r row) instead(text string) string {
 	text = strings.Trim(text, `"`)
 	lower := strings.ToLower(text)
 	_, named := dscpNames[lower]
-	number, numberErr := strconv.ParseInt(text, 0, 64)
+	number, numberErr := strconv.ParseUint(text, 0, 8)
 	_, durationErr := ParseDuration(text)
 	switch {
 	case r.name == "keepalive" && durationErr == nil:
 		return "; did you mean keepalive_idle " + text + "?"
 	case r.name == "dscp" && named:
 		return "; did you mean " + lower + "?"
-	case r.name == "dscp" && numberErr == nil && number > 63 && number < 256 && number%4 == 0:
+	case r.name == "dscp" && numberErr == nil && number > 63 && number%4 == 0:
 		return fmt.Sprintf("; as a TOS byte that is %s", DSCP(number>>2))
 	case r.name == "dscp" && strings.HasPrefix(text, "0x") && numberErr == nil && number < 64:
 		return fmt.Sprintf("; did you mean %s?", DSCP(number))

@@ -70,6 +70,7 @@ func (v Verdict) meaning() string {
 		return "The run was over before the requests that would tell."
 	case NoStall:
 		return "Nobody waits for a timer."
+	default: // somebody waits
 	}
 	who, meaning := " Only a client", "Ordinary requests do not wait."
 	if v.Waits() {

@@ -22,8 +22,6 @@ func (o Option) Supported() bool { return o.method != nil }
 // AsSet returns read.
 func (o Option) AsSet(read Value) Value { return read }
 
-func (o Option) numbers(Option) bool { return false }
-
 // A listening socket is left as it is; the connections that it accepts are not.
 func set(c syscall.Conn, settings []Setting) (refused []Refusal, err error) {
 	for _, s := range settings {

@@ -32,7 +32,7 @@ type Hold struct {
 	// Ended is for whoever keeps the stack of holds: this one may leave it.
 	Ended bool
 
-	read bool // whether Overrides has read the values from before
+	read bool //nolint:unused // by Linux alone: whether Overrides has read the values from before
 }
 
 // RefusalObserver is called for what one socket refuses.

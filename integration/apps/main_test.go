@@ -5,9 +5,11 @@ package apps_test
 import (
 	"testing"
 
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
-	_ "github.com/caddyserver/caddy/v2/modules/standard"
 	_ "github.com/mholt/caddy-l4"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
 	_ "github.com/caddy-sockopt/caddy-sockopt"
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"

@@ -56,9 +56,8 @@ func NewPath() (*Path, error) {
 		return nil, err
 	}
 	p.Namespace = n
-	p.ended.Add(2)
-	go p.carry(p.near, p.far, 1)
-	go p.carry(p.far, p.near, 2)
+	p.ended.Go(func() { p.carry(p.near, p.far, 1) })
+	p.ended.Go(func() { p.carry(p.far, p.near, 2) })
 	return p, nil
 }
 
@@ -88,16 +87,13 @@ type packet struct {
 // carry passes packets on until the devices are closed. The same packets of a run get
 // lost in each run, by number.
 func (p *Path) carry(from, to *os.File, seed uint64) {
-	defer p.ended.Done()
 	held := make(chan packet, 1<<14)
-	p.ended.Add(1)
-	go func() {
-		defer p.ended.Done()
+	p.ended.Go(func() {
 		for packet := range held {
 			time.Sleep(time.Until(packet.due))
 			_, _ = to.Write(packet.bytes) // a link that is down takes none
 		}
-	}()
+	})
 	defer close(held)
 	random := rand.New(rand.NewPCG(seed, seed)) //nolint:gosec // no secret
 	buffer := make([]byte, 1<<16)

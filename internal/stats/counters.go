@@ -168,8 +168,8 @@ type Refusal struct {
 
 // Refusals returns how often connections refused options.
 func (c *Counters) Refusals() []Refusal {
-	refused := []Refusal{}
 	c.mu.Lock()
+	refused := make([]Refusal, 0, len(c.refused))
 	for key, count := range c.refused {
 		refused = append(refused, Refusal{options.NameOf(key.option), key.option, key.errno, count})
 	}

@@ -186,14 +186,14 @@ func fields() []Field {
 	known := func(of func(*Open) float64) func(*Open) (float64, bool) {
 		return func(o *Open) (float64, bool) { return of(o), true }
 	}
-	all := []Field{
+	all := append(make([]Field, 0, 6+len(socket.Figures)), []Field{
 		{"last_data_recv", known(func(o *Open) float64 { return o.SinceReceived.Seconds() })},
 		{"last_data_sent", known(func(o *Open) float64 { return o.SinceSent.Seconds() })},
 		{"recv_queued", known(func(o *Open) float64 { return float64(o.RecvQueued) })},
 		{"recv_buffer", known(func(o *Open) float64 { return float64(o.RecvBuffer) })},
 		{"send_queued", known(func(o *Open) float64 { return float64(o.SendQueued) })},
 		{"send_buffer", known(func(o *Open) float64 { return float64(o.SendBuffer) })},
-	}
+	}...)
 	for _, f := range socket.Figures {
 		all = append(all, Field{f.Name, func(o *Open) (float64, bool) { return o.figure(f) }})
 	}

@@ -273,7 +273,7 @@ func TestClients(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, timer %s", tc.name, timer), func(t *testing.T) {
 				var worst outcome
 				for seed := range uint64(runs) {
-					got := tc.client.run(newLine(timer), rand.New(rand.NewPCG(seed, 0)), requests)
+					got := tc.client.run(newLine(timer), rand.New(rand.NewPCG(seed, 0)), requests) //nolint:gosec // no secret
 					worst = outcome{max(worst.acknowledged, got.acknowledged), max(worst.long, got.long), max(worst.short, got.short)}
 				}
 				t.Logf("%+v", worst)

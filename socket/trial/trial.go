@@ -40,6 +40,7 @@ const (
 // Errors: those of opening the socket, with which use is not called.
 func Scratch(kind Kind, use func(c syscall.Conn)) error {
 	switch kind {
+	case Unconnected, Datagram: // as below
 	case Listener, PlainListener:
 		var config net.ListenConfig
 		config.SetMultipathTCP(kind == Listener && config.MultipathTCP())

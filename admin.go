@@ -64,7 +64,7 @@ func show(path string, answer func() any) caddy.AdminHandlerFunc {
 		if r.URL.Path != path {
 			return caddy.APIError{
 				HTTPStatus: http.StatusNotFound,
-				Err:        fmt.Errorf("resource not found: %s; there are %s and %s", r.URL.Path, statusPath, optionsPath),
+				Err:        fmt.Errorf("resource not found: %s; there are %s, %s, %s and %s", r.URL.Path, statusPath, connectionsPath, peersPath, optionsPath),
 			}
 		}
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {

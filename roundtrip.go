@@ -35,6 +35,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if trace := ownTrace(req.Context()); trace != nil {
 		trace.GotConn = func(got httptrace.GotConnInfo) {
 			info.ask(got)
+			trace.PutIdleConn = nil // of a connection that was tried before
 			if acking, ok := socket.AckingConn(got.Conn); ok && settles {
 				trace.PutIdleConn = acking.Settler()
 			}

@@ -49,7 +49,7 @@ func ask(t testing.TB, conn net.Conn, request string) {
 
 func TestServesUnixSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "socket")
-	caddy := inprocess.Run(t, lab.Wrappers("sockopt {\nnodelay off\nrecv_buffer 64KiB\n}\n"+inprocess.Observer), "http://127.0.0.1 {\nbind unix/"+path+"\necho_payload 100\n}")
+	caddy := inprocess.Run(t, lab.Wrappers("sockopt {\nkeepalive off\nrecv_buffer 64KiB\n}\n"+inprocess.Observer), "http://127.0.0.1 {\nbind unix/"+path+"\necho_payload 100\n}")
 	client, err := net.Dial("unix", path)
 	require.NoError(t, err)
 	defer client.Close()

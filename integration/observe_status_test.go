@@ -64,7 +64,7 @@ func TestStatusIsReadable(t *testing.T) {
 		"quickack": %q,
 		"metrics": false,
 		"options": [{"option": "nodelay", "requested": "on", "effective": "on"%s}],
-		"counters": {"connections": 1, "acknowledged": 0, "wasted": 0, "patient": 0, "unreachable": 0, "suspected_stalls": 0, "refused": []}
+		"counters": {"connections": 1, "acknowledged": 0, "wasted": 0, "patient": 0, "unreachable": 0, "suspected_stalls": 0, "prevented_waits": 0, "refused": []}
 	}]`, c.use(t).Address, quickack, read), string(listeners))
 	require.Contains(t, answer, "\n\t\"listeners\": [\n", "people read it as well")
 }
@@ -81,9 +81,9 @@ func TestStatusErrors(t *testing.T) {
 		{http.MethodPatch, "/sockopt/", http.StatusMethodNotAllowed, "method not allowed: PATCH; use GET"},
 		{http.MethodDelete, "/sockopt/", http.StatusMethodNotAllowed, "method not allowed: DELETE; use GET"},
 		{http.MethodOptions, "/sockopt/", http.StatusMethodNotAllowed, "method not allowed: OPTIONS; use GET"},
-		{http.MethodGet, "/sockopt/" + "srv0", http.StatusNotFound, "resource not found: /sockopt/srv0; there are /sockopt/ and /sockopt/options"},
-		{http.MethodGet, "/sockopt/" + "options/", http.StatusNotFound, "resource not found: /sockopt/options/; there are /sockopt/ and /sockopt/options"},
-		{http.MethodPost, "/sockopt/" + "srv0", http.StatusNotFound, "resource not found: /sockopt/srv0; there are /sockopt/ and /sockopt/options"},
+		{http.MethodGet, "/sockopt/" + "srv0", http.StatusNotFound, "resource not found: /sockopt/srv0; there are /sockopt/, /sockopt/connections, /sockopt/peers and /sockopt/options"},
+		{http.MethodGet, "/sockopt/" + "options/", http.StatusNotFound, "resource not found: /sockopt/options/; there are /sockopt/, /sockopt/connections, /sockopt/peers and /sockopt/options"},
+		{http.MethodPost, "/sockopt/" + "srv0", http.StatusNotFound, "resource not found: /sockopt/srv0; there are /sockopt/, /sockopt/connections, /sockopt/peers and /sockopt/options"},
 	} {
 		t.Run(test.method+" "+test.path, func(t *testing.T) {
 			req, err := http.NewRequestWithContext(t.Context(), test.method, "http://"+c.Admin+test.path, nil)
@@ -300,6 +300,6 @@ func TestStatusShowsRoutes(t *testing.T) {
 		"position": "/config/apps/http/servers/srv0/routes/0/handle/0/routes/0/handle/0",
 		"metrics": false,
 		"options": [{"option": "send_buffer", "requested": "64KiB", "effective": "64KiB", "getsockopt": 131072}],
-		"counters": {"connections": 0, "acknowledged": 0, "wasted": 0, "patient": 0, "unreachable": 0, "suspected_stalls": 0, "refused": []}
+		"counters": {"connections": 0, "acknowledged": 0, "wasted": 0, "patient": 0, "unreachable": 0, "suspected_stalls": 0, "prevented_waits": 0, "refused": []}
 	}]`, string(shown.Routes))
 }

@@ -152,6 +152,9 @@ const (
 	// acknowledgement has released.
 	shortPath = 100 * time.Microsecond
 
+	// handshake is what a TLS connection begins with (RFC 8446, section 5.1).
+	handshake = 0x16
+
 	// handshakeWrites is how many writes a TLS handshake takes: two in TLS 1.2.
 	handshakeWrites = 2
 )
@@ -179,7 +182,7 @@ func (c *Conn) waited(fd int, wait time.Duration) bool {
 
 // Turn says whether the peer has had a response, as far as its writes tell.
 func (c *Conn) Turn() Turn {
-	if writes := c.writes.Load(); writes == 0 || c.tls && writes <= handshakeWrites {
+	if writes := c.writes.Load(); writes == 0 || c.first == handshake && writes <= handshakeWrites {
 		return BeforeFirstResponse
 	}
 	return Later

@@ -44,16 +44,13 @@ type Conn struct {
 	step func(fd uintptr) bool
 
 	closing sync.Once
+	minRTT  uint32                      // in microseconds, or 0 before it is known
 	settler atomic.Pointer[func(error)] // Settler's
 
 	links                // in the List of its origin
 	acknowledged, stalls atomic.Uint32
 
 	writes atomic.Uint32 // up to handshakeWrites + 1
-	minRTT uint32        // in microseconds, or 0 before it is known
-
-	begun, tls bool // bytes were read, and the first are those of a TLS handshake
-	prompt     bool // the peer's bytes were there when the acknowledgement had been asked for
 
 	// sending says that ReadFrom sends what it does not see.
 	sending atomic.Bool
@@ -64,6 +61,9 @@ type Conn struct {
 	// byByte says that a read into a buffer of one byte is one: the last read left one
 	// byte to fill, or was of one byte itself.
 	byByte bool
+
+	first  byte // of all that was read
+	prompt bool // the peer's bytes were there when the acknowledgement had been asked for
 }
 
 // NewConn returns c with acknowledgements as the options say. With AckOff it only
@@ -166,9 +166,8 @@ func (c *Conn) readStep(fd uintptr) (done bool) {
 		c.result = n
 		if n > 0 {
 			c.byByte = len(c.buf) == 1 || len(c.buf)-n == 1
-			if !c.begun {
-				const handshake = 0x16 // RFC 8446, section 5.1
-				c.begun, c.tls = true, c.buf[0] == handshake
+			if c.first == 0 {
+				c.first = c.buf[0]
 			}
 			c.received(int(fd))
 			if c.always.Load() {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"net"
 	"net/netip"
@@ -58,6 +59,9 @@ func MeasureOpen(ctx context.Context, origin func(Origin) bool, peer func(netip.
 	}
 	began := time.Now()
 	found := openConns(origin, peer)
+	if len(found) == 0 {
+		return nil, nil
+	}
 	for i := range found {
 		if i%256 == 0 && ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -84,10 +88,11 @@ func MeasureOpen(ctx context.Context, origin func(Origin) bool, peer func(netip.
 // conn is a connection that is measured.
 type conn struct {
 	*socket.Conn
+	list        *socket.List
 	origin      Origin
 	local, peer netip.AddrPort
 	before      progress
-	readAt      time.Time
+	isRead      bool
 }
 
 // progress is what the kernel has counted until a moment.
@@ -105,8 +110,8 @@ func openConns(origin func(Origin) bool, peer func(netip.Addr) bool) []conn {
 		}
 		conns = c.open.Append(conns[:0])
 		for _, one := range conns {
-			f := conn{Conn: one, origin: c.origin, local: addrPort(one.LocalAddr()), peer: addrPort(one.RemoteAddr())}
-			if peer(f.peer.Addr()) {
+			f := conn{Conn: one, list: &c.open, origin: c.origin, local: addrPort(one.LocalAddr()), peer: addrPort(one.RemoteAddr())}
+			if peer(f.peer.Addr().WithZone("")) {
 				found = append(found, f)
 			}
 		}
@@ -126,13 +131,15 @@ func addrPort(a net.Addr) netip.AddrPort {
 // read is the first reading. One that is closed meanwhile has none, and measure drops it.
 func (c *conn) read() {
 	var m socket.Measurement
-	if c.MeasureFigures(&m) == nil {
-		c.before, c.readAt = progressOf(&m), time.Now()
+	if err := c.MeasureFigures(&m); err == nil {
+		c.before, c.isRead = progressOf(&m), true
+	} else if errors.Is(err, net.ErrClosed) { // through what it contains
+		c.list.Remove(c.Conn)
 	}
 }
 
 func (c *conn) measure() (o Open, ok bool) {
-	if c.readAt.IsZero() || c.Measure(&o.Measurement) != nil {
+	if !c.isRead || c.Measure(&o.Measurement) != nil {
 		return o, false
 	}
 	o.Origin, o.Local, o.Peer, o.QuickAck = c.origin, c.local, c.peer, c.Learned()

@@ -24,8 +24,17 @@ var (
 // openCollector shows the open connections of origins that have metrics.
 type openCollector struct {
 	mu     sync.Mutex
-	open   []Open
+	sums   map[labelValues]*openSums
 	walked time.Time
+}
+
+// openSums are those of the connections that have the same labels.
+type openSums struct {
+	connections int
+	limited     map[Limit]int
+	rtts        int
+	rtt         float64
+	buckets     map[float64]uint64
 }
 
 var openConnections openCollector
@@ -39,41 +48,7 @@ func (*openCollector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (o *openCollector) Collect(ch chan<- prometheus.Metric) {
-	type sums struct {
-		connections int
-		limited     map[Limit]int
-		rtts        int
-		rtt         float64
-		buckets     map[float64]uint64
-	}
-	of := make(map[labelValues]*sums)
-	for _, origin := range originsWithMetrics() {
-		s := &sums{limited: make(map[Limit]int), buckets: make(map[float64]uint64)}
-		for _, bound := range rttBuckets {
-			s.buckets[bound] = 0
-		}
-		of[origin.labels()] = s
-	}
-	for _, one := range o.now() {
-		s := of[one.Origin.labels()]
-		if s == nil {
-			continue // its configuration ended meanwhile
-		}
-		s.connections++
-		s.limited[one.LimitedBy]++
-		rtt, known := one.figure(socket.RTT)
-		if !known {
-			continue
-		}
-		s.rtts++
-		s.rtt += rtt
-		for _, bound := range rttBuckets {
-			if rtt <= bound {
-				s.buckets[bound]++
-			}
-		}
-	}
-	for labels, s := range of {
+	for labels, s := range o.now() {
 		ch <- prometheus.MustNewConstMetric(openDesc, prometheus.GaugeValue, float64(s.connections), labels[:]...)
 		for _, limit := range Limits {
 			ch <- prometheus.MustNewConstMetric(limitedDesc, prometheus.GaugeValue, float64(s.limited[limit]), append([]string{string(limit)}, labels[:]...)...)
@@ -82,35 +57,51 @@ func (o *openCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// now returns the connections of a walk that is fresh enough.
-func (o *openCollector) now() []Open {
+// now returns the sums of a walk that is fresh enough.
+func (o *openCollector) now() map[labelValues]*openSums {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if time.Since(o.walked) < openFresh {
-		return o.open
+		return o.sums
 	}
-	open, err := MeasureOpen(context.Background(), hasMetrics, func(netip.Addr) bool { return true })
-	if err == nil {
-		o.open, o.walked = open, time.Now()
-	}
-	return o.open
-}
-
-// originsWithMetrics returns the origins of running configurations that have metrics.
-func originsWithMetrics() (origins []Origin) {
+	wanted, sums := make(map[Origin]bool), make(map[labelValues]*openSums)
 	registry.Lock()
-	defer registry.Unlock()
-	for o, c := range registry.of {
+	for origin, c := range registry.of {
 		if c.configurations > 0 && c.metrics.Load() {
-			origins = append(origins, o)
+			wanted[origin] = true
+			s := &openSums{limited: make(map[Limit]int), buckets: make(map[float64]uint64)}
+			for _, bound := range rttBuckets {
+				s.buckets[bound] = 0
+			}
+			sums[origin.labels()] = s
 		}
 	}
-	return origins
+	registry.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), openFresh)
+	defer cancel()
+	open, err := MeasureOpen(ctx, func(origin Origin) bool { return wanted[origin] }, func(netip.Addr) bool { return true })
+	if err != nil {
+		return nil // another walk takes too long
+	}
+	for i := range open {
+		sums[open[i].Origin.labels()].add(&open[i])
+	}
+	o.sums, o.walked = sums, time.Now()
+	return sums
 }
 
-func hasMetrics(o Origin) bool {
-	registry.Lock()
-	defer registry.Unlock()
-	c := registry.of[o]
-	return c != nil && c.metrics.Load()
+func (s *openSums) add(o *Open) {
+	s.connections++
+	s.limited[o.LimitedBy]++
+	rtt, known := o.figure(socket.RTT)
+	if !known {
+		return
+	}
+	s.rtts++
+	s.rtt += rtt
+	for _, bound := range rttBuckets {
+		if rtt <= bound {
+			s.buckets[bound]++
+		}
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
@@ -51,8 +52,9 @@ type peerWaits struct {
 
 // peerTable has the peers of this process.
 type peerTable struct {
-	mu sync.Mutex
-	of map[peerKey]*peerWaits
+	size atomic.Int64 // of the map: most peers are never in it
+	mu   sync.Mutex
+	of   map[peerKey]*peerWaits
 }
 
 var peers = peerTable{of: make(map[peerKey]*peerWaits)}
@@ -61,10 +63,11 @@ var peers = peerTable{of: make(map[peerKey]*peerWaits)}
 func (t *peerTable) answered(key peerKey, waited bool, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	defer func() { t.size.Store(int64(len(t.of))) }()
 	p := t.of[key]
 	switch {
 	case p == nil && !waited:
-		return // most peers are never in the table
+		return
 	case p == nil:
 		t.makeRoom(now)
 		p = new(peerWaits)
@@ -137,7 +140,7 @@ func (o *Observer) Answered(c *socket.Conn, waited bool) {
 	if waited {
 		Prevented.add(o.Counters)
 	}
-	if !o.WithoutPeers {
+	if !o.WithoutPeers && (waited || peers.size.Load() > 0) {
 		peers.answered(o.keyOf(c), waited, time.Now())
 	}
 }

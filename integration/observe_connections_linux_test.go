@@ -281,7 +281,10 @@ func TestPeers(t *testing.T) {
 	whole := func(c *lab.Client) { c.Ask(t, c.Send) }
 	pieces := func(c *lab.Client) { c.Times(t, c.SendInPieces, 0, 5) }
 	nodelay := func(s lab.Site) *lab.Client { return s.Dial(t) }
-	nagle := func(s lab.Site) *lab.Client { return s.DialNagle(t) }
+	nagle := func(s lab.Site) *lab.Client {
+		s.From = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}
+		return s.DialNagle(t)
+	}
 
 	each(auto, nodelay, lab.Long(100, 3333), whole)
 	each(off, nagle, 10, pieces)
@@ -289,8 +292,9 @@ func TestPeers(t *testing.T) {
 
 	each(auto, nagle, 10, pieces)
 	peers := peersOf(t, caddy)
-	require.Greater(t, peers["127.0.0.1/32 later"], 10.0, peers)
-	require.Contains(t, peers, "127.0.0.1/32 before_first_response")
+	require.Greater(t, peers["127.0.0.2/32 later"], 10.0, peers)
+	require.Contains(t, peers, "127.0.0.2/32 before_first_response")
+	require.Len(t, peers, 2)
 	prevented, ok := caddy.Metric("prevented_waits_total", listenerLabel(t, auto[0].Addr))
 	require.True(t, ok)
 	require.Positive(t, prevented)

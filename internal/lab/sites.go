@@ -44,6 +44,7 @@ type Site struct {
 	Wrapping
 	Protocol
 	Addr  string
+	From  net.Addr       // of clients, nil for any
 	Roots *x509.CertPool // what a client trusts
 }
 
@@ -111,7 +112,8 @@ func (s Site) URL() string {
 // algorithm off on it.
 func (s Site) Dial(t testing.TB) *Client {
 	t.Helper()
-	conn, err := net.Dial("tcp", s.Addr)
+	dialer := net.Dialer{LocalAddr: s.From}
+	conn, err := dialer.Dial("tcp", s.Addr)
 	require.NoError(t, err)
 	t.Cleanup(func() { conn.Close() })
 	tcp := conn.(*net.TCPConn)

@@ -35,7 +35,7 @@ const (
 
 	// A peer that does not wait looks like one by chance: bytes come at the right moment. A peer is
 	// shown after leastWaits, and where one acknowledgement in fewestWaits or more was waited for.
-	leastWaits, fewestWaits = 3, 4
+	leastWaits, fewestWaits = 3, 16
 )
 
 type peerKey struct {

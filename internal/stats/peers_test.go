@@ -22,7 +22,7 @@ func TestPeersThatWait(t *testing.T) {
 	require.Empty(t, table.now(now), "two may be chance")
 	table.answered(waiting("192.0.2.1"), true, now)
 	for i := range 1000 {
-		table.answered(waiting("192.0.2.2"), i%20 == 0, now)
+		table.answered(waiting("192.0.2.2"), i%32 == 0, now)
 		table.answered(waiting("192.0.2.3"), false, now)
 	}
 	require.Len(t, table.of, 2)

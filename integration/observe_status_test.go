@@ -271,8 +271,11 @@ func TestUpstreams(t *testing.T) {
 	require.InDelta(t, 1, dialed("auto", second), 0)
 	require.InDelta(t, 1, dialed("off", first), 0)
 	require.Zero(t, dialed("auto", "other"))
-	_, text := c.API(http.MethodGet, "/metrics", "", "")
-	require.Contains(t, text, fmt.Sprintf("caddy_reverse_proxy_upstreams_healthy{upstream=%q} 1", second))
+	var text string
+	require.NoError(t, lab.Eventually("Caddy's own series of the backend, which it updates by itself", func() (bool, error) {
+		_, text = c.API(http.MethodGet, "/metrics", "", "")
+		return strings.Contains(text, fmt.Sprintf("caddy_reverse_proxy_upstreams_healthy{upstream=%q} 1", second)), nil
+	}))
 	require.NotContains(t, text, fmt.Sprintf("upstream=\"127.0.0.%d:", 100+more))
 
 	shown := statusOf(t, c)

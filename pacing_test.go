@@ -184,12 +184,13 @@ func TestPacingEnds(t *testing.T) {
 		h := &Handler{Options: options.Options{PacingRate: new(options.Size(1))}, noTCP: func(string) {}}
 		time.AfterFunc(10*time.Second, cancel)
 		begin := time.Now()
+		var written int
 		err := h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil).WithContext(ctx), caddyhttp.HandlerFunc(
-			func(w http.ResponseWriter, _ *http.Request) error {
-				n, err := io.WriteString(w, "more than goes in ten seconds")
-				require.InDelta(t, 10, n, 1)
+			func(w http.ResponseWriter, _ *http.Request) (err error) {
+				written, err = io.WriteString(w, "more than goes in ten seconds")
 				return err
 			}))
+		require.InDelta(t, 10, written, 1)
 		require.ErrorIs(t, err, context.Canceled)
 		require.Equal(t, 10*time.Second, time.Since(begin))
 		time.Sleep(2 * time.Second)

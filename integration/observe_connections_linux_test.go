@@ -165,6 +165,35 @@ func TestLimitedBy(t *testing.T) {
 	}
 }
 
+// TestLimitedByPath makes what needs a path that takes time.
+func TestLimitedByPath(t *testing.T) {
+	for _, test := range []struct {
+		limit, lines string
+		rtt          time.Duration
+		loss         float64
+	}{
+		{"send_buffer", "send_buffer 16KiB", 100 * time.Millisecond, 0},
+		{"congestion_window", "congestion reno", 300 * time.Millisecond, 0},
+		{"loss", "congestion reno", 100 * time.Millisecond, 0.2},
+	} {
+		t.Run(test.limit, func(t *testing.T) {
+			path := lab.NewTestPath(t)
+			path.Set(test.rtt, test.loss)
+			caddy := caddyOnPath(t, path, "sockopt {\nmultipath off\n"+test.lines+"\n}", "echo_payload 64MiB")
+			conn, err := path.Dial(caddy.plain)
+			require.NoError(t, err)
+			defer conn.Close()
+			_, err = fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", caddy.plain)
+			require.NoError(t, err)
+			go io.Copy(io.Discard, conn) //nolint:errcheck // it ends when the test closes conn
+			require.NoError(t, lab.Eventually("limited by "+test.limit, func() (bool, error) {
+				open := connectionsOf(t, caddy.Running, "")
+				return open.Matched == 1 && open.Connections[0]["limited_by"] == test.limit, nil
+			}))
+		})
+	}
+}
+
 // TestConnectionsEmpty: connections that have ended are in no list.
 func TestConnectionsEmpty(t *testing.T) {
 	addr := lab.Address(t)

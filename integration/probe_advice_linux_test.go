@@ -59,7 +59,11 @@ func TestProbeAdvice(t *testing.T) {
 			addr, backend := test.start(t)
 			flags := append([]string{"--insecure"}, test.flags...)
 			report := judged(t, test.want, test.scheme+"://"+addr+"/", flags...)
-			require.Equal(t, test.want, report.Verdict)
+			verdict := report.Verdict
+			if test.want == probe.Nagle { // which segments of a new connection the server holds back is chance
+				verdict = probe.Verdict(strings.TrimSuffix(string(verdict), string(" and "+probe.AfterHandshake)))
+			}
+			require.Equal(t, test.want, verdict)
 			global, site := advised(t, report.Fix)
 			listens := lab.Address(t)
 			at := test.scheme + "://" + listens

@@ -114,6 +114,9 @@ func TestDropsAreReadAtOnce(t *testing.T) {
 	}
 	drops := new(Drops)
 	_, err := drops.Of(first)
+	if errors.Is(err, errors.ErrUnsupported) {
+		t.Skip("this kernel has no module that tells of sockets (tcp_diag), or may not load it")
+	}
 	require.NoError(t, err)
 	newer := listen(t)
 	_, err = drops.Of(newer)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -48,7 +49,18 @@ func TestRoutePacing(t *testing.T) {
 		t.Cleanup(transport.CloseIdleConnections)
 		return &http.Client{Transport: transport, Timeout: lab.Patience}
 	}
-	overMPTCP := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return lab.DialMPTCP(t, plain), nil }}
+	overMPTCP := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		var dialer net.Dialer
+		dialer.SetMultipathTCP(true)
+		conn, err := dialer.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		if speaks, err := conn.(*net.TCPConn).MultipathTCP(); err != nil || !speaks && lab.Sysctl("net.mptcp.enabled") == "1" {
+			return nil, errors.Join(err, errors.New("the connection does not speak MPTCP"))
+		}
+		return conn, nil
+	}}
 	t.Cleanup(overMPTCP.CloseIdleConnections)
 	http3 := func() *http.Client { return s.client(t, lab.Loopback) }
 	var wg sync.WaitGroup

@@ -99,8 +99,10 @@ func TestBoundSockets(t *testing.T) {
 
 		require.NoError(t, ln.Close())
 		later()
+		l.mu.Lock()
 		require.Empty(t, l.all)
 		require.False(t, l.looking)
+		l.mu.Unlock()
 		require.Empty(t, logged())
 	})
 }

@@ -83,8 +83,10 @@ func TestRoundTripAllocations(t *testing.T) {
 			transport := new(Transport)
 			ours, oursSize := count(transport, &transport.HTTPTransport)
 			t.Logf("a request: transport http %.2f objects, %.0f bytes; transport sockopt %.2f, %.0f", objects, size, ours, oursSize)
-			require.Less(t, ours, objects+1.5)
-			require.Less(t, oursSize, size+64)
+			if !lab.Race { // it allocates by itself
+				require.Less(t, ours, objects+1.5)
+				require.Less(t, oursSize, size+64)
+			}
 		})
 	}
 }

@@ -10,10 +10,12 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/options"
 )
 
-// Where the admin API shows the options.
+// The endpoints of the admin API.
 const (
-	statusPath  = "/sockopt/"
-	optionsPath = "/sockopt/options"
+	statusPath      = "/sockopt/"
+	connectionsPath = "/sockopt/connections"
+	peersPath       = "/sockopt/peers"
+	optionsPath     = "/sockopt/options"
 )
 
 // AdminAPI shows, at GET /sockopt/ of Caddy's admin API, what the kernel made of
@@ -38,14 +40,12 @@ func (AdminAPI) Provision(ctx caddy.Context) error {
 // Routes returns the routes of the endpoints.
 func (AdminAPI) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
-		{Pattern: statusPath, Handler: show(statusPath, func() any {
-			return status{entriesOf(stats.Accepted), packetSockets.now(), entriesOf(stats.Dialed), entriesOf(stats.Route), uncoveredNow()}
-		})},
-		{Pattern: connectionsPath, Handler: getOnly(connectionsPath, showConnections)},
-		{Pattern: peersPath, Handler: getOnly(peersPath, func(w http.ResponseWriter, _ *http.Request) error {
-			return writeJSON(w, peersAnswer{stats.Peers()})
-		})},
-		{Pattern: optionsPath, Handler: show(optionsPath, func() any { return options.ThisSystem() })},
+		get(statusPath, func(w http.ResponseWriter, _ *http.Request) error {
+			return writeJSON(w, status{entriesOf(stats.Accepted), packetSockets.now(), entriesOf(stats.Dialed), entriesOf(stats.Route), uncoveredNow()})
+		}),
+		get(connectionsPath, showConnections),
+		get(peersPath, func(w http.ResponseWriter, _ *http.Request) error { return writeJSON(w, peersAnswer{stats.Peers()}) }),
+		get(optionsPath, func(w http.ResponseWriter, _ *http.Request) error { return writeJSON(w, options.ThisSystem()) }),
 	}
 }
 
@@ -58,9 +58,14 @@ type status struct {
 	Uncovered  []uncovered    `json:"uncovered"`
 }
 
-// show answers GET and HEAD of one path.
-func show(path string, answer func() any) caddy.AdminHandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) error {
+// peersAnswer is the answer of GET /sockopt/peers.
+type peersAnswer struct {
+	Peers []stats.Peer `json:"peers"`
+}
+
+// get answers GET and HEAD of one path. Answers may have addresses of clients, and nobody keeps them.
+func get(path string, answer caddy.AdminHandlerFunc) caddy.AdminRoute {
+	return caddy.AdminRoute{Pattern: path, Handler: caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 		if r.URL.Path != path {
 			return caddy.APIError{
 				HTTPStatus: http.StatusNotFound,
@@ -74,7 +79,8 @@ func show(path string, answer func() any) caddy.AdminHandlerFunc {
 				Err:        fmt.Errorf("method not allowed: %s; use GET", r.Method),
 			}
 		}
+		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("Content-Type", "application/json")
-		return writeJSON(w, answer())
-	}
+		return answer(w, r)
+	})}
 }

@@ -16,33 +16,6 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
 )
 
-const (
-	connectionsPath = "/sockopt/connections"
-	peersPath       = "/sockopt/peers"
-)
-
-// getOnly answers GET of one path, for as long as the client waits. What it answers has addresses of
-// clients, and nobody keeps it.
-func getOnly(path string, answer func(http.ResponseWriter, *http.Request) error) caddy.AdminHandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) error {
-		w.Header().Set("Cache-Control", "no-store")
-		switch {
-		case r.URL.Path != path:
-			return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("resource not found: %s; there is %s", r.URL.Path, path)}
-		case r.Method != http.MethodGet:
-			w.Header().Set("Allow", http.MethodGet)
-			return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: fmt.Errorf("method not allowed: %s; use GET", r.Method)}
-		}
-		w.Header().Set("Content-Type", "application/json")
-		return answer(w, r)
-	}
-}
-
-// peersAnswer is the answer of GET /sockopt/peers.
-type peersAnswer struct {
-	Peers []stats.Peer `json:"peers"`
-}
-
 // connectionsQuery is what GET /sockopt/connections is asked for.
 type connectionsQuery struct {
 	server, address string
@@ -52,70 +25,55 @@ type connectionsQuery struct {
 	limit           int // 0 is none
 }
 
-// parameter is one of a query, with what it takes.
-type parameter struct {
-	name, takes string
-	set         func(q *connectionsQuery, value string) bool
-}
-
-var parameters = []parameter{
-	{"server", "the name of a server", func(q *connectionsQuery, value string) bool {
-		q.server = value
-		return true
-	}},
-	{"direction", "accepted or dialed", func(q *connectionsQuery, value string) bool {
-		q.direction = stats.Direction(value)
-		return q.direction == stats.Accepted || q.direction == stats.Dialed
-	}},
-	{"address", "the address of a listener or of an upstream", func(q *connectionsQuery, value string) bool {
-		q.address = value
-		return true
-	}},
-	{"peer", "an IP address or a network such as 192.0.2.0/24", func(q *connectionsQuery, value string) bool {
-		if addr, err := netip.ParseAddr(value); err == nil {
-			q.peer = netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen())
-			return true
-		}
-		var err error
-		q.peer, err = netip.ParsePrefix(value)
-		return err == nil
-	}},
-	{"sort", "one of " + strings.Join(fieldNames(), ", "), func(q *connectionsQuery, value string) bool {
-		i := slices.Index(fieldNames(), value)
-		if i >= 0 {
-			q.sort = &stats.Fields[i]
-		}
-		return i >= 0
-	}},
-	{"limit", "how many connections to show, 0 for all", func(q *connectionsQuery, value string) bool {
-		var err error
-		q.limit, err = strconv.Atoi(value)
-		return err == nil && q.limit >= 0
-	}},
-}
-
-func fieldNames() []string {
-	names := make([]string, len(stats.Fields))
-	for i, f := range stats.Fields {
-		names[i] = f.Name
-	}
-	return names
-}
-
 func parseConnectionsQuery(values url.Values) (connectionsQuery, error) {
 	q := connectionsQuery{limit: 100}
 	for name, given := range values {
-		i := slices.IndexFunc(parameters, func(p parameter) bool { return p.name == name })
-		switch {
-		case i < 0:
-			return q, fmt.Errorf("unknown parameter %q; there are server, direction, address, peer, sort and limit", name)
-		case len(given) > 1:
+		if len(given) > 1 {
 			return q, fmt.Errorf("%s is given %d times; give it once", name, len(given))
-		case !parameters[i].set(&q, given[0]):
-			return q, fmt.Errorf("%s %q is not %s", name, given[0], parameters[i].takes)
+		}
+		if takes, ok := q.set(name, given[0]); takes == "" {
+			return q, fmt.Errorf("unknown parameter %q; there are server, direction, address, peer, sort and limit", name)
+		} else if !ok {
+			return q, fmt.Errorf("%s %q is not %s", name, given[0], takes)
 		}
 	}
 	return q, nil
+}
+
+// set sets a parameter. It returns what the parameter takes, and whether that is what it was given.
+func (q *connectionsQuery) set(name, value string) (takes string, ok bool) {
+	var err error
+	switch name {
+	case "server":
+		q.server = value
+		return "the name of a server", true
+	case "address":
+		q.address = value
+		return "the address of a listener or of an upstream", true
+	case "direction":
+		q.direction = stats.Direction(value)
+		return "accepted or dialed", q.direction == stats.Accepted || q.direction == stats.Dialed
+	case "peer":
+		if q.peer, err = netip.ParsePrefix(value); err != nil {
+			var addr netip.Addr
+			addr, err = netip.ParseAddr(value)
+			q.peer = netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen())
+		}
+		return "an IP address or a network such as 192.0.2.0/24", err == nil
+	case "sort":
+		names := make([]string, len(stats.Fields))
+		for i, f := range stats.Fields {
+			names[i] = f.Name
+			if f.Name == value {
+				q.sort = &stats.Fields[i]
+			}
+		}
+		return "one of " + strings.Join(names, ", "), q.sort != nil
+	case "limit":
+		q.limit, err = strconv.Atoi(value)
+		return "how many connections to show, 0 for all", err == nil && q.limit >= 0
+	}
+	return "", false
 }
 
 func (q *connectionsQuery) wants(o stats.Origin) bool {
@@ -191,18 +149,16 @@ func streamConnections(w http.ResponseWriter, matched int, totals []connectionTo
 	if _, err := fmt.Fprintf(w, "{\"matched\":%d,\"totals\":%s,\"connections\":[", matched, head); err != nil {
 		return err
 	}
+	separator := "\n"
 	for i := range open {
 		line, err := open[i].MarshalJSON()
 		if err != nil {
 			return err
 		}
-		separator := ",\n"
-		if i == 0 {
-			separator = "\n"
-		}
-		if _, err := w.Write(append([]byte(separator), line...)); err != nil {
+		if _, err := fmt.Fprintf(w, "%s%s", separator, line); err != nil {
 			return err
 		}
+		separator = ",\n"
 	}
 	_, err = w.Write([]byte("\n]}\n"))
 	return err

@@ -3,7 +3,6 @@ package sockopt
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,10 +11,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
-	"os/signal"
-	"slices"
 	"strings"
-	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -56,9 +52,12 @@ totals by server and upstream on top. On a terminal it leaves out the columns th
 			if watch < 0 || asJSON && watch > 0 {
 				return errors.New("--watch takes a time such as 2s, and goes without --json")
 			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-			defer stop()
-			return watchConnections(ctx, cmd.OutOrStdout(), address, uri, watch, asJSON)
+			for {
+				if err := showOpen(address, uri, asJSON, watch > 0); err != nil || watch == 0 {
+					return err
+				}
+				time.Sleep(watch)
+			}
 		},
 	}
 	cmd.Flags().DurationVar(&watch, "watch", 0, "show them again after this time, until Ctrl-C")
@@ -68,92 +67,49 @@ totals by server and upstream on top. On a terminal it leaves out the columns th
 	return cmd
 }
 
-// watchConnections prints the connections, once or until ctx ends.
-func watchConnections(ctx context.Context, w io.Writer, address, uri string, every time.Duration, asJSON bool) error {
-	width := terminalWidth(w)
-	for {
-		answer, err := askAdmin(ctx, address, uri)
-		var peers []byte
-		if err == nil && !asJSON {
-			peers, err = askAdmin(ctx, address, peersPath)
-		}
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err != nil:
-			return err
-		case asJSON:
-			_, err := w.Write(answer)
+// showOpen prints the open connections, where it does so again on a cleared terminal.
+func showOpen(address, uri string, asJSON, again bool) error {
+	answer, err := askAdmin(address, uri)
+	if err != nil {
+		return err
+	}
+	page := bytes.NewBuffer(answer)
+	if !asJSON {
+		peers, err := askAdmin(address, peersPath)
+		if err != nil {
 			return err
 		}
-		var page bytes.Buffer
-		if every > 0 && width > 0 {
+		page = new(bytes.Buffer)
+		width, _, _ := term.GetSize(int(os.Stdout.Fd())) // 0 where that is no terminal
+		if again && width > 0 {
 			page.WriteString("\x1b[H\x1b[2J") // to the first line, and clear
 		}
-		if err := printConnections(&page, answer, peers, width); err != nil {
+		if err := printConnections(page, answer, peers, width); err != nil {
 			return err
 		}
-		if _, err := w.Write(page.Bytes()); err != nil || every == 0 {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(every):
-		}
 	}
-}
-
-// terminalWidth returns the columns of the terminal that w is, or 0 where it is none.
-func terminalWidth(w io.Writer) int {
-	file, ok := w.(*os.File)
-	if !ok {
-		return 0
-	}
-	width, _, err := term.GetSize(int(file.Fd())) //nolint:gosec // a descriptor is an int
-	if err != nil {
-		return 0
-	}
-	return width
+	_, err = page.WriteTo(os.Stdout)
+	return err
 }
 
 // askAdmin asks an endpoint of ours. Its errors say what to do.
-func askAdmin(ctx context.Context, address, uri string) (answer []byte, err error) {
-	type result struct {
-		answer []byte
-		err    error
-	}
-	done := make(chan result, 1) // AdminAPIRequest takes no context
-	go func() {
-		resp, err := caddycmd.AdminAPIRequest(address, http.MethodGet, uri, nil, nil)
-		if err != nil {
-			done <- result{nil, err}
-			return
-		}
+func askAdmin(address, uri string) ([]byte, error) {
+	resp, err := caddycmd.AdminAPIRequest(address, http.MethodGet, uri, nil, nil)
+	if err == nil {
 		defer resp.Body.Close()
-		answer, err := io.ReadAll(resp.Body)
-		done <- result{answer, err}
-	}()
-	var r result
-	select {
-	case r = <-done:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	if r.err == nil {
-		return r.answer, nil
+		return io.ReadAll(resp.Body)
 	}
 	// AdminAPIRequest keeps nothing of an error but its text.
-	text, endpoint := r.err.Error(), strings.SplitN(uri, "?", 2)[0]
+	text, endpoint := err.Error(), strings.SplitN(uri, "?", 2)[0]
 	switch {
 	case strings.Contains(text, "HTTP 404"):
 		return nil, fmt.Errorf("the Caddy at %s has no %s: it has no caddy-sockopt, or an older one", address, endpoint)
 	case strings.Contains(text, "HTTP 403"):
-		return nil, fmt.Errorf("the admin API at %s does not let this command ask: %w; run it on the same machine", address, r.err)
+		return nil, fmt.Errorf("the admin API at %s does not let this command ask: %w; run it on the same machine", address, err)
 	case !strings.Contains(text, "HTTP 4"):
-		return nil, fmt.Errorf("nobody answers at %s: Caddy does not run, its admin API is off, or it is elsewhere (--address): %w", address, r.err)
+		return nil, fmt.Errorf("nobody answers at %s: Caddy does not run, its admin API is off, or it is elsewhere (--address): %w", address, err)
 	}
-	return nil, r.err
+	return nil, err
 }
 
 // connectionsAnswer is the answer of GET /sockopt/connections.
@@ -188,15 +144,15 @@ var connectionColumns = []struct {
 }{
 	{"PEER", func(c *connectionAnswer) string { return c.Peer.String() }},
 	{"LIMITED BY", func(c *connectionAnswer) string { return string(c.LimitedBy) }},
-	{"RTT", func(c *connectionAnswer) string { return inMilliseconds(c.RTT) }},
-	{"UNSENT", func(c *connectionAnswer) string { return inBytes(c.Unsent) }},
-	{"RETRANS", func(c *connectionAnswer) string { return inNumbers(c.Retrans) }},
+	{"RTT", func(c *connectionAnswer) string { return shown(c.RTT, inMilliseconds) }},
+	{"UNSENT", func(c *connectionAnswer) string { return shown(c.Unsent, inBytes) }},
+	{"RETRANS", func(c *connectionAnswer) string { return shown(c.Retrans, humanize.Ftoa) }},
 	{"QUICKACK", func(c *connectionAnswer) string { return c.QuickAck.State }},
 	{"STALLS", func(c *connectionAnswer) string { return fmt.Sprint(c.QuickAck.Stalls) }},
-	{"SENT", func(c *connectionAnswer) string { return inBytes(c.Acked) }},
-	{"RECEIVED", func(c *connectionAnswer) string { return inBytes(c.Received) }},
+	{"SENT", func(c *connectionAnswer) string { return shown(c.Acked, inBytes) }},
+	{"RECEIVED", func(c *connectionAnswer) string { return shown(c.Received, inBytes) }},
 	{"IDLE", func(c *connectionAnswer) string { return idle(c.LastSent, c.LastReceived) }},
-	{"CWND", func(c *connectionAnswer) string { return inNumbers(c.Window) }},
+	{"CWND", func(c *connectionAnswer) string { return shown(c.Window, humanize.Ftoa) }},
 	{"CONGESTION", func(c *connectionAnswer) string { return c.Congestion }},
 	{"DIRECTION", func(c *connectionAnswer) string { return string(c.Direction) }},
 	{"SERVER", func(c *connectionAnswer) string { return c.Server }},
@@ -205,25 +161,15 @@ var connectionColumns = []struct {
 // unknown stands for what the kernel does not say.
 const unknown = "-"
 
-func inMilliseconds(seconds *float64) string {
-	if seconds == nil {
-		return unknown
-	}
-	return humanize.FtoaWithDigits(*seconds*1e3, 2) + "ms"
-}
+func inMilliseconds(seconds float64) string { return humanize.FtoaWithDigits(seconds*1e3, 2) + "ms" }
 
-func inBytes(n *float64) string {
-	if n == nil {
-		return unknown
-	}
-	return humanize.IBytes(uint64(*n))
-}
+func inBytes(n float64) string { return humanize.IBytes(uint64(n)) }
 
-func inNumbers(n *float64) string {
-	if n == nil {
+func shown(figure *float64, as func(float64) string) string {
+	if figure == nil {
 		return unknown
 	}
-	return humanize.Ftoa(*n)
+	return as(*figure)
 }
 
 func idle(sent, received *float64) string {
@@ -233,8 +179,11 @@ func idle(sent, received *float64) string {
 	return time.Duration(min(*sent, *received) * float64(time.Second)).Round(time.Millisecond).String()
 }
 
+// shownPeers is how many of the peers that wait the command prints.
+const shownPeers = 10
+
 // printConnections prints totals and a table that fits width, or all of it where that is 0.
-func printConnections(w io.Writer, answer, peers []byte, width int) error {
+func printConnections(w *bytes.Buffer, answer, peers []byte, width int) error {
 	var a connectionsAnswer
 	var waiting peersAnswer
 	if err := cmp.Or(json.Unmarshal(answer, &a), json.Unmarshal(peers, &waiting)); err != nil {
@@ -254,65 +203,51 @@ func printConnections(w io.Writer, answer, peers []byte, width int) error {
 		}
 		totals = append(totals, []string{t.Server, where, fmt.Sprint(t.Connections), strings.Join(limits, ", ")})
 	}
-	rows := [][]string{nil}
+	open := make([][]string, 1+len(a.Connections))
 	for _, column := range connectionColumns {
-		rows[0] = append(rows[0], column.title)
-	}
-	for i := range a.Connections {
-		var row []string
-		for _, column := range connectionColumns {
-			row = append(row, column.of(&a.Connections[i]))
+		open[0] = append(open[0], column.title)
+		for i := range a.Connections {
+			open[i+1] = append(open[i+1], column.of(&a.Connections[i]))
 		}
-		rows = append(rows, row)
 	}
-	if err := printTable(w, totals, width); err != nil {
-		return err
-	}
-	fmt.Fprintln(w)
-	if err := printTable(w, rows, width); err != nil {
-		return err
-	}
-	if hidden := a.Matched - len(a.Connections); hidden > 0 {
-		fmt.Fprintf(w, "and %d more; the admin API shows them with limit=0\n", hidden)
-	}
-	if len(waiting.Peers) == 0 {
-		return nil
-	}
-	rows = [][]string{{"PEER THAT WAITS", "COUNT", "KIND", "LAST", "SERVER"}}
+	wait := [][]string{{"PEER THAT WAITS", "COUNT", "KIND", "LAST", "SERVER"}}
 	for _, p := range waiting.Peers[:min(len(waiting.Peers), shownPeers)] {
 		peer := p.Peer.String()
 		if p.Peer.IsSingleIP() {
 			peer = p.Peer.Addr().String()
 		}
-		rows = append(rows, []string{peer, fmt.Sprint(p.Count), string(p.Kind), humanize.Time(p.Last), p.Server})
+		wait = append(wait, []string{peer, fmt.Sprint(p.Count), string(p.Kind), humanize.Time(p.Last), p.Server})
 	}
+	printTable(w, totals, width)
 	fmt.Fprintln(w)
-	return printTable(w, rows, width)
+	printTable(w, open, width)
+	if hidden := a.Matched - len(a.Connections); hidden > 0 {
+		fmt.Fprintf(w, "and %d more; the admin API shows them with limit=0\n", hidden)
+	}
+	if len(waiting.Peers) > 0 {
+		fmt.Fprintln(w)
+		printTable(w, wait, width)
+	}
+	return nil
 }
 
-// shownPeers is how many of the peers that wait the command prints.
-const shownPeers = 10
-
 // printTable prints rows with as many columns as fit.
-func printTable(w io.Writer, rows [][]string, width int) error {
+func printTable(w *bytes.Buffer, rows [][]string, width int) {
+	const gap = 2
 	columns := len(rows[0])
-	if width > 0 {
-		const gap = 2
-		used := -gap
-		for i := range rows[0] {
-			longest := 0
-			for _, row := range rows {
-				longest = max(longest, len(row[i]))
-			}
-			if used += gap + longest; used > width {
-				columns = max(i, 1)
-				break
-			}
+	for i, used := 0, 0; i < columns && width > 0; i++ {
+		longest := 0
+		for _, row := range rows {
+			longest = max(longest, len(row[i]))
 		}
+		if used += longest; used > width {
+			columns = max(i, 1)
+		}
+		used += gap
 	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	t := tabwriter.NewWriter(w, 0, 0, gap, ' ', 0)
 	for _, row := range rows {
-		fmt.Fprintln(t, strings.TrimRight(strings.Join(slices.Clone(row[:columns]), "\t"), "\t"))
+		fmt.Fprintln(t, strings.TrimRight(strings.Join(row[:columns], "\t"), "\t"))
 	}
-	return t.Flush()
+	_ = t.Flush() // into memory
 }

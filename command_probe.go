@@ -1,6 +1,7 @@
 package sockopt
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +31,7 @@ const (
 const clearLine = "\r\x1b[K"
 
 func probeCommand() *cobra.Command {
+	p := probing{Options: probe.Options{Header: make(http.Header)}}
 	cmd := &cobra.Command{
 		Use:   "probe URL",
 		Short: "Find out whether a server stalls, and why",
@@ -56,39 +58,46 @@ With --compare it is the worse of both: 1, then 2, then 3.`,
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cmd.SilenceErrors = true // Caddy logs an error itself, and a stall is not an error
-			return caddycmd.WrapCommandFuncForCobra(runProbe)(cmd, args)
+			return caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return p.run(args[0]) })(cmd, args)
 		},
 	}
 	flags := cmd.Flags()
-	flags.String("compare", "", "probe this URL as well, and print both side by side")
-	flags.String("method", http.MethodGet, "the requests' method")
-	flags.StringArray("header", nil, `a header field such as "Accept: text/html"; may repeat`)
-	flags.Int("body-size", 0, "bytes in the requests' body")
-	flags.Int("requests", 30, "timed requests in each experiment")
-	flags.Duration("timeout", 10*time.Second, "for each connection and each request")
-	flags.Duration("budget", time.Minute, "for the whole run; what is measured until then is reported")
-	flags.Bool("insecure", false, "accept any certificate")
-	flags.Bool("http1", false, "HTTP/1.1 over https, whatever the server prefers")
-	flags.Bool("http2", false, "HTTP/2: over http with prior knowledge (h2c)")
-	flags.Bool("json", false, "print JSON, with --compare an array of both reports")
-	flags.String("svg", "", "draw the time of each request to this file")
+	flags.StringVar(&p.compare, "compare", "", "probe this URL as well, and print both side by side")
+	flags.StringVar(&p.Method, "method", http.MethodGet, "the requests' method")
+	flags.StringArrayVar(&p.headers, "header", nil, `a header field such as "Accept: text/html"; may repeat`)
+	flags.IntVar(&p.BodySize, "body-size", 0, "bytes in the requests' body")
+	flags.IntVar(&p.Requests, "requests", 30, "timed requests in each experiment")
+	flags.DurationVar(&p.Timeout, "timeout", 10*time.Second, "for each connection and each request")
+	flags.DurationVar(&p.Budget, "budget", time.Minute, "for the whole run; what is measured until then is reported")
+	flags.BoolVar(&p.Insecure, "insecure", false, "accept any certificate")
+	flags.BoolVar(&p.HTTP1, "http1", false, "HTTP/1.1 over https, whatever the server prefers")
+	flags.BoolVar(&p.HTTP2, "http2", false, "HTTP/2: over http with prior knowledge (h2c)")
+	flags.BoolVar(&p.json, "json", false, "print JSON, with --compare an array of both reports")
+	flags.StringVar(&p.svg, "svg", "", "draw the time of each request to this file")
 	return cmd
 }
 
-func runProbe(flags caddycmd.Flags) (int, error) {
-	o, err := probeOptions(flags)
-	if err != nil {
+// probing is what the flags of the command say.
+type probing struct {
+	probe.Options
+	compare, svg string
+	headers      []string
+	json         bool
+}
+
+func (p *probing) run(url string) (int, error) {
+	if err := p.check(); err != nil {
 		return exitError, err
 	}
-	urls := []string{flags.Arg(0)}
-	if other := flags.String("compare"); other != "" {
-		urls = append(urls, other)
-		o.Budget /= 2
+	urls := []string{url}
+	if p.compare != "" {
+		urls = append(urls, p.compare)
+		p.Budget /= 2
 	}
 	var names []string // without user and password
 	for _, url := range urls {
-		o.URL = url
-		plan, err := o.Plan()
+		p.URL = url
+		plan, err := p.Plan()
 		if err != nil {
 			return exitError, err
 		}
@@ -102,15 +111,15 @@ func runProbe(flags caddycmd.Flags) (int, error) {
 	}
 	onTerminal := term.IsTerminal(int(os.Stderr.Fd()))
 	if onTerminal {
-		o.Progress = func(e probe.Experiment) { fmt.Fprintf(os.Stderr, "%sexperiment %d: %s", clearLine, e.Number, e.Name) }
+		p.Progress = func(e probe.Experiment) { fmt.Fprintf(os.Stderr, "%sexperiment %d: %s", clearLine, e.Number, e.Name) }
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var reports []*probe.Report
 	var failed error // the results of one URL are printed where the other has none
 	for i := 0; i < len(urls) && ctx.Err() == nil; i++ {
-		o.URL = urls[i]
-		report, err := probe.Run(ctx, o)
+		p.URL = urls[i]
+		report, err := probe.Run(ctx, p.Options)
 		if onTerminal {
 			fmt.Fprint(os.Stderr, clearLine)
 		}
@@ -126,16 +135,20 @@ func runProbe(flags caddycmd.Flags) (int, error) {
 	if len(reports) == 0 {
 		return exitError, failed
 	}
+	var err error
 	switch {
-	case !flags.Bool("json"):
+	case !p.json:
 		err = probe.Print(os.Stdout, reports...)
 	case len(urls) == 1:
 		err = writeJSON(os.Stdout, reports[0])
 	default:
 		err = writeJSON(os.Stdout, reports)
 	}
-	if file := flags.String("svg"); err == nil && file != "" {
-		err = draw(file, reports)
+	if err == nil && p.svg != "" {
+		var drawing bytes.Buffer
+		if err = probe.SVG(&drawing, reports...); err == nil {
+			err = os.WriteFile(p.svg, drawing.Bytes(), 0o666) //nolint:gosec // the file that the user names
+		}
 	}
 	if err = errors.Join(failed, err); err != nil {
 		return exitError, err
@@ -143,39 +156,25 @@ func runProbe(flags caddycmd.Flags) (int, error) {
 	return exitStatus(reports), nil
 }
 
-func probeOptions(flags caddycmd.Flags) (probe.Options, error) {
-	o := probe.Options{
-		Method:   flags.String("method"),
-		Header:   make(http.Header),
-		BodySize: flags.Int("body-size"),
-		Requests: flags.Int("requests"),
-		Timeout:  flags.Duration("timeout"),
-		Budget:   flags.Duration("budget"),
-		Insecure: flags.Bool("insecure"),
-		HTTP1:    flags.Bool("http1"),
-		HTTP2:    flags.Bool("http2"),
-	}
-	// A zero in Options means the default. A zero on the command line is a mistake.
+// check returns the first mistake among the flags. A zero in probe.Options means the default. A
+// zero on the command line is a mistake.
+func (p *probing) check() error {
 	switch {
-	case o.Requests == 0:
-		return o, errors.New("--requests 0 would measure nothing")
-	case o.Timeout == 0:
-		return o, errors.New("--timeout 0 leaves no time for an answer")
-	case o.Budget == 0:
-		return o, errors.New("--budget 0 leaves no time for the run")
+	case p.Requests == 0:
+		return errors.New("--requests 0 would measure nothing")
+	case p.Timeout == 0:
+		return errors.New("--timeout 0 leaves no time for an answer")
+	case p.Budget == 0:
+		return errors.New("--budget 0 leaves no time for the run")
 	}
-	lines, err := flags.GetStringArray("header")
-	if err != nil {
-		return o, err
-	}
-	for _, line := range lines {
+	for _, line := range p.headers {
 		name, value, ok := strings.Cut(line, ":")
 		if !ok {
-			return o, errors.New(`a --header is not a name and a value, such as "Accept: text/html"`)
+			return errors.New(`a --header is not a name and a value, such as "Accept: text/html"`)
 		}
-		o.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
+		p.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
 	}
-	return o, nil
+	return nil
 }
 
 // exitStatus is that of the worst report.
@@ -191,16 +190,4 @@ func exitStatus(reports []*probe.Report) (status int) {
 		}
 	}
 	return status
-}
-
-func draw(file string, reports []*probe.Report) error {
-	f, err := os.Create(file) //nolint:gosec // the file that the user names
-	if err != nil {
-		return err
-	}
-	if err := probe.SVG(f, reports...); err != nil {
-		_ = f.Close()
-		return err
-	}
-	return f.Close()
 }

@@ -1,6 +1,7 @@
 package sockopt
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 
@@ -79,5 +80,21 @@ func TestOptionsTableOfThisSystem(t *testing.T) {
 	for i, o := range system.Options {
 		require.Equal(t, o.Name, strings.Fields(lines[i])[0])
 		require.Contains(t, lines[i], o.Kernel)
+	}
+}
+
+// TestTableFits: a narrow terminal has fewer columns, and at least one.
+func TestTableFits(t *testing.T) {
+	rows := [][]string{{"PEER", "RTT", "SERVER"}, {"192.0.2.1:80", "1.5ms", "srv0"}}
+	for width, want := range map[int]string{
+		0:  "PEER          RTT    SERVER\n192.0.2.1:80  1.5ms  srv0\n",
+		27: "PEER          RTT    SERVER\n192.0.2.1:80  1.5ms  srv0\n",
+		26: "PEER          RTT\n192.0.2.1:80  1.5ms\n",
+		18: "PEER\n192.0.2.1:80\n",
+		5:  "PEER\n192.0.2.1:80\n",
+	} {
+		var table bytes.Buffer
+		printTable(&table, rows, width)
+		require.Equal(t, want, table.String(), width)
 	}
 }

@@ -2,15 +2,15 @@ package probe
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
@@ -19,7 +19,6 @@ import (
 // client sends the requests of all experiments.
 type client struct {
 	Options
-	target   *url.URL
 	address  string
 	host     string // of the Host field or :authority
 	fields   http.Header
@@ -53,12 +52,11 @@ var (
 	errTooLong = errors.New("the response is too long")
 )
 
-func newClient(o Options, target *url.URL, deadline time.Time) *client {
-	c := &client{Options: o, target: target, host: target.Host, fields: o.Header.Clone(), deadline: deadline}
-	port := target.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[target.Scheme]
-	}
+func newClient(o Options, deadline time.Time) *client {
+	target := o.target
+	c := &client{Options: o, host: target.Host, fields: http.Header{"User-Agent": {userAgent}}, deadline: deadline}
+	maps.Copy(c.fields, o.Header)
+	port := cmp.Or(target.Port(), map[string]string{"http": "80", "https": "443"}[target.Scheme])
 	c.address = net.JoinHostPort(target.Hostname(), port)
 	if target.Scheme == "https" {
 		c.tls = &tls.Config{
@@ -74,15 +72,9 @@ func newClient(o Options, target *url.URL, deadline time.Time) *client {
 			c.tls.NextProtos = []string{"h2"}
 		}
 	}
-	if c.fields == nil {
-		c.fields = make(http.Header)
-	}
-	if c.fields.Get("User-Agent") == "" {
-		c.fields.Set("User-Agent", userAgent)
-	}
 	if user := target.User; user != nil && c.fields.Get("Authorization") == "" {
 		password, _ := user.Password()
-		c.fields.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password)))
+		(&http.Request{Header: c.fields}).SetBasicAuth(user.Username(), password)
 	}
 	if host := c.fields.Get("Host"); host != "" {
 		c.host = host
@@ -147,20 +139,27 @@ func (c *client) runNew(ctx context.Context, r *Result) error {
 }
 
 func (c *client) runKeepAlive(ctx context.Context, r *Result) error {
-	conn, err := c.dial(ctx, r.Experiment)
-	if err != nil {
-		return err
-	}
-	defer func() { conn.Close() }()
-	share := time.Until(c.until)
-	warming := c.until.Add(-share * 4 / 5)
-	reopened, served, slow := false, 0, 0
+	var conn conversation // nil where the next request opens one
+	defer func() {
+		if conn != nil {
+			conn.Close()
+		}
+	}()
+	warming := c.until.Add(-time.Until(c.until) * 4 / 5)
+	served, slow := 0, 0
 	for i := 0; i < warmUp+c.count(r.Experiment); i++ {
 		if i > 0 && i < warmUp && time.Now().After(warming) {
 			i = warmUp // slow responses are fewer, so leave time for those that count
 		}
 		if len(r.Seconds) > 0 && c.late() {
 			break
+		}
+		if conn == nil {
+			var err error
+			if conn, err = c.dial(ctx, r.Experiment); err != nil {
+				return err
+			}
+			served = 0
 		}
 		if r.paused && i >= warmUp {
 			select {
@@ -172,20 +171,16 @@ func (c *client) runKeepAlive(ctx context.Context, r *Result) error {
 		asked := time.Now()
 		closes, err := conn.ask(r.pieces)
 		took := time.Since(asked)
-		if err != nil && served > 0 && isClosed(err) && !reopened && ctx.Err() == nil {
+		if err != nil && served > 0 && isClosed(err) && ctx.Err() == nil {
 			// A server may close a connection between two requests at any time.
 			conn.Close()
-			if conn, err = c.dial(ctx, r.Experiment); err != nil {
-				return err
-			}
-			reopened, served = true, 0
+			conn = nil
 			i--
 			continue
 		}
 		if err != nil {
 			return explain(err)
 		}
-		served++
 		switch {
 		case i >= warmUp:
 			_, answered := conn.times()
@@ -197,18 +192,14 @@ func (c *client) runKeepAlive(ctx context.Context, r *Result) error {
 				i = warmUp - 1 // no acknowledgement comes at once any more
 			}
 		}
-		reopened = false
-		if !closes {
-			continue
-		}
-		if served == 1 {
+		served++
+		if closes && served == 1 {
 			return errCloses
 		}
-		conn.Close()
-		if conn, err = c.dial(ctx, r.Experiment); err != nil {
-			return err
+		if closes {
+			conn.Close()
+			conn = nil
 		}
-		served = 0
 	}
 	return nil
 }
@@ -266,6 +257,13 @@ type wire struct {
 	client             *client
 	stop               func() bool // ends watching the context
 	finished, answered time.Time
+	failed             error // of the last read
+}
+
+func (w *wire) Read(p []byte) (n int, err error) {
+	n, err = w.Conn.Read(p)
+	w.failed = err
+	return n, err
 }
 
 func (w *wire) times() (finished, answered time.Time) { return w.finished, w.answered }
@@ -293,46 +291,8 @@ func (c *client) dial(ctx context.Context, e Experiment) (conversation, error) {
 	}
 	c.opened = append(c.opened, time.Since(asked).Seconds())
 	c.address = raw.RemoteAddr().String() // all experiments are with one machine
-	inner := stamped{Conn: raw}
-	if tcp, ok := raw.(*net.TCPConn); ok {
-		err = tcp.SetNoDelay(!e.nagle)
-		if err == nil && e.ackAtOnce {
-			inner.Conn, err = acknowledging(tcp)
-			if errors.Is(err, errors.ErrUnsupported) && e.paused {
-				inner.Conn, err = tcp, nil
-			}
-		}
-	}
-	w := &wire{Conn: &inner, client: c}
-	version2 := c.HTTP2
-	c.starting = 0
-	if err == nil && c.tls != nil {
-		secure := tls.Client(&inner, c.tls)
-		handshake, cancel := context.WithTimeout(ctx, c.Timeout)
-		err = secure.HandshakeContext(handshake)
-		cancel()
-		state := secure.ConnectionState()
-		version2 = state.NegotiatedProtocol == "h2"
-		w.Conn, w.finished = secure, inner.wrote // Finished is the client's last message
-		if c.starting = 1; state.Version < tls.VersionTLS13 {
-			c.starting = 2
-		}
-		if err == nil && c.HTTP2 && !version2 {
-			err = fmt.Errorf("%w/2 on this port: it ignores ALPN", errHTTP)
-		}
-	}
-	if err != nil {
-		_ = raw.Close()
-		return nil, explain(err)
-	}
-	w.stop = context.AfterFunc(ctx, func() { _ = raw.Close() })
-	if !version2 {
-		c.protocol = "HTTP/1.1"
-		return newHTTP1(w), nil
-	}
-	c.protocol = "HTTP/2"
-	c.starting++ // the server's settings
-	conn, err := newHTTP2(w, e.fresh)
+	w := &wire{Conn: raw, client: c, stop: context.AfterFunc(ctx, func() { _ = raw.Close() })}
+	conn, err := c.begin(w, raw.(*net.TCPConn), e) //nolint:forcetypeassert // as it was dialed
 	if err != nil {
 		w.Close()
 		return nil, explain(err)
@@ -340,14 +300,48 @@ func (c *client) dial(ctx context.Context, e Experiment) (conversation, error) {
 	return conn, nil
 }
 
+// begin makes a connection ready for its first request.
+func (c *client) begin(w *wire, tcp *net.TCPConn, e Experiment) (conversation, error) {
+	if err := tcp.SetNoDelay(!e.nagle); err != nil {
+		return nil, err
+	}
+	inner := &stamped{Conn: tcp}
+	if e.ackAtOnce && socket.QuickAck.Supported() {
+		inner.Conn = acknowledging{tcp}
+	} else if e.ackAtOnce && !e.paused {
+		return nil, fmt.Errorf("needs TCP_QUICKACK, which only Linux has: %w", errors.ErrUnsupported)
+	}
+	w.Conn = inner
+	w.limit()
+	version2 := c.HTTP2
+	c.starting = 0
+	if c.tls != nil {
+		secure := tls.Client(inner, c.tls)
+		if err := secure.Handshake(); err != nil {
+			return nil, err
+		}
+		state := secure.ConnectionState()
+		version2 = state.NegotiatedProtocol == "h2"
+		w.Conn, w.finished = secure, inner.wrote // Finished is the client's last message
+		if c.starting = 1; state.Version < tls.VersionTLS13 {
+			c.starting = 2
+		}
+		if c.HTTP2 && !version2 {
+			return nil, fmt.Errorf("%w/2 on this port: it ignores ALPN", errHTTP)
+		}
+	}
+	if !version2 {
+		c.protocol = "HTTP/1.1"
+		return newHTTP1(w), nil
+	}
+	c.protocol = "HTTP/2"
+	c.starting++ // the server's settings
+	return newHTTP2(w, e.fresh)
+}
+
 // path is how long a round trip takes, in seconds. A busy machine and lost packets make
 // some connections open late.
-func (c *client) path() float64 {
-	if len(c.opened) == 0 {
-		return 0
-	}
-	return quantile(c.opened, .25)
-}
+func (c *client) path() float64 { return quantile(c.opened, .25) }
 
 // stamped knows when it was last written to.
 type stamped struct {
@@ -360,24 +354,14 @@ func (s *stamped) Write(p []byte) (int, error) {
 	return s.Conn.Write(p)
 }
 
-// acknowledging returns conn with an acknowledgement after each read.
-func acknowledging(conn *net.TCPConn) (net.Conn, error) {
-	acking, err := socket.NewConn(conn, socket.AckOptions{Mode: socket.AckOn}, unobserved{})
-	if err != nil {
-		return nil, fmt.Errorf("needs TCP_QUICKACK, which only Linux has: %w", err)
-	}
-	return acking, nil
+// acknowledging is a connection with an acknowledgement after each read.
+type acknowledging struct{ *net.TCPConn }
+
+func (a acknowledging) Read(p []byte) (int, error) {
+	n, err := a.TCPConn.Read(p)
+	_, _ = socket.Set(a.TCPConn, []socket.Setting{{Option: socket.QuickAck, Value: socket.Value{Number: 1}}})
+	return n, err
 }
-
-type unobserved struct{}
-
-func (unobserved) Acknowledged()                         {}
-func (unobserved) AcknowledgeFailed(*socket.Conn, error) {}
-func (unobserved) Wasted(*socket.Conn)                   {}
-func (unobserved) BecamePatient(*socket.Conn)            {}
-func (unobserved) Answered(*socket.Conn, bool)           {}
-func (unobserved) Stalled(*socket.Conn, time.Duration)   {}
-func (unobserved) Closing(*socket.Conn)                  {}
 
 // hint returns a better error than err where a port with TLS is probed over http.
 func (c *client) hint(ctx context.Context, err error) error {
@@ -399,23 +383,26 @@ func (c *client) hint(ctx context.Context, err error) error {
 
 // isClosed reports whether the peer closed the connection before it answered.
 func isClosed(err error) bool {
-	var timeout net.Error
-	return !errors.Is(err, errHTTP) && !errors.Is(err, errTooLong) && (!errors.As(err, &timeout) || !timeout.Timeout())
+	return !errors.Is(err, errHTTP) && !errors.Is(err, errTooLong) && !isTimeout(err)
+}
+
+func isTimeout(err error) bool {
+	timeout, ok := errors.AsType[net.Error](err)
+	return ok && timeout.Timeout()
 }
 
 // explain adds what would help.
 func explain(err error) error {
-	var certificate *tls.CertificateVerificationError
-	var record tls.RecordHeaderError
-	var timeout net.Error
-	switch {
-	case errors.As(err, &certificate):
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return fmt.Errorf("%w; --insecure accepts any certificate", err)
-	case errors.As(err, &record):
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		return fmt.Errorf("%w; is it http instead of https?", err)
-	case errors.Is(err, io.EOF):
+	}
+	if errors.Is(err, io.EOF) {
 		return fmt.Errorf("the server closed the connection without an answer: %w", err)
-	case errors.As(err, &timeout) && timeout.Timeout():
+	}
+	if isTimeout(err) {
 		return fmt.Errorf("no answer within the timeout: %w", err)
 	}
 	return err

@@ -20,6 +20,7 @@ type Experiment struct {
 	nagle     bool // on the client's side
 	pipelined bool // all requests are sent before any is answered
 	mayFail   bool // not every server can do it
+	most      int  // timed requests, however many are asked for
 	paused    bool // the client pauses before each request; made only where requests wait
 }
 
@@ -43,9 +44,9 @@ var experiments = []Experiment{
 	{Number: piecesNagle, Name: "in pieces, Nagle on", trips: 2, pieces: true, nagle: true},
 	{Number: piecesNoDelay, Name: "in pieces, TCP_NODELAY", trips: 1, pieces: true},
 	{Number: pipelined, Name: "pipelined", pipelined: true, mayFail: true},
-	{Number: ackAfterPause, Name: "acknowledging at once, with pauses", trips: 1, ackAtOnce: true, paused: true, mayFail: true},
-	{Number: freshNagle, Name: "after the handshake, Nagle on", trips: 2, newConns: true, fresh: true, nagle: true, mayFail: true},
-	{Number: freshNoDelay, Name: "after the handshake, TCP_NODELAY", trips: 1, newConns: true, fresh: true, mayFail: true},
+	{Number: ackAfterPause, Name: "acknowledging at once, with pauses", trips: 1, ackAtOnce: true, paused: true, mayFail: true, most: paused},
+	{Number: freshNagle, Name: "after the handshake, Nagle on", trips: 2, newConns: true, fresh: true, nagle: true, mayFail: true, most: fresh},
+	{Number: freshNoDelay, Name: "after the handshake, TCP_NODELAY", trips: 1, newConns: true, fresh: true, mayFail: true, most: fresh},
 }
 
 // made are the experiments of which one of the reports has a result.
@@ -109,16 +110,13 @@ func (r *Result) sum(requests int) {
 	}
 }
 
-// median is 0 where there are no requests.
-func (r Result) median() float64 {
-	if len(r.Seconds) == 0 {
+func (r Result) median() float64 { return quantile(r.Seconds, .5) }
+
+// quantile returns the smallest value that a share p of all does not exceed: 0 where there is none.
+func quantile(values []float64, p float64) float64 {
+	if len(values) == 0 {
 		return 0
 	}
-	return quantile(r.Seconds, .5)
-}
-
-// quantile returns the smallest value that a share p of all does not exceed.
-func quantile(values []float64, p float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
 	return sorted[max(0, int(math.Ceil(p*float64(len(sorted))))-1)]
 }

@@ -3,7 +3,6 @@ package probe
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,8 +14,8 @@ import (
 type http1 struct {
 	*wire
 	reader  *bufio.Reader
-	bounded *boundedReader
-	pieces  [3][]byte // of a request; the last ends with the first block of the body
+	bounded *io.LimitedReader // what reader reads
+	pieces  [3][]byte         // of a request; the last ends with the first block of the body
 	whole   []byte
 	rest    int // bytes of the body after the first block
 	request *http.Request
@@ -24,7 +23,7 @@ type http1 struct {
 
 func newHTTP1(w *wire) *http1 {
 	c := w.client
-	bounded := &boundedReader{reader: w.Conn}
+	bounded := &io.LimitedReader{R: w}
 	var fields bytes.Buffer
 	fmt.Fprintf(&fields, "Host: %s\r\n", c.host)
 	_ = c.fields.Write(&fields) // to a buffer
@@ -39,23 +38,6 @@ func newHTTP1(w *wire) *http1 {
 	}
 	h.whole = bytes.Join(h.pieces[:], nil)
 	return h
-}
-
-// boundedReader fails after so many bytes.
-type boundedReader struct {
-	reader io.Reader
-	left   int
-	err    error // of the last read
-}
-
-func (b *boundedReader) Read(p []byte) (int, error) {
-	if b.left <= 0 {
-		return 0, errTooLong
-	}
-	var n int
-	n, b.err = b.reader.Read(p[:min(len(p), b.left)])
-	b.left -= n
-	return n, b.err
 }
 
 func (h *http1) ask(pieces bool) (closes bool, err error) {
@@ -120,34 +102,27 @@ func (h *http1) askTogether(requests int, answered func()) error {
 	return nil
 }
 
-// brokeOff is the error of a response that ends in its header.
-func brokeOff(err error) error {
-	if errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF
-	}
-	return fmt.Errorf("the header of the response broke off: %w", err)
-}
-
 func (h *http1) receive() (closes bool, err error) {
-	h.bounded.left = mostHeader
+	h.bounded.N = mostHeader
 	begin, err := h.reader.Peek(len("HTTP/"))
-	switch {
-	case !strings.HasPrefix("HTTP/", string(begin)):
+	if !strings.HasPrefix("HTTP/", string(begin)) {
 		return false, fmt.Errorf("%w: it says %.40q", errHTTP, begin)
-	case err != nil && len(begin) > 0:
-		return false, brokeOff(err)
-	case err != nil:
+	}
+	if err != nil && len(begin) == 0 {
 		return false, err
 	}
 	h.answered = time.Now()
 	var resp *http.Response
 	for {
 		resp, err = http.ReadResponse(h.reader, h.request)
-		if h.bounded.left <= 0 {
+		if h.bounded.N <= 0 {
 			return false, fmt.Errorf("%w: its header has more than %d bytes", errTooLong, mostHeader)
 		}
-		if h.bounded.err != nil {
-			return false, brokeOff(h.bounded.err)
+		if h.failed == io.EOF { //nolint:errorlint // as readers return it
+			h.failed = io.ErrUnexpectedEOF
+		}
+		if err != nil && h.failed != nil {
+			return false, fmt.Errorf("the header of the response broke off: %w", h.failed)
 		}
 		if err != nil {
 			return false, fmt.Errorf("%w: %w", errHTTP, err)
@@ -161,9 +136,9 @@ func (h *http1) receive() (closes bool, err error) {
 	if resp.ContentLength > mostBody {
 		return false, tooLong
 	}
-	h.bounded.left = mostBody
+	h.bounded.N = mostBody
 	read, err := io.Copy(io.Discard, resp.Body)
-	if h.bounded.left <= 0 {
+	if h.bounded.N <= 0 {
 		return false, tooLong
 	}
 	if err != nil {

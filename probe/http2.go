@@ -29,7 +29,7 @@ type http2Conn struct {
 	initial    int                // window of a new stream
 	unread     int                // bytes that the server was not given back yet
 	leaving    bool               // the server accepts no more streams
-	ended      func()             // called after each response
+	ended      func()             // called after each response, if it is set
 }
 
 type stream struct {
@@ -50,7 +50,6 @@ const (
 func newHTTP2(w *wire, atOnce bool) (*http2Conn, error) {
 	h := &http2Conn{
 		wire: w, streams: make(map[uint32]*stream), next: 1, maxStreams: math.MaxInt32, window: firstWindow, initial: firstWindow,
-		ended: func() {},
 	}
 	h.framer = http2.NewFramer(&h.frames, w.Conn)
 	h.framer.SetReuseFrames()
@@ -85,11 +84,16 @@ func newHTTP2(w *wire, atOnce bool) (*http2Conn, error) {
 	return nil, err
 }
 
-// flush writes the frames in one write.
-func (h *http2Conn) flush() error {
-	_, err := h.Write(h.frames.Bytes())
-	h.frames.Reset()
-	return err
+// flush writes the frames in one write, or in several that end at the cuts.
+func (h *http2Conn) flush(cuts ...int) error {
+	begin := 0
+	for _, end := range append(cuts, h.frames.Len()) {
+		if _, err := h.Write(h.frames.Next(end - begin)); err != nil {
+			return err
+		}
+		begin = end
+	}
+	return nil
 }
 
 func (h *http2Conn) ask(pieces bool) (closes bool, err error) {
@@ -109,12 +113,12 @@ func (h *http2Conn) ask(pieces bool) (closes bool, err error) {
 func (h *http2Conn) askTogether(requests int, answered func()) error {
 	h.limit()
 	h.ended = answered
-	defer func() { h.ended = func() {} }()
-	for range requests {
-		for len(h.streams) >= max(h.maxStreams, 1) {
+	for sent := 0; sent < requests || len(h.streams) > 0; {
+		if sent == requests || len(h.streams) >= max(h.maxStreams, 1) {
 			if err := h.read(); err != nil {
 				return err
 			}
+			continue
 		}
 		if h.leaving {
 			return errCloses
@@ -122,11 +126,7 @@ func (h *http2Conn) askTogether(requests int, answered func()) error {
 		if _, err := h.send(false); err != nil {
 			return err
 		}
-	}
-	for len(h.streams) > 0 {
-		if err := h.read(); err != nil {
-			return err
-		}
+		sent++
 	}
 	return nil
 }
@@ -156,7 +156,7 @@ func (h *http2Conn) send(pieces bool) (id uint32, err error) {
 	if !pieces {
 		cuts = nil
 	}
-	if err := h.flushAt(cuts...); err != nil {
+	if err := h.flush(cuts...); err != nil {
 		return 0, err
 	}
 	for left > 0 && h.streams[id] != nil {
@@ -188,17 +188,6 @@ func (h *http2Conn) data(id uint32, s *stream, left int) (n int) {
 	s.window -= n
 	_ = h.framer.WriteData(id, n == left, h.client.block[:n])
 	return n
-}
-
-// flushAt writes the frames in several writes.
-func (h *http2Conn) flushAt(cuts ...int) error {
-	for begin := 0; len(cuts) > 0; cuts = cuts[1:] {
-		if _, err := h.Write(h.frames.Next(cuts[0] - begin)); err != nil {
-			return err
-		}
-		begin = cuts[0]
-	}
-	return h.flush()
 }
 
 // encode encodes the request's header.
@@ -343,5 +332,7 @@ func (h *http2Conn) end(id uint32) {
 		return
 	}
 	delete(h.streams, id)
-	h.ended()
+	if h.ended != nil {
+		h.ended()
+	}
 }

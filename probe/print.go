@@ -3,6 +3,7 @@ package probe
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -28,10 +29,18 @@ func Print(w io.Writer, reports ...*Report) error {
 	b.WriteString("\n")
 	table(&b, reports)
 	for i, r := range reports {
-		if len(reports) == 1 {
-			r.histograms(&b)
-		} else {
-			r.notes(&b, label(i, reports))
+		for _, e := range r.Experiments {
+			if len(reports) > 1 && e.Note == "" {
+				continue // histograms do not stand side by side
+			}
+			fmt.Fprintf(&b, "\n%s%d  %s", label(i, reports), e.Number, e.Name)
+			if e.Note != "" {
+				fmt.Fprintf(&b, ": %s", e.Note)
+			}
+			b.WriteString("\n")
+			if len(reports) == 1 {
+				e.histogram(&b)
+			}
 		}
 	}
 	for i, r := range reports {
@@ -82,26 +91,6 @@ func table(w io.Writer, reports []*Report) {
 	_ = t.Flush() // to a builder
 }
 
-// notes says what is missing.
-func (r *Report) notes(w io.Writer, label string) {
-	for _, e := range r.Experiments {
-		if e.Note != "" {
-			fmt.Fprintf(w, "\n%s%d  %s: %s\n", label, e.Number, e.Name, e.Note)
-		}
-	}
-}
-
-func (r *Report) histograms(w io.Writer) {
-	for _, e := range r.Experiments {
-		fmt.Fprintf(w, "\n%d  %s", e.Number, e.Name)
-		if e.Note != "" {
-			fmt.Fprintf(w, ": %s", e.Note)
-		}
-		fmt.Fprintln(w)
-		e.histogram(w)
-	}
-}
-
 // bounds are the upper ends of the histogram's buckets, in seconds. Those about a
 // delayed acknowledgement's 40 and 200 ms are narrow.
 var bounds = []float64{.0001, .0002, .0005, .001, .002, .005, .01, .02, .035, .05, .1, .18, .25, .5, 1}
@@ -114,10 +103,7 @@ func (r Result) histogram(w io.Writer) {
 	counts := make([]int, len(bounds)+1)
 	first, last, most := len(bounds), 0, 0
 	for _, s := range r.Seconds {
-		i := 0
-		for i < len(bounds) && s > bounds[i] {
-			i++
-		}
+		i, _ := slices.BinarySearch(bounds, s)
 		counts[i]++
 		first, last, most = min(first, i), max(last, i), max(most, counts[i])
 	}

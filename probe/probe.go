@@ -6,6 +6,7 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,7 +34,7 @@ type Options struct {
 	// what the server chooses by ALPN. HTTP2 over http is h2c with prior knowledge.
 	HTTP1, HTTP2 bool
 
-	secure bool // the URL is https
+	target *url.URL // what URL is
 
 	// Progress is called before each experiment, if it is set.
 	Progress func(Experiment)
@@ -88,16 +89,15 @@ type Plan struct {
 //
 // Errors name the option that is wrong.
 func (o Options) Plan() (Plan, error) {
-	o, target, err := o.complete()
+	o, err := o.complete()
 	if err != nil {
 		return Plan{}, err
 	}
-	p := o.plan()
-	p.URL = shown(target)
-	return p, nil
+	return o.plan(), nil
 }
 
-func (o Options) plan() (p Plan) {
+func (o Options) plan() Plan {
+	p := Plan{URL: shown(o.target)}
 	for _, e := range o.experiments() {
 		requests := o.count(e)
 		p.Requests += requests
@@ -117,64 +117,48 @@ func (o Options) plan() (p Plan) {
 
 // experiments are those that a run may make.
 func (o Options) experiments() []Experiment {
-	return slices.DeleteFunc(slices.Clone(experiments), func(e Experiment) bool { return e.fresh && !o.secure })
+	return slices.DeleteFunc(slices.Clone(experiments), func(e Experiment) bool { return e.fresh && o.target.Scheme != "https" })
 }
 
 // count is how many requests of an experiment are timed.
-func (o Options) count(e Experiment) int {
-	switch {
-	case e.paused:
-		return min(o.Requests, paused)
-	case e.fresh:
-		return min(o.Requests, fresh)
-	}
-	return o.Requests
-}
+func (o Options) count(e Experiment) int { return min(o.Requests, cmp.Or(e.most, o.Requests)) }
 
 // complete checks the options and fills in the defaults.
-func (o Options) complete() (Options, *url.URL, error) {
-	target, err := url.Parse(o.URL)
-	if err != nil || target.Scheme != "http" && target.Scheme != "https" || target.Hostname() == "" {
-		given := fmt.Sprintf("%q", short(o.URL))
+func (o Options) complete() (Options, error) {
+	var err error
+	o.target, err = url.Parse(o.URL)
+	if err != nil || o.target.Scheme != "http" && o.target.Scheme != "https" || o.target.Hostname() == "" {
+		given := fmt.Sprintf("%.300q", o.URL)
 		if strings.Contains(o.URL, "@") {
 			given = "the URL, not printed because it may have a password,"
 		}
-		return o, nil, fmt.Errorf("%s is not a URL such as http://localhost:8080/path", given)
+		return o, fmt.Errorf("%s is not a URL such as http://localhost:8080/path", given)
 	}
-	o.secure = target.Scheme == "https"
-	if o.Method == "" {
-		o.Method = http.MethodGet
-	}
+	o.Method = cmp.Or(o.Method, http.MethodGet)
+	o.Requests = cmp.Or(o.Requests, defaultRequests)
+	o.Timeout = cmp.Or(o.Timeout, defaultTimeout)
+	o.Budget = cmp.Or(o.Budget, defaultBudget)
 	if strings.Trim(o.Method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-_") != "" {
-		return o, nil, fmt.Errorf("method %q is not one such as GET", short(o.Method))
-	}
-	if o.Requests == 0 {
-		o.Requests = defaultRequests
-	}
-	if o.Timeout == 0 {
-		o.Timeout = defaultTimeout
-	}
-	if o.Budget == 0 {
-		o.Budget = defaultBudget
+		return o, fmt.Errorf("method %.300q is not one such as GET", o.Method)
 	}
 	switch {
 	case o.Requests < fewest:
-		return o, nil, fmt.Errorf("%d requests are too few; at least %d", o.Requests, fewest)
+		return o, fmt.Errorf("%d requests are too few; at least %d", o.Requests, fewest)
 	case o.Requests > MostRequests || o.plan().Requests > MostRequests:
-		return o, nil, fmt.Errorf("%d requests in each experiment are more than the %d that a run may send in all", o.Requests, MostRequests)
+		return o, fmt.Errorf("%d requests in each experiment are more than the %d that a run may send in all", o.Requests, MostRequests)
 	case o.Timeout < 0:
-		return o, nil, fmt.Errorf("timeout %v is negative", o.Timeout)
+		return o, fmt.Errorf("timeout %v is negative", o.Timeout)
 	case o.Budget < 0:
-		return o, nil, fmt.Errorf("budget %v is negative", o.Budget)
+		return o, fmt.Errorf("budget %v is negative", o.Budget)
 	case o.BodySize < 0 || o.BodySize > mostBody:
-		return o, nil, fmt.Errorf("body size %d is not from 0 to %d", o.BodySize, mostBody)
+		return o, fmt.Errorf("body size %d is not from 0 to %d", o.BodySize, mostBody)
 	case o.plan().Bytes > MostSent:
-		return o, nil, fmt.Errorf("%d requests with bodies of %d bytes are %d bytes in all, of which a run may send %d; choose fewer requests or a smaller body",
+		return o, fmt.Errorf("%d requests with bodies of %d bytes are %d bytes in all, of which a run may send %d; choose fewer requests or a smaller body",
 			o.plan().Requests, o.BodySize, o.plan().Bytes, MostSent)
 	case o.HTTP1 && o.HTTP2:
-		return o, nil, errors.New("choose HTTP/1.1 or HTTP/2, not both")
+		return o, errors.New("choose HTTP/1.1 or HTTP/2, not both")
 	}
-	return o, target, checkFields(o.Header)
+	return o, checkFields(o.Header)
 }
 
 // checkFields refuses what would not be sent as it is, and what decides how long a
@@ -183,7 +167,7 @@ func checkFields(header http.Header) error {
 	for name, values := range header {
 		switch name := http.CanonicalHeaderKey(name); {
 		case !httpguts.ValidHeaderFieldName(name):
-			return fmt.Errorf("header %q is not a field's name: it may have letters, digits and !#$%%&'*+-.^_`|~", short(name))
+			return fmt.Errorf("header %.300q is not a field's name: it may have letters, digits and !#$%%&'*+-.^_`|~", name)
 		case slices.Contains([]string{"Connection", "Content-Length", "Keep-Alive", "Proxy-Connection", "Te", "Transfer-Encoding", "Upgrade"}, name):
 			return fmt.Errorf("header %s is the probe's own: its experiments differ in the connections, and --body-size is the length of a body; leave it out", name)
 		}
@@ -210,7 +194,7 @@ func shown(u *url.URL) string {
 // Errors: the server cannot be reached, does not answer within the timeout, sends too
 // much, or does not speak HTTP; the options are wrong; or ctx is done.
 func Run(ctx context.Context, o Options) (*Report, error) {
-	o, target, err := o.complete()
+	o, err := o.complete()
 	if err != nil {
 		return nil, err
 	}
@@ -218,8 +202,8 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	deadline := time.Now().Add(o.Budget)
 	ctx, cancel := context.WithDeadlineCause(ctx, deadline, errBudget)
 	defer cancel()
-	r := &Report{URL: shown(target), Method: o.Method}
-	c := newClient(o, target, deadline)
+	r := &Report{URL: shown(o.target), Method: o.Method}
+	c := newClient(o, deadline)
 	closes := false // what such a server does to a request in pieces is not an error
 	planned := o.experiments()
 	for i, e := range planned {
@@ -242,11 +226,10 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 			result.err = errBudget
 		case errors.Is(result.err, errCloses):
 			closes = true
-		case errors.Is(result.err, errTooLong):
-			return nil, safe(fmt.Errorf("experiment %d, %s: %w", e.Number, e.Name, result.err))
-		case result.err == nil, errors.Is(result.err, errors.ErrUnsupported), e.mayFail, closes:
+		case result.err == nil, errors.Is(result.err, errors.ErrUnsupported), (e.mayFail || closes) && !errors.Is(result.err, errTooLong):
 		default:
-			return nil, safe(c.hint(ctx, fmt.Errorf("experiment %d, %s: %w", e.Number, e.Name, result.err)))
+			err := c.hint(ctx, fmt.Errorf("experiment %d, %s: %w", e.Number, e.Name, result.err))
+			return nil, errors.New(printable(err.Error())) // it may come from the network
 		}
 		r.Path = c.path()
 		result.sum(o.count(e))
@@ -259,6 +242,6 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	}
 	r.Status, r.Location, r.Server, r.Protocol = c.status, printable(c.location), printable(c.server), c.protocol
 	r.judge()
-	r.advise(target, o.Insecure)
+	r.advise(o.target, o.Insecure)
 	return r, nil
 }

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"time"
 	"unicode"
 
@@ -436,7 +437,7 @@ func TestPreface(t *testing.T) {
 	target, err := url.Parse("https://localhost/")
 	require.NoError(t, err)
 	var conn writes
-	h, err := newHTTP2(&wire{Conn: &conn, client: newClient(Options{Timeout: patience, Method: http.MethodGet}, target, time.Now().Add(patience))}, true)
+	h, err := newHTTP2(&wire{Conn: &conn, client: newClient(Options{Timeout: patience, Method: http.MethodGet, target: target}, time.Now().Add(patience))}, true)
 	require.NoError(t, err)
 	require.Empty(t, conn.all)
 	_, err = h.send(false)
@@ -457,6 +458,27 @@ func (w *writes) Write(p []byte) (int, error) {
 }
 
 func (w *writes) SetDeadline(time.Time) error { return nil }
+
+// TestEndWithTheResponse: over TLS 1.2 the last bytes of a connection and its end may come in one read.
+func TestEndWithTheResponse(t *testing.T) {
+	target, err := url.Parse("https://localhost/")
+	require.NoError(t, err)
+	conn := reads{Reader: iotest.DataErrReader(strings.NewReader("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"))}
+	h := newHTTP1(&wire{Conn: conn, client: newClient(Options{Timeout: patience, Method: http.MethodGet, target: target}, time.Now().Add(patience))})
+	closes, err := h.ask(false)
+	require.NoError(t, err)
+	require.True(t, closes)
+}
+
+// reads is a connection that is only read.
+type reads struct {
+	net.Conn
+	io.Reader
+}
+
+func (r reads) Read(p []byte) (int, error) { return r.Reader.Read(p) }
+func (reads) Write(p []byte) (int, error)  { return len(p), nil }
+func (reads) SetDeadline(time.Time) error  { return nil }
 
 // TestCancel ends a run, which leaves nothing.
 func TestCancel(t *testing.T) {

@@ -30,20 +30,3 @@ func printable(s string) string {
 	}
 	return b.String()
 }
-
-// short cuts a text that is going to be quoted.
-func short(s string) string {
-	if len(s) <= mostText {
-		return s
-	}
-	return strings.ToValidUTF8(s[:mostText], "") + "…"
-}
-
-// safeError is an error whose text may have come from the network.
-type safeError struct{ error }
-
-func safe(err error) error { return safeError{err} }
-
-func (e safeError) Error() string { return printable(e.error.Error()) }
-
-func (e safeError) Unwrap() error { return e.error }

@@ -172,13 +172,7 @@ func (r *Report) waits() bool {
 }
 
 // wait is how long those of the requests take that wait, if many do.
-func (r *Report) wait() float64 {
-	seconds := r.result(r.prompt()).Seconds
-	if len(seconds) == 0 {
-		return 0
-	}
-	return quantile(seconds, 1-manyWait)
-}
+func (r *Report) wait() float64 { return quantile(r.result(r.prompt()).Seconds, 1-manyWait) }
 
 // pause is how long the client waits before each request of ackAfterPause. Linux delays
 // acknowledgements once it has taken a request for a reply to what it received before:
@@ -307,21 +301,16 @@ func (r *Report) slow() bool {
 
 // cut reports whether the budget has left too few requests of an experiment that the verdict needs.
 func (r *Report) cut() bool {
-	for _, e := range r.Experiments {
-		if !e.pipelined && !e.paused && len(e.Seconds) < 3 && (errors.Is(e.err, errBudget) || e.err == nil) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(r.Experiments, func(e Result) bool {
+		return !e.pipelined && !e.paused && len(e.Seconds) < 3 && (errors.Is(e.err, errBudget) || e.err == nil)
+	})
 }
 
 func (r *Report) measured(number int) bool { return len(r.result(number).Seconds) > 0 }
 
 func (r *Report) result(number int) Result {
-	for _, e := range r.Experiments {
-		if e.Number == number {
-			return e
-		}
+	if i := slices.IndexFunc(r.Experiments, func(e Result) bool { return e.Number == number }); i >= 0 {
+		return r.Experiments[i]
 	}
 	return Result{}
 }

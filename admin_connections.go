@@ -98,11 +98,11 @@ func showConnections(w http.ResponseWriter, r *http.Request) error {
 		return err // the client has gone
 	}
 	if q.address != "" {
-		open = slices.DeleteFunc(open, func(o stats.Open) bool { return q.address != cmp.Or(o.Place().Address, o.Place().Upstream) })
+		open = slices.DeleteFunc(open, func(o *stats.Open) bool { return q.address != cmp.Or(o.Place().Address, o.Place().Upstream) })
 	}
-	slices.SortStableFunc(open, func(a, b stats.Open) int {
+	slices.SortStableFunc(open, func(a, b *stats.Open) int {
 		if q.sort != nil {
-			return -cmp.Compare(valueOf(q.sort, &a), valueOf(q.sort, &b)) // the largest is first
+			return -cmp.Compare(valueOf(q.sort, a), valueOf(q.sort, b)) // the largest is first
 		}
 		return cmp.Or(a.Place().Compare(b.Place()), a.Peer.Compare(b.Peer))
 	})
@@ -123,7 +123,7 @@ func valueOf(f *stats.Field, o *stats.Open) float64 {
 	return value
 }
 
-func totalsOf(open []stats.Open) []connectionTotals {
+func totalsOf(open []*stats.Open) []connectionTotals {
 	totals := []connectionTotals{}
 	at := make(map[stats.Place]int)
 	for i := range open {
@@ -141,7 +141,7 @@ func totalsOf(open []stats.Open) []connectionTotals {
 }
 
 // streamConnections writes the answer, a connection a line, so that the JSON of all is never in memory.
-func streamConnections(w http.ResponseWriter, matched int, totals []connectionTotals, open []stats.Open) error {
+func streamConnections(w http.ResponseWriter, matched int, totals []connectionTotals, open []*stats.Open) error {
 	head, err := json.Marshal(totals)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -12,10 +13,6 @@ import (
 
 // metricPrefix is what the names of all metrics begin with.
 const metricPrefix = "caddy_sockopt_"
-
-func desc(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc(metricPrefix+name, help, labels, nil)
-}
 
 // originLabels tell the metrics of one origin from those of another.
 var originLabels = []string{"direction", "server", "address", "upstream", "quickack"}
@@ -28,6 +25,21 @@ func (o Origin) labels() labelValues {
 // labelValues are those of originLabels.
 type labelValues = [5]string
 
+func counterVec(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: metricPrefix + name, Help: help}, labels)
+}
+
+func gaugeVec(name, help string, labels ...string) *prometheus.GaugeVec {
+	return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: metricPrefix + name, Help: help}, labels)
+}
+
+// rttBuckets are from a machine room to a satellite, in seconds.
+var rttBuckets = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5}
+
+func rttVec(name, help string) *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: metricPrefix + name, Help: help, Buckets: rttBuckets}, originLabels)
+}
+
 // Register adds the metrics to the registry of a configuration. They outlive it: the
 // next configuration has another registry, and the same metrics.
 func Register(registry *prometheus.Registry) error {
@@ -36,10 +48,7 @@ func Register(registry *prometheus.Registry) error {
 			return err
 		}
 	}
-	if err := register(registry, &openConnections); err != nil {
-		return err
-	}
-	return register(registry, countersCollector{})
+	return errors.Join(register(registry, openConnections), register(registry, allCounters))
 }
 
 // register adds a collector, unless another module has added it.
@@ -51,48 +60,55 @@ func register(registry *prometheus.Registry, c prometheus.Collector) error {
 	return nil
 }
 
-// countersCollector shows the counters as metrics.
-type countersCollector struct{}
-
-var errorsDesc = desc("option_errors_total", "Options that a connection refused.", append([]string{"option", "errno"}, originLabels...)...)
-
-// queueMetrics are what the kernel says of listening sockets, one a row.
-var queueMetrics = []struct {
-	*prometheus.Desc
-	prometheus.ValueType
-	of func(*AcceptQueue) (value float64, known bool)
-}{
-	{queueDesc("accept_queue_connections", "Connections that wait for Accept now."), prometheus.GaugeValue, func(q *AcceptQueue) (float64, bool) { return float64(q.Connections), true }},
-	{queueDesc("accept_queue_limit", "How many connections may wait for Accept."), prometheus.GaugeValue, func(q *AcceptQueue) (float64, bool) { return float64(q.Limit), true }},
-	{queueDesc("dropped_connections_total", "Connections that the kernel dropped at listening sockets, mostly because too many waited for Accept."), prometheus.CounterValue, func(q *AcceptQueue) (float64, bool) {
-		if q.Dropped == nil {
-			return 0, false
-		}
-		return float64(*q.Dropped), true
-	}},
+type vector interface {
+	prometheus.Collector
+	DeleteLabelValues(labels ...string) bool
+	Reset()
 }
 
-func queueDesc(name, help string) *prometheus.Desc { return desc(name, help, "server", "address") }
+// filled is a collector of vectors that are filled when somebody scrapes.
+type filled struct {
+	sync.Mutex
+	vectors []vector
+	fill    func(*filled)
+}
 
 // Describe implements prometheus.Collector.
-func (countersCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, c := range counters {
-		ch <- c.desc
+func (f *filled) Describe(ch chan<- *prometheus.Desc) {
+	for _, v := range f.vectors {
+		v.Describe(ch)
 	}
-	for _, m := range queueMetrics {
-		ch <- m.Desc
-	}
-	ch <- errorsDesc
 }
 
-// Collect implements prometheus.Collector. Origins that differ only in their number
-// are added up.
-func (countersCollector) Collect(ch chan<- prometheus.Metric) {
-	type refused struct {
-		option, errno string
-		labelValues
+// Collect implements prometheus.Collector.
+func (f *filled) Collect(ch chan<- prometheus.Metric) {
+	f.Lock()
+	defer f.Unlock()
+	f.fill(f)
+	for _, v := range f.vectors {
+		v.Collect(ch)
 	}
-	sums, errs := make(map[labelValues][]uint64), make(map[refused]uint64)
+}
+
+func (f *filled) reset() {
+	for _, v := range f.vectors {
+		v.Reset()
+	}
+}
+
+var (
+	optionErrors = counterVec("option_errors_total", "Options that a connection refused.", append([]string{"option", "errno"}, originLabels...)...)
+	queued       = gaugeVec("accept_queue_connections", "Connections that wait for Accept now.", "server", "address")
+	queueLimit   = gaugeVec("accept_queue_limit", "How many connections may wait for Accept.", "server", "address")
+	dropped      = counterVec("dropped_connections_total", "Connections that the kernel dropped at listening sockets, mostly because too many waited for Accept.", "server", "address")
+
+	allCounters = &filled{vectors: []vector{optionErrors, queued, queueLimit, dropped}, fill: fillCounters}
+)
+
+// fillCounters shows the counters as metrics. Origins that differ only in their number
+// are added up.
+func fillCounters(f *filled) {
+	f.reset()
 	registry.Lock()
 	dropUnused()
 	for _, c := range registry.unused {
@@ -104,33 +120,21 @@ func (countersCollector) Collect(ch chan<- prometheus.Metric) {
 	for _, c := range all {
 		o, labels := c.origin, c.origin.labels()
 		if q := c.AcceptQueue(&drops); q != nil {
-			for _, m := range queueMetrics {
-				if value, known := m.of(q); known {
-					ch <- prometheus.MustNewConstMetric(m.Desc, m.ValueType, value, o.Server, o.Address)
-				}
+			queued.WithLabelValues(o.Server, o.Address).Add(float64(q.Connections))
+			queueLimit.WithLabelValues(o.Server, o.Address).Add(float64(q.Limit))
+			if q.Dropped != nil {
+				dropped.WithLabelValues(o.Server, o.Address).Add(float64(*q.Dropped))
 			}
 		}
 		for _, r := range c.Refusals() {
-			errs[refused{r.Option, r.Errno, labels}] += r.Count
+			optionErrors.WithLabelValues(append([]string{r.Option, r.Errno}, labels[:]...)...).Add(float64(r.Count))
 		}
 		if o.Direction == Route {
 			continue // a listener has accepted and counted its connections
 		}
-		if sums[labels] == nil {
-			sums[labels] = make([]uint64, len(counters))
+		for _, counter := range counters {
+			counter.metric.WithLabelValues(labels[:]...).Add(float64(counter.Of(c)))
 		}
-		for i, counter := range counters {
-			sums[labels][i] += counter.Of(c)
-		}
-	}
-	for labels, sum := range sums {
-		for i, counter := range counters {
-			ch <- prometheus.MustNewConstMetric(counter.desc, prometheus.CounterValue, float64(sum[i]), labels[:]...)
-		}
-	}
-	for r, count := range errs {
-		labels := append([]string{r.option, r.errno}, r.labelValues[:]...)
-		ch <- prometheus.MustNewConstMetric(errorsDesc, prometheus.CounterValue, float64(count), labels...)
 	}
 }
 
@@ -154,21 +158,12 @@ type closeMetric struct {
 	of     func(labels ...string) (add func(float64)) // the series of an origin
 }
 
-type vector interface {
-	prometheus.Collector
-	DeleteLabelValues(labels ...string) bool
-	Reset()
-}
-
-// rttBuckets are from a machine room to a satellite, in seconds.
-var rttBuckets = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5}
-
 func histogram(f socket.Figure, name, help string) closeMetric {
-	v := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: metricPrefix + name, Help: help, Buckets: rttBuckets}, originLabels)
+	v := rttVec(name, help)
 	return closeMetric{v, f, func(labels ...string) func(float64) { return v.WithLabelValues(labels...).Observe }}
 }
 
 func total(f socket.Figure, name, help string) closeMetric {
-	v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: metricPrefix + name, Help: help}, originLabels)
+	v := counterVec(name, help, originLabels...)
 	return closeMetric{v, f, func(labels ...string) func(float64) { return v.WithLabelValues(labels...).Add }}
 }

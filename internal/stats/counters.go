@@ -28,17 +28,18 @@ var (
 
 // Counter is one thing that is counted of the connections of each origin.
 type Counter struct {
-	index int // in counters, and in Counters.counts
-	name  string
-	desc  *prometheus.Desc
+	index  int // in counters, and in Counters.counts
+	name   string
+	metric *prometheus.CounterVec
 }
 
 // counters has every Counter, in the order of the rows.
 var counters []Counter
 
 func counter(name, metric, help string) Counter {
-	c := Counter{len(counters), name, desc(metric, help, originLabels...)}
+	c := Counter{len(counters), name, counterVec(metric, help, originLabels...)}
 	counters = append(counters, c)
+	allCounters.vectors = append(allCounters.vectors, c.metric)
 	return c
 }
 

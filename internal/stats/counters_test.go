@@ -23,7 +23,7 @@ func inNewRegistry(t *testing.T) Origin {
 	defer registry.Unlock()
 	of, equal, unused := registry.of, registry.equal, registry.unused
 	registry.of, registry.equal, registry.unused = make(map[Origin]*Counters), make(map[labelValues]int), nil
-	openConnections.walked = time.Time{}
+	walked = time.Time{}
 	recent.Lock()
 	recent.until = time.Time{}
 	recent.Unlock()

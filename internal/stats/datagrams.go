@@ -10,28 +10,13 @@ type Datagrams struct {
 }
 
 // RegisterDatagrams adds the metric of UDP sockets to the registry of a configuration.
-// now returns the sockets that are open.
+// now returns the sockets that are open. Those of equal labels are added up.
 func RegisterDatagrams(registry *prometheus.Registry, now func() []Datagrams) error {
-	return register(registry, datagramsCollector(now))
-}
-
-type datagramsCollector func() []Datagrams
-
-var droppedDatagramsDesc = desc("dropped_datagrams_total",
-	"Datagrams that the kernel dropped because the receive buffer of a UDP socket was full.", "server", "address")
-
-// Describe implements prometheus.Collector.
-func (datagramsCollector) Describe(ch chan<- *prometheus.Desc) { ch <- droppedDatagramsDesc }
-
-// Collect implements prometheus.Collector. Sockets of equal labels are added up.
-func (now datagramsCollector) Collect(ch chan<- prometheus.Metric) {
-	sums := make(map[Datagrams]uint64)
-	for _, d := range now() {
-		dropped := d.Dropped
-		d.Dropped = 0
-		sums[d] += uint64(dropped)
-	}
-	for d, dropped := range sums {
-		ch <- prometheus.MustNewConstMetric(droppedDatagramsDesc, prometheus.CounterValue, float64(dropped), d.Server, d.Address)
-	}
+	dropped := counterVec("dropped_datagrams_total", "Datagrams that the kernel dropped because the receive buffer of a UDP socket was full.", "server", "address")
+	return register(registry, &filled{vectors: []vector{dropped}, fill: func(f *filled) {
+		f.reset()
+		for _, d := range now() {
+			dropped.WithLabelValues(d.Server, d.Address).Add(float64(d.Dropped))
+		}
+	}})
 }

@@ -38,6 +38,10 @@ type Open struct {
 	LimitedBy   Limit
 	QuickAck    socket.Learned
 	socket.Measurement
+
+	conn   *socket.Conn
+	list   *socket.List   // that has it
+	before socket.TCPInfo // of the first reading
 }
 
 // between is the time between the two readings of a connection: the kernel's times only grow.
@@ -50,7 +54,7 @@ var walking = make(chan struct{}, 1)
 // whose peer is. It takes a bit more than 100 ms.
 //
 // Errors: that of ctx.
-func MeasureOpen(ctx context.Context, origin func(Origin) bool, peer func(netip.Addr) bool) ([]Open, error) {
+func MeasureOpen(ctx context.Context, origin func(Origin) bool, peer func(netip.Addr) bool) ([]*Open, error) {
 	select {
 	case walking <- struct{}{}:
 		defer func() { <-walking }()
@@ -58,65 +62,37 @@ func MeasureOpen(ctx context.Context, origin func(Origin) bool, peer func(netip.
 		return nil, ctx.Err()
 	}
 	began := time.Now()
-	found := openConns(origin, peer)
-	if len(found) == 0 {
+	open := openConns(origin, peer)
+	if len(open) == 0 {
 		return nil, nil
 	}
-	for i := range found {
-		if i%256 == 0 && ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		found[i].read()
-	}
+	open = slices.DeleteFunc(open, func(o *Open) bool { return ctx.Err() != nil || !o.readFirst() })
 	select {
 	case <-time.After(between - time.Since(began)):
 	case <-ctx.Done():
-		return nil, ctx.Err()
 	}
-	open := make([]Open, 0, len(found))
-	for i := range found {
-		if i%256 == 0 && ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		if o, ok := found[i].measure(); ok {
-			open = append(open, o)
-		}
-	}
-	return open, nil
+	open = slices.DeleteFunc(open, func(o *Open) bool { return ctx.Err() != nil || !o.read() })
+	return open, ctx.Err()
 }
 
-// conn is a connection that is measured.
-type conn struct {
-	*socket.Conn
-	list        *socket.List
-	origin      Origin
-	local, peer netip.AddrPort
-	before      progress
-	isRead      bool
-}
-
-// progress is what the kernel has counted until a moment.
-type progress struct{ busy, peerWindow, sendBuffer, retransmitted int64 }
-
-func openConns(origin func(Origin) bool, peer func(netip.Addr) bool) []conn {
+func openConns(origin func(Origin) bool, peer func(netip.Addr) bool) (open []*Open) {
 	registry.Lock()
 	all := slices.Collect(maps.Values(registry.of))
 	registry.Unlock()
-	var found []conn
 	var conns []*socket.Conn
 	for _, c := range all {
 		if !origin(c.origin) {
 			continue
 		}
 		conns = c.open.Append(conns[:0])
-		for _, one := range conns {
-			f := conn{Conn: one, list: &c.open, origin: c.origin, local: addrPort(one.LocalAddr()), peer: addrPort(one.RemoteAddr())}
-			if peer(f.peer.Addr().WithZone("")) {
-				found = append(found, f)
+		for _, conn := range conns {
+			o := &Open{Origin: c.origin, Local: addrPort(conn.LocalAddr()), Peer: addrPort(conn.RemoteAddr()), conn: conn, list: &c.open}
+			if peer(o.Peer.Addr().WithZone("")) {
+				open = append(open, o)
 			}
 		}
 	}
-	return found
+	return open
 }
 
 // addrPort returns a TCP address, of IPv4 where it is one in IPv6.
@@ -128,61 +104,56 @@ func addrPort(a net.Addr) netip.AddrPort {
 	return netip.AddrPortFrom(tcp.AddrPort().Addr().Unmap(), tcp.AddrPort().Port())
 }
 
-// read is the first reading. One that is closed meanwhile has none, and measure drops it.
-func (c *conn) read() {
-	var m socket.Measurement
-	if err := c.MeasureFigures(&m); err == nil {
-		c.before, c.isRead = progressOf(&m), true
-	} else if errors.Is(err, net.ErrClosed) { // through what it contains
-		c.list.Remove(c.Conn)
+// readFirst is the first reading. A connection that is closed meanwhile has none.
+func (o *Open) readFirst() bool {
+	err := o.conn.MeasureFigures(&o.Measurement)
+	if errors.Is(err, net.ErrClosed) { // through what it contains
+		o.list.Remove(o.conn)
 	}
+	o.before = o.TCPInfo
+	return err == nil
 }
 
-func (c *conn) measure() (o Open, ok bool) {
-	if !c.isRead || c.Measure(&o.Measurement) != nil {
-		return o, false
-	}
-	o.Origin, o.Local, o.Peer, o.QuickAck = c.origin, c.local, c.peer, c.Learned()
-	o.LimitedBy = limitedBy(c.before, progressOf(&o.Measurement), &o.Measurement)
-	return o, true
-}
-
-func progressOf(m *socket.Measurement) progress {
-	figure := func(f socket.Figure) int64 {
-		value, _ := m.Value(f)
-		return value
-	}
-	return progress{figure(socket.BusyTime), figure(socket.RwndLimited), figure(socket.SndbufLimited), figure(socket.TotalRetrans)}
+// read is the second reading.
+func (o *Open) read() bool {
+	err := o.conn.Measure(&o.Measurement)
+	o.QuickAck = o.conn.Learned()
+	o.LimitedBy = limitedBy(&o.before, &o.TCPInfo)
+	return err == nil
 }
 
 // limitedBy compares two readings. The kernel adds the time since a state began to its time when it
 // is asked (tcp_get_info_chrono_stats in net/ipv4/tcp.c), so that a state that lasts grows, too. What
 // took half of the busy time has limited the connection.
-func limitedBy(before, now progress, m *socket.Measurement) Limit {
-	unsent, _ := m.Value(socket.NotSentBytes)
-	unacked, _ := m.Value(socket.Unacked)
-	window, _ := m.Value(socket.SndCwnd)
-	lost, _ := m.Value(socket.Lost)
-	busy := now.busy - before.busy
+func limitedBy(before, now *socket.TCPInfo) Limit {
+	is := func(f socket.Figure) int64 {
+		value, _ := now.Value(f)
+		return value
+	}
+	grew := func(f socket.Figure) int64 {
+		value, _ := before.Value(f)
+		return is(f) - value
+	}
+	busy := grew(socket.BusyTime)
 	switch {
-	case busy > 0 && now.peerWindow-before.peerWindow >= busy/2:
+	case busy > 0 && grew(socket.RwndLimited) >= busy/2:
 		return PeerWindow
-	case busy > 0 && now.sendBuffer-before.sendBuffer >= busy/2:
+	case busy > 0 && grew(socket.SndbufLimited) >= busy/2:
 		return SendBuffer
-	case unsent == 0:
+	case is(socket.NotSentBytes) == 0:
 		return NothingToSend
-	case now.retransmitted > before.retransmitted || lost > 0:
+	case grew(socket.TotalRetrans) > 0 || is(socket.Lost) > 0:
 		return Loss
-	case unacked >= window:
+	case is(socket.Unacked) >= is(socket.SndCwnd):
 		return CongestionWindow
 	}
 	return Pacing
 }
 
-// Field is a number of a connection in the answer of the admin API.
+// Field is a number of a connection in the answer of the admin API, in seconds where it is a time.
 type Field struct {
 	Name string
-	of   func(*Open) (value float64, known bool)
+	Of   func(*Open) (value float64, known bool) // not every kernel knows each
 }
 
 // Fields are all of them: those of TCP_INFO by the names and in the units of the placeholders, and
@@ -190,25 +161,19 @@ type Field struct {
 var Fields = fields()
 
 func fields() []Field {
-	known := func(of func(*Open) float64) func(*Open) (float64, bool) {
-		return func(o *Open) (float64, bool) { return of(o), true }
+	all := []Field{
+		{"last_data_recv", func(o *Open) (float64, bool) { return o.SinceReceived.Seconds(), true }},
+		{"last_data_sent", func(o *Open) (float64, bool) { return o.SinceSent.Seconds(), true }},
+		{"recv_queued", func(o *Open) (float64, bool) { return float64(o.RecvQueued), true }},
+		{"recv_buffer", func(o *Open) (float64, bool) { return float64(o.RecvBuffer), true }},
+		{"send_queued", func(o *Open) (float64, bool) { return float64(o.SendQueued), true }},
+		{"send_buffer", func(o *Open) (float64, bool) { return float64(o.SendBuffer), true }},
 	}
-	all := append(make([]Field, 0, 6+len(socket.Figures)), []Field{
-		{"last_data_recv", known(func(o *Open) float64 { return o.SinceReceived.Seconds() })},
-		{"last_data_sent", known(func(o *Open) float64 { return o.SinceSent.Seconds() })},
-		{"recv_queued", known(func(o *Open) float64 { return float64(o.RecvQueued) })},
-		{"recv_buffer", known(func(o *Open) float64 { return float64(o.RecvBuffer) })},
-		{"send_queued", known(func(o *Open) float64 { return float64(o.SendQueued) })},
-		{"send_buffer", known(func(o *Open) float64 { return float64(o.SendBuffer) })},
-	}...)
 	for _, f := range socket.Figures {
 		all = append(all, Field{f.Name, func(o *Open) (float64, bool) { return o.figure(f) }})
 	}
 	return all
 }
-
-// Of returns the number that o has, in seconds where it is a time. Not every kernel knows each.
-func (f Field) Of(o *Open) (value float64, known bool) { return f.of(o) }
 
 // figure returns a figure. Bytes are those of all subflows.
 func (o *Open) figure(f socket.Figure) (value float64, known bool) {
@@ -262,7 +227,7 @@ func (o *Open) MarshalJSON() ([]byte, error) {
 	b = b[:len(b)-1]
 	for _, f := range Fields {
 		b = append(append(append(b, `,"`...), f.Name...), `":`...)
-		if value, known := f.of(o); known {
+		if value, known := f.Of(o); known {
 			b = strconv.AppendFloat(b, value, 'f', -1, 64)
 		} else {
 			b = append(b, "null"...)

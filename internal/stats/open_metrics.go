@@ -3,10 +3,7 @@ package stats
 import (
 	"context"
 	"net/netip"
-	"sync"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
@@ -15,65 +12,27 @@ import (
 const openFresh = 5 * time.Second
 
 var (
-	openDesc    = desc("open_connections", "Connections that are open now.", originLabels...)
-	limitedDesc = desc("open_connections_limited", "Connections that are open now, by what keeps them from sending faster.",
+	openNow     = gaugeVec("open_connections", "Connections that are open now.", originLabels...)
+	openLimited = gaugeVec("open_connections_limited", "Connections that are open now, by what keeps them from sending faster.",
 		append([]string{"limited_by"}, originLabels...)...)
-	openRTTDesc = desc("open_rtt_seconds", "Smoothed round-trip times of the connections that are open now.", originLabels...)
+	openRTT = rttVec("open_rtt_seconds", "Smoothed round-trip times of the connections that are open now.")
+
+	openConnections = &filled{vectors: []vector{openNow, openLimited, openRTT}, fill: fillOpen}
+	walked          time.Time // when openConnections were; its mutex guards it
 )
 
-// openCollector shows the open connections of origins that have metrics.
-type openCollector struct {
-	mu     sync.Mutex
-	sums   map[labelValues]*openSums
-	walked time.Time
-}
-
-// openSums are those of the connections that have the same labels.
-type openSums struct {
-	connections int
-	limited     map[Limit]int
-	rtts        int
-	rtt         float64
-	buckets     map[float64]uint64
-}
-
-var openConnections openCollector
-
-// Describe implements prometheus.Collector.
-func (*openCollector) Describe(ch chan<- *prometheus.Desc) {
-	ch <- openDesc
-	ch <- limitedDesc
-	ch <- openRTTDesc
-}
-
-// Collect implements prometheus.Collector.
-func (o *openCollector) Collect(ch chan<- prometheus.Metric) {
-	for labels, s := range o.now() {
-		ch <- prometheus.MustNewConstMetric(openDesc, prometheus.GaugeValue, float64(s.connections), labels[:]...)
-		for _, limit := range Limits {
-			ch <- prometheus.MustNewConstMetric(limitedDesc, prometheus.GaugeValue, float64(s.limited[limit]), append([]string{string(limit)}, labels[:]...)...)
-		}
-		ch <- prometheus.MustNewConstHistogram(openRTTDesc, uint64(s.rtts), s.rtt, s.buckets, labels[:]...) //nolint:gosec // a count
+// fillOpen shows the open connections of origins that have metrics, unless the last walk is fresh
+// enough.
+func fillOpen(f *filled) {
+	if time.Since(walked) < openFresh {
+		return
 	}
-}
-
-// now returns the sums of a walk that is fresh enough.
-func (o *openCollector) now() map[labelValues]*openSums {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if time.Since(o.walked) < openFresh {
-		return o.sums
-	}
-	wanted, sums := make(map[Origin]bool), make(map[labelValues]*openSums)
+	f.reset()
+	wanted := make(map[Origin]bool)
 	registry.Lock()
 	for origin, c := range registry.of {
 		if c.configurations > 0 && c.metrics.Load() {
 			wanted[origin] = true
-			s := &openSums{limited: make(map[Limit]int), buckets: make(map[float64]uint64)}
-			for _, bound := range rttBuckets {
-				s.buckets[bound] = 0
-			}
-			sums[origin.labels()] = s
 		}
 	}
 	registry.Unlock()
@@ -81,27 +40,23 @@ func (o *openCollector) now() map[labelValues]*openSums {
 	defer cancel()
 	open, err := MeasureOpen(ctx, func(origin Origin) bool { return wanted[origin] }, func(netip.Addr) bool { return true })
 	if err != nil {
-		return nil // another walk takes too long
+		return // another walk takes too long
+	}
+	walked = time.Now()
+	for origin := range wanted { // those without a connection as well
+		labels := origin.labels()
+		openNow.WithLabelValues(labels[:]...)
+		openRTT.WithLabelValues(labels[:]...)
+		for _, limit := range Limits {
+			openLimited.WithLabelValues(append([]string{string(limit)}, labels[:]...)...)
+		}
 	}
 	for i := range open {
-		sums[open[i].Origin.labels()].add(&open[i])
-	}
-	o.sums, o.walked = sums, time.Now()
-	return sums
-}
-
-func (s *openSums) add(o *Open) {
-	s.connections++
-	s.limited[o.LimitedBy]++
-	rtt, known := o.figure(socket.RTT)
-	if !known {
-		return
-	}
-	s.rtts++
-	s.rtt += rtt
-	for _, bound := range rttBuckets {
-		if rtt <= bound {
-			s.buckets[bound]++
+		labels := open[i].Origin.labels()
+		openNow.WithLabelValues(labels[:]...).Inc()
+		openLimited.WithLabelValues(append([]string{string(open[i].LimitedBy)}, labels[:]...)...).Inc()
+		if rtt, known := open[i].figure(socket.RTT); known {
+			openRTT.WithLabelValues(labels[:]...).Observe(rtt)
 		}
 	}
 }

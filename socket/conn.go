@@ -1,74 +1,189 @@
 package socket
 
-import "time"
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
 
-// AckMode says when a connection acknowledges what it received.
-type AckMode string
-
-const (
-	// AckAuto acknowledges when a read is about to park and bytes were read since the
-	// last write: the peer may be waiting for the acknowledgement, and no reply is on
-	// its way to carry it. A connection where replies would have carried it learns
-	// that, and leaves acknowledgements to the kernel until its peer is seen to wait.
-	AckAuto AckMode = "auto"
-
-	// AckOn acknowledges after every read.
-	AckOn AckMode = "on"
-
-	// AckOff leaves every acknowledgement to the kernel's delayed-ACK timer.
-	AckOff AckMode = "off"
+	"github.com/caddy-sockopt/caddy-sockopt/socket/quickack"
 )
 
-// AckOptions say how a Conn acknowledges.
-type AckOptions struct {
-	Mode AckMode
+// Conn is a *net.TCPConn that acknowledges what it received before the peer has
+// to wait for it, or only counts how often the peer waits. It does all that a
+// *net.TCPConn does, with the same errors. Reads and writes allocate nothing. It exists on
+// Linux only: other systems have no TCP_QUICKACK.
+//
+// A write counts as carrying the acknowledgement of what was read before. Where that is
+// not so, AckAuto errs:
+//
+//   - What leaves with net.Buffers, or with splice(2) in ReadFrom, does not count as a
+//     write. The next read that parks asks for an acknowledgement that is already
+//     sent: a system call, and the kernel acknowledges the peer's next message by
+//     itself. AckAuto does not learn from that.
+//   - What is written under TCP_CORK may not leave, and a peer that waits then waits 40 ms:
+//     see SetHeldBack.
+//   - What is written while the peer's window is full does not leave. The peer waits once:
+//     the kernel then acknowledges as soon as everything is read.
+type Conn struct {
+	*net.TCPConn
+	raw      syscall.RawConn
+	observer Observer
+	learner  quickack.Learner
 
-	// KeepDelayedAckMax makes AckAuto leave TCP_DELACK_MAX_US alone: the configuration
-	// sets it.
-	KeepDelayedAckMax bool
+	// One read at a time holds reading; it guards byByte, the arguments and results
+	// of a step, and the learner.
+	reading sync.Mutex
+	buf     []byte
+	result  int // bytes, or a negative errno, as of a system call
+
+	// step is readStep as a value: made for each call it would be an allocation.
+	step func(fd uintptr) bool
+
+	closing sync.Once
+	minRTT  uint32                      // in microseconds, or 0 before it is known
+	settler atomic.Pointer[func(error)] // Settler's
+
+	links                // in the List of its origin
+	acknowledged, stalls atomic.Uint32
+
+	writes atomic.Uint32 // up to handshakeWrites + 1
+
+	// sending says that ReadFrom sends what it does not see.
+	sending atomic.Bool
+
+	always atomic.Bool // AckOn, until the kernel refuses TCP_QUICKACK on this socket
+	keep   bool        // KeepDelayedAckMax
+
+	// byByte says that a read into a buffer of one byte is one: the last read left one
+	// byte to fill, or was of one byte itself.
+	byByte bool
+
+	first  byte // of all that was read
+	prompt bool // the peer's bytes were there when the acknowledgement had been asked for
 }
 
-// Turn says where a peer waited.
-type Turn string
+// NewConn returns c with acknowledgements as the options say. With AckOff it only
+// reports stalls to observer. The caller goes on with the returned Conn alone.
+//
+// Errors: those of c.SyscallConn, or errors.ErrUnsupported where there is no TCP_QUICKACK.
+func NewConn(c *net.TCPConn, options AckOptions, observer Observer) (*Conn, error) {
+	if !QuickAck.Supported() {
+		return nil, errors.ErrUnsupported
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	conn := &Conn{
+		TCPConn: c, raw: raw, observer: observer, keep: options.KeepDelayedAckMax,
+	}
+	conn.always.Store(options.Mode == AckOn)
+	conn.learner.Start(options.Mode == AckAuto)
+	conn.step = conn.readStep
+	return conn, nil
+}
 
-// The turns.
-const (
-	BeforeFirstResponse Turn = "before_first_response"
-	Later               Turn = "later"
-)
+// NetConn returns the *net.TCPConn. What is read from it directly is not
+// acknowledged by c.
+func (c *Conn) NetConn() net.Conn { return c.TCPConn }
 
-// Observer is called for what a Conn does beyond reading and writing. Its methods are
-// called from the goroutines that read and write, for many connections at a time, and
-// must return soon.
-type Observer interface {
-	// Acknowledged is called after each acknowledgement asked of the kernel.
-	Acknowledged()
+// SyscallConn returns the raw connection that c has, and so allocates nothing. What is
+// read with it is not acknowledged by c.
+func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.raw, nil }
 
-	// AcknowledgeFailed is called once for a connection whose kernel socket
-	// refuses TCP_QUICKACK: one that speaks MPTCP (ENOPROTOOPT). The
-	// connection goes on with the kernel's own timing.
-	AcknowledgeFailed(c *Conn, err error)
+// Read reads like (*net.TCPConn).Read and acknowledges as the mode says.
+//
+// A read into a buffer of one byte does not make AckAuto acknowledge, unless the
+// read before it left one byte to fill or was of one byte itself: it is net/http
+// watching whether the client leaves while a handler runs, and the handler's reply
+// will carry the acknowledgement.
+func (c *Conn) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return c.TCPConn.Read(p)
+	}
+	n, err := c.wait("read", "read", p)
+	switch {
+	case err != nil:
+		return 0, err
+	case n == 0:
+		return 0, io.EOF
+	}
+	return n, nil
+}
 
-	// Wasted is called when the acknowledgement that AckAuto asked for at the last park
-	// helped nobody: a write would have carried it, or the peer's bytes came much later
-	// than a round trip.
-	Wasted(c *Conn)
+// Write writes like (*net.TCPConn).Write. What it sends carries the
+// acknowledgement of all that was received before, unless it is held back.
+func (c *Conn) Write(p []byte) (int, error) {
+	if len(p) > 0 { // otherwise nothing is sent
+		c.sends()
+	}
+	return c.TCPConn.Write(p)
+}
 
-	// Answered is called when the peer's bytes came after an acknowledgement that AckAuto asked
-	// for. waited says that the peer has waited for it.
-	Answered(c *Conn, waited bool)
+// Close closes the connection like (*net.TCPConn).Close, once the observer has seen
+// it, even if another goroutine closes it at the same time.
+func (c *Conn) Close() error {
+	c.closing.Do(func() { c.observer.Closing(c) })
+	return c.TCPConn.Close()
+}
 
-	// BecamePatient is called when AckAuto has wasted all the acknowledgements that it
-	// may, and asks for none from now on. A stall ends that.
-	BecamePatient(c *Conn)
+// wait reads or, without a buffer, counts the bytes that wait and leaves them, and parks
+// before there are any. Its errors name the operation and the system call.
+func (c *Conn) wait(op, call string, buf []byte) (int, error) {
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	c.buf = buf
+	c.learner.Deadline() // where one ended the read before
+	err := c.raw.Read(c.step)
+	if err == nil && c.result < 0 {
+		err = c.opError(op, os.NewSyscallError(call, syscall.Errno(-c.result)))
+	} else if raw, ok := err.(*net.OpError); ok { //nolint:errorlint // it is not wrapped here
+		// Closed or out of time. The error was made for this call alone, so it can be
+		// changed into the one that *net.TCPConn returns. A new one would be an
+		// allocation in every request: net/http ends a read with a deadline in each.
+		raw.Op, raw.Source, raw.Addr = op, c.LocalAddr(), c.RemoteAddr()
+	}
+	n := max(c.result, 0)
+	c.buf, c.result = nil, 0
+	return n, err
+}
 
-	// Stalled is called after a read that waited like one that a delayed
-	// acknowledgement held up: bytes were read, no reply was written, and the
-	// peer's next ones came only after the time of such a timer: 30 to 300 ms, and less
-	// where AckAuto has shortened it. wait is how long it took, less the round trip.
-	Stalled(c *Conn, wait time.Duration)
+func (c *Conn) readStep(fd uintptr) (done bool) {
+	n, errno := readOrPeek(int(fd), c.buf)
+	switch {
+	case errno == syscall.EINTR:
+		return c.readStep(fd)
+	case errno == syscall.EAGAIN:
+		c.park(int(fd))
+		return false
+	case errno != 0:
+		c.result = -int(errno)
+		return true
+	}
+	c.result = n
+	if n > 0 && len(c.buf) > 0 {
+		c.byByte = len(c.buf) == 1 || len(c.buf)-n == 1
+		if c.first == 0 {
+			c.first = c.buf[0]
+		}
+	}
+	if n > 0 {
+		c.received(int(fd))
+		if c.always.Load() && len(c.buf) > 0 {
+			c.acknowledge(int(fd))
+		}
+	}
+	return true
+}
 
-	// Closing is called once, by the goroutine that closes the connection,
-	// before its socket is closed.
-	Closing(c *Conn)
+// opError is err as the *net.TCPConn returns it.
+func (c *Conn) opError(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &net.OpError{Op: op, Net: c.RemoteAddr().Network(), Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: err}
 }

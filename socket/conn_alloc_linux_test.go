@@ -101,14 +101,14 @@ func TestLearningAllocatesNothing(t *testing.T) {
 	require.Greater(t, observer.wasted.Load(), int64(runs))
 
 	conn, observer = wrap(t, accepted, AckOff)
-	require.NoError(t, control(conn, func(fd int) {
+	onDescriptor(t, conn, func(fd int) {
 		require.Zero(t, testing.AllocsPerRun(runs, func() {
 			conn.sends()
 			conn.learner.Read(now())
 			conn.learner.Park(false, now()-150*time.Millisecond)
 			conn.received(fd)
 		}), "stalls")
-	}))
+	})
 	require.Greater(t, observer.stalled.Load(), int64(runs))
 }
 

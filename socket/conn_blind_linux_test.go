@@ -58,7 +58,7 @@ func TestFullWindow(t *testing.T) {
 				answerPieces(t, c)
 			})
 			var unsent int
-			require.NoError(t, control(accepted, func(fd int) { unsent, _ = unix.IoctlGetInt(fd, unix.SIOCOUTQNSD) }))
+			onDescriptor(t, accepted, func(fd int) { unsent, _ = unix.IoctlGetInt(fd, unix.SIOCOUTQNSD) })
 			require.Positive(t, unsent)
 			t.Logf("median %v, most %v, %d over 30 ms; %d bytes unsent", took.median(), took[rounds-1], took.over(30*time.Millisecond), unsent)
 			require.Less(t, took.median(), 10*time.Millisecond)
@@ -111,7 +111,7 @@ func TestPush(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, refused)
 	unsent := func() (n int) {
-		require.NoError(t, control(accepted, func(fd int) { n, _ = unix.IoctlGetInt(fd, unix.SIOCOUTQNSD) }))
+		onDescriptor(t, accepted, func(fd int) { n, _ = unix.IoctlGetInt(fd, unix.SIOCOUTQNSD) })
 		return n
 	}
 	for range 3 {

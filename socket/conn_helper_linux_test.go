@@ -174,7 +174,7 @@ func awaitBytes(t testing.TB, c syscall.Conn, n int) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); ; runtime.Gosched() {
 		var waiting int
-		require.NoError(t, control(c, func(fd int) { waiting, _ = unix.IoctlGetInt(fd, unix.TIOCINQ) }))
+		onDescriptor(t, c, func(fd int) { waiting, _ = unix.IoctlGetInt(fd, unix.TIOCINQ) })
 		if waiting == n {
 			return
 		}

@@ -1,187 +1,40 @@
 package socket
 
 import (
-	"io"
-	"net"
-	"os"
-	"sync"
-	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/caddy-sockopt/caddy-sockopt/socket/quickack"
 )
 
-// Conn is a *net.TCPConn that acknowledges what it received before the peer has
-// to wait for it, or only counts how often the peer waits. It does all that a
-// *net.TCPConn does, with the same errors. Reads and writes allocate nothing.
-//
-// A write counts as carrying the acknowledgement of what was read before. Where that is
-// not so, AckAuto errs:
-//
-//   - What leaves with net.Buffers, or with splice(2) in ReadFrom, does not count as a
-//     write. The next read that parks asks for an acknowledgement that is already
-//     sent: a system call, and the kernel acknowledges the peer's next message by
-//     itself. AckAuto does not learn from that.
-//   - What is written under TCP_CORK may not leave, and a peer that waits then waits 40 ms:
-//     see SetHeldBack.
-//   - What is written while the peer's window is full does not leave. The peer waits once:
-//     the kernel then acknowledges as soon as everything is read.
-type Conn struct {
-	*net.TCPConn
-	raw      syscall.RawConn
-	observer Observer
-	learner  quickack.Learner
-
-	// One read at a time holds reading; it guards byByte, the arguments and results
-	// of a step, and the learner.
-	reading sync.Mutex
-	buf     []byte
-	result  int // bytes, or a negative errno, as of a system call
-
-	// step is readStep as a value: made for each call it would be an allocation.
-	step func(fd uintptr) bool
-
-	closing sync.Once
-	minRTT  uint32                      // in microseconds, or 0 before it is known
-	settler atomic.Pointer[func(error)] // Settler's
-
-	links                // in the List of its origin
-	acknowledged, stalls atomic.Uint32
-
-	writes atomic.Uint32 // up to handshakeWrites + 1
-
-	// sending says that ReadFrom sends what it does not see.
-	sending atomic.Bool
-
-	always atomic.Bool // AckOn, until the kernel refuses TCP_QUICKACK on this socket
-	keep   bool        // KeepDelayedAckMax
-
-	// byByte says that a read into a buffer of one byte is one: the last read left one
-	// byte to fill, or was of one byte itself.
-	byByte bool
-
-	first  byte // of all that was read
-	prompt bool // the peer's bytes were there when the acknowledgement had been asked for
+// readOrPeek reads or, without a buffer, counts the bytes that wait and leaves them: with
+// MSG_TRUNC the kernel copies nothing (tcp(7)), with MSG_PEEK it keeps them.
+func readOrPeek(fd int, buf []byte) (n int, errno syscall.Errno) {
+	if len(buf) == 0 {
+		waiting, _, errno := unix.Syscall6(unix.SYS_RECVFROM, uintptr(fd), 0, peekMax, unix.MSG_PEEK|unix.MSG_TRUNC, 0, 0)
+		return int(waiting), errno
+	}
+	n, err := unix.Read(fd, buf)
+	errno, _ = err.(syscall.Errno) //nolint:errorlint // unix.Read returns no other
+	return n, errno
 }
 
-// NewConn returns c with acknowledgements as the options say. With AckOff it only
-// reports stalls to observer. The caller goes on with the returned Conn alone.
-//
-// Errors: those of c.SyscallConn.
-func NewConn(c *net.TCPConn, options AckOptions, observer Observer) (*Conn, error) {
-	raw, err := c.SyscallConn()
+// peekMax bounds what one splice moves, in bytes: the largest pipe that a
+// process may have without privileges (pipe(7)).
+const peekMax = 1 << 20
+
+// hasQueued reports whether bytes wait to be read.
+func hasQueued(fd int) bool {
+	queued, err := unix.IoctlGetInt(fd, unix.TIOCINQ)
+	return err == nil && queued > 0
+}
+
+// delayedAckMax returns TCP_DELACK_MAX_US, or 0 where the socket has none. That is no error of
+// Option.get, which would be an allocation for each stall.
+func delayedAckMax(fd int) time.Duration {
+	us, err := unix.GetsockoptInt(fd, unix.IPPROTO_TCP, tcpDelackMaxUS)
 	if err != nil {
-		return nil, err
+		return 0
 	}
-	conn := &Conn{
-		TCPConn: c, raw: raw, observer: observer, keep: options.KeepDelayedAckMax,
-	}
-	conn.always.Store(options.Mode == AckOn)
-	conn.learner.Start(options.Mode == AckAuto)
-	conn.step = conn.readStep
-	return conn, nil
-}
-
-// NetConn returns the *net.TCPConn. What is read from it directly is not
-// acknowledged by c.
-func (c *Conn) NetConn() net.Conn { return c.TCPConn }
-
-// SyscallConn returns the raw connection that c has, and so allocates nothing. What is
-// read with it is not acknowledged by c.
-func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.raw, nil }
-
-// Read reads like (*net.TCPConn).Read and acknowledges as the mode says.
-//
-// A read into a buffer of one byte does not make AckAuto acknowledge, unless the
-// read before it left one byte to fill or was of one byte itself: it is net/http
-// watching whether the client leaves while a handler runs, and the handler's reply
-// will carry the acknowledgement.
-func (c *Conn) Read(p []byte) (int, error) {
-	if len(p) == 0 {
-		return c.TCPConn.Read(p)
-	}
-	n, err := c.wait("read", "read", c.step, p)
-	switch {
-	case err != nil:
-		return 0, err
-	case n == 0:
-		return 0, io.EOF
-	}
-	return n, nil
-}
-
-// Write writes like (*net.TCPConn).Write. What it sends carries the
-// acknowledgement of all that was received before, unless it is held back.
-func (c *Conn) Write(p []byte) (int, error) {
-	if len(p) > 0 { // otherwise nothing is sent
-		c.sends()
-	}
-	return c.TCPConn.Write(p)
-}
-
-// Close closes the connection like (*net.TCPConn).Close, once the observer has seen
-// it, even if another goroutine closes it at the same time.
-func (c *Conn) Close() error {
-	c.closing.Do(func() { c.observer.Closing(c) })
-	return c.TCPConn.Close()
-}
-
-// wait runs step on the descriptor until it is done, and parks in between. Its errors
-// name the operation and the system call.
-func (c *Conn) wait(op, call string, step func(fd uintptr) bool, buf []byte) (int, error) {
-	c.reading.Lock()
-	defer c.reading.Unlock()
-	c.buf = buf
-	c.learner.Deadline() // where one ended the read before
-	err := c.raw.Read(step)
-	if err == nil && c.result < 0 {
-		err = c.opError(op, os.NewSyscallError(call, syscall.Errno(-c.result)))
-	} else if raw, ok := err.(*net.OpError); ok { //nolint:errorlint // it is not wrapped here
-		// Closed or out of time. The error was made for this call alone, so it can be
-		// changed into the one that *net.TCPConn returns. A new one would be an
-		// allocation in every request: net/http ends a read with a deadline in each.
-		raw.Op, raw.Source, raw.Addr = op, c.LocalAddr(), c.RemoteAddr()
-	}
-	n := max(c.result, 0)
-	c.buf, c.result = nil, 0
-	return n, err
-}
-
-func (c *Conn) readStep(fd uintptr) (done bool) {
-	for {
-		n, err := unix.Read(int(fd), c.buf)
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err == unix.EAGAIN:
-			c.park(int(fd))
-			return false
-		case err != nil:
-			errno, _ := err.(syscall.Errno) //nolint:errorlint // unix.Read returns no other
-			c.result = -int(errno)
-			return true
-		}
-		c.result = n
-		if n > 0 {
-			c.byByte = len(c.buf) == 1 || len(c.buf)-n == 1
-			if c.first == 0 {
-				c.first = c.buf[0]
-			}
-			c.received(int(fd))
-			if c.always.Load() {
-				c.acknowledge(int(fd))
-			}
-		}
-		return true
-	}
-}
-
-// opError is err as the *net.TCPConn returns it.
-func (c *Conn) opError(op string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return &net.OpError{Op: op, Net: c.RemoteAddr().Network(), Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: err}
+	return time.Duration(us) * time.Microsecond
 }

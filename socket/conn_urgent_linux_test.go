@@ -19,7 +19,7 @@ import (
 func sendUrgent(t testing.TB, c *net.TCPConn) {
 	t.Helper()
 	var err error
-	require.NoError(t, control(c, func(fd int) { err = unix.Sendto(fd, []byte("!"), unix.MSG_OOB, nil) }))
+	onDescriptor(t, c, func(fd int) { err = unix.Sendto(fd, []byte("!"), unix.MSG_OOB, nil) })
 	require.NoError(t, err)
 }
 

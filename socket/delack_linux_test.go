@@ -19,7 +19,7 @@ func TestConnTunesTheTimer(t *testing.T) {
 		conn, err := NewConn(accepted, AckOptions{Mode: AckAuto, KeepDelayedAckMax: keep}, observer)
 		require.NoError(t, err)
 		timer := func() (d time.Duration) {
-			require.NoError(t, control(accepted, func(fd int) { d = delayedAckMax(fd) }))
+			onDescriptor(t, accepted, func(fd int) { d = delayedAckMax(fd) })
 			return d
 		}
 		answeredAfter := func(d time.Duration) {

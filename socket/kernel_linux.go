@@ -1,11 +1,8 @@
 package socket
 
 import (
-	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -19,40 +16,6 @@ func KernelRelease() string {
 		return ""
 	}
 	return unix.ByteSliceToString(name.Release[:])
-}
-
-// KernelHas reports whether the running kernel is of this version or a later one.
-func KernelHas(since string) bool {
-	return compareVersions(KernelRelease(), since) >= 0
-}
-
-// compareVersions compares the dotted numbers that two versions begin with:
-// 6.15.0-rc1 and 6.15 are equal.
-func compareVersions(a, b string) int {
-	x, y := versionNumbers(a), versionNumbers(b)
-	for i := range x {
-		if x[i] != y[i] {
-			return x[i] - y[i]
-		}
-	}
-	return 0
-}
-
-func versionNumbers(version string) (numbers [3]int) {
-	// A part that does not parse stays 0.
-	_, _ = fmt.Sscanf(version, "%d.%d.%d", &numbers[0], &numbers[1], &numbers[2])
-	return numbers
-}
-
-// Sysctl returns the value of a kernel parameter such as net.core.rmem_max, or
-// nothing where this system has no parameter of that name. Of several values each is
-// behind one space.
-func Sysctl(name string) string {
-	value, err := os.ReadFile(filepath.Join("/proc/sys", strings.ReplaceAll(name, ".", "/")))
-	if err != nil {
-		return ""
-	}
-	return strings.Join(strings.Fields(string(value)), " ")
 }
 
 // capabilities are the capabilities that options need.

@@ -28,3 +28,22 @@ type Learned struct {
 	Acknowledged uint32 `json:"acknowledged"`
 	Stalls       uint32 `json:"suspected_stalls"`
 }
+
+// MeasureFigures reads TCP_INFO of c into m, and nothing else.
+//
+// Errors: those of Info.
+func (c *Conn) MeasureFigures(m *Measurement) error { return control(c, m.TCPInfo.read) }
+
+// Measure reads what the kernel says of c into m.
+//
+// Errors: those of Info.
+func (c *Conn) Measure(m *Measurement) error { return control(c, m.read) }
+
+// Learned returns what c knows of its acknowledgements now.
+func (c *Conn) Learned() Learned {
+	l := Learned{c.learner.State(), c.acknowledged.Load(), c.stalls.Load()}
+	if c.always.Load() {
+		l.State = "on"
+	}
+	return l
+}

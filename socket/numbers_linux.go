@@ -50,6 +50,8 @@ var numbers = map[string]number{
 	"TCP_DEFER_ACCEPT":                 {level: unix.IPPROTO_TCP, name: unix.TCP_DEFER_ACCEPT},
 	"TCP_SAVE_SYN":                     {level: unix.IPPROTO_TCP, name: unix.TCP_SAVE_SYN},
 	"TCP_FASTOPEN":                     {level: unix.IPPROTO_TCP, name: unix.TCP_FASTOPEN},
+	"TCP_SAVED_SYN":                    {level: unix.IPPROTO_TCP, name: unix.TCP_SAVED_SYN, form: opaque},
+	"SO_COOKIE":                        {level: unix.SOL_SOCKET, name: unix.SO_COOKIE, form: long},
 }
 
 // numbered returns the number of an option that takes an int.

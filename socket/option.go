@@ -1,7 +1,10 @@
 package socket
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"net"
 	"syscall"
 )
 
@@ -53,6 +56,10 @@ var (
 	DeferAccept       = newOption("TCP_DEFER_ACCEPT")
 	FastOpen          = newOption("TCP_FASTOPEN")
 	SaveSYN           = newOption("TCP_SAVE_SYN")
+
+	// To read alone: the headers of a SYN as Text, and the number of a socket, which its duplicates have, too.
+	savedSYN = newOption("TCP_SAVED_SYN")
+	Cookie   = newOption("SO_COOKIE")
 )
 
 // newOption returns the option of a name. A system that has no number for it lacks it.
@@ -103,6 +110,37 @@ func Set(c syscall.Conn, settings []Setting) ([]Refusal, error) {
 //
 // Errors: net.ErrClosed, an *os.SyscallError, or errors.ErrUnsupported where
 // this system lacks the option or cannot read it.
-func Get(c syscall.Conn, o Option) (Value, error) {
-	return get(c, o)
+func Get(c syscall.Conn, o Option) (value Value, err error) {
+	err = control(c, func(fd int) (err error) {
+		value, err = o.get(fd)
+		return err
+	})
+	return value, err
+}
+
+// SpeaksMPTCP reports whether the socket of c is an MPTCP socket.
+func SpeaksMPTCP(c syscall.Conn) bool {
+	protocol, err := Get(c, Multipath)
+	return err == nil && protocol.Number != 0
+}
+
+// control runs f on the descriptor of c.
+//
+// Errors: net.ErrClosed, or that of f.
+func control(c syscall.Conn, f func(fd int) error) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	ctlErr := controlRaw(raw, func(fd uintptr) { err = f(int(fd)) })
+	return cmp.Or(ctlErr, err)
+}
+
+// controlRaw is control for callers that have the raw connection.
+func controlRaw(raw syscall.RawConn, f func(fd uintptr)) error {
+	err := raw.Control(f)
+	if opErr, ok := errors.AsType[*net.OpError](err); ok {
+		return opErr.Err
+	}
+	return err
 }

@@ -3,7 +3,6 @@ package socket
 import (
 	"cmp"
 	"errors"
-	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -41,6 +40,7 @@ const (
 	integer   form = iota // int
 	long                  // unsigned long
 	text                  // a name
+	opaque                // bytes, as a text
 	linger                // struct linger
 	backlog               // the argument of listen(2)
 	multipath             // whether the protocol, which socket(2) decides, is MPTCP
@@ -98,13 +98,6 @@ func (t *trip) set(fd uintptr) {
 			t.refused = append(t.refused, Refusal{s, err})
 		}
 	}
-}
-
-func get(c syscall.Conn, o Option) (value Value, err error) {
-	if ctlErr := control(c, func(fd int) { value, err = o.get(fd) }); ctlErr != nil {
-		return Value{}, ctlErr
-	}
-	return value, err
 }
 
 func (o Option) set(fd int, v Value) error {
@@ -197,9 +190,14 @@ func (o Option) get(fd int) (v Value, err error) {
 		var n uint64
 		n, err = unix.GetsockoptUint64(fd, o.level, o.name)
 		v.Number = int64(n) //nolint:gosec // the same bits
-	case text:
-		v.Text, err = unix.GetsockoptString(fd, o.level, o.name)
-		v.Text = strings.TrimRight(v.Text, "\x00")
+	case text, opaque:
+		var bytes [40 + 256 + 60]byte // headers of IPv6, some of its extensions, and TCP
+		var length uint32
+		length, err = getsockopt(fd, o.level, o.name, &bytes)
+		v.Text = string(bytes[:length])
+		if o.form == text {
+			v.Text = strings.TrimRight(v.Text, "\x00")
+		}
 	case linger:
 		var l *unix.Linger
 		l, err = unix.GetsockoptLinger(fd, o.level, o.name)
@@ -210,11 +208,9 @@ func (o Option) get(fd int) (v Value, err error) {
 	case backlog:
 		// For a listening socket tcpi_sacked is the length of the accept
 		// queue (tcp_get_info in the kernel's net/ipv4/tcp.c).
-		var info *unix.TCPInfo
-		info, err = unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
-		if err == nil {
-			v.Number = int64(info.Sacked)
-		}
+		var info unix.TCPInfo
+		_, err = getsockopt(fd, unix.IPPROTO_TCP, unix.TCP_INFO, &info)
+		v.Number = int64(info.Sacked)
 	case multipath:
 		var protocol int
 		protocol, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL)
@@ -223,6 +219,17 @@ func (o Option) get(fd int) (v Value, err error) {
 		}
 	}
 	return v, os.NewSyscallError("getsockopt", err)
+}
+
+// getsockopt reads an option of any size. It returns how many bytes of value are known.
+func getsockopt[T any](fd, level, name int, value *T) (length uint32, err error) {
+	length = uint32(unsafe.Sizeof(*value))
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), uintptr(level), uintptr(name),
+		uintptr(unsafe.Pointer(value)), uintptr(unsafe.Pointer(&length)), 0) //nolint:gosec // the kernel writes to both
+	if errno != 0 {
+		return 0, errno
+	}
+	return length, nil
 }
 
 // State is all that setting an option may change: a buffer of the size that it has is no
@@ -237,30 +244,13 @@ type State struct {
 //
 // Errors: those of Get.
 func StateOf(c syscall.Conn, o Option) (s State, err error) {
-	ctlErr := control(c, func(fd int) {
+	err = control(c, func(fd int) (err error) {
 		s.value, err = o.get(fd)
 		s.locked = locked(fd)
 		if o.ipv6 != 0 {
 			s.ipv6, _ = unix.GetsockoptInt(fd, unix.IPPROTO_IPV6, o.ipv6)
 		}
-	})
-	return s, cmp.Or(ctlErr, err)
-}
-
-// control runs f on the descriptor of c.
-func control(c syscall.Conn, f func(fd int)) error {
-	raw, err := c.SyscallConn()
-	if err != nil {
 		return err
-	}
-	return controlRaw(raw, func(fd uintptr) { f(int(fd)) })
-}
-
-// controlRaw is control for callers that have the raw connection.
-func controlRaw(raw syscall.RawConn, f func(fd uintptr)) error {
-	err := raw.Control(f)
-	if opErr, ok := errors.AsType[*net.OpError](err); ok {
-		return opErr.Err
-	}
-	return err
+	})
+	return s, err
 }

@@ -270,7 +270,7 @@ func TestBothFamilies(t *testing.T) {
 			c := accepted.(*net.TCPConn)
 			require.Empty(t, refusals(t, c, []Setting{to(TrafficClass, 0xb8), to(TTL, 42)}))
 			requireEffective(t, c, to(TrafficClass, 0xb8), to(TTL, 42))
-			require.NoError(t, control(c, func(fd int) {
+			onDescriptor(t, c, func(fd int) {
 				for option, want := range map[int]int{unix.IPV6_TCLASS: test.class, unix.IPV6_UNICAST_HOPS: test.hops} {
 					got, err := unix.GetsockoptInt(fd, unix.IPPROTO_IPV6, option)
 					if err != nil {
@@ -278,7 +278,7 @@ func TestBothFamilies(t *testing.T) {
 					}
 					require.Equal(t, want, got)
 				}
-			}))
+			})
 		})
 	}
 }

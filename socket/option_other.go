@@ -55,4 +55,5 @@ type State struct{}
 // StateOf always fails with errors.ErrUnsupported.
 func StateOf(syscall.Conn, Option) (State, error) { return State{}, errors.ErrUnsupported }
 
-func get(syscall.Conn, Option) (Value, error) { return Value{}, errors.ErrUnsupported }
+func (Option) get(int) (Value, error) { return Value{}, errors.ErrUnsupported }
+func (Option) set(int, Value) error   { return errors.ErrUnsupported }

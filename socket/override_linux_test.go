@@ -185,11 +185,11 @@ func TestReleasedBufferIsTuned(t *testing.T) {
 	c := newOverridable(t)
 	for _, o := range []Option{SendBuffer, RecvBuffer} {
 		size := func() (s saved) {
-			require.NoError(t, control(c.TCPConn, func(fd int) {
+			onDescriptor(t, c.TCPConn, func(fd int) {
 				var err error
 				s, err = o.save(fd)
 				require.NoError(t, err)
-			}))
+			})
 			return s
 		}
 		before := size()

@@ -1,12 +1,10 @@
 package socket
 
 import (
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"os"
 	"syscall"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,21 +25,16 @@ type Drops struct {
 // Errors: net.ErrClosed, an *os.SyscallError, or errors.ErrUnsupported for a socket that is
 // newer than what was read.
 func (d *Drops) Of(c syscall.Conn) (count uint32, err error) {
-	ctlErr := control(c, func(fd int) {
-		if protocol, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL); protocol == unix.IPPROTO_MPTCP {
+	err = control(c, func(fd int) (err error) {
+		if protocol, _ := Multipath.get(fd); protocol.Number != 0 {
 			count, err = d.ofListener(fd)
-			return
+			return err
 		}
-		var figures [memInfoLength]uint32
-		size := uint32(unsafe.Sizeof(figures))
-		_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
-			uintptr(unsafe.Pointer(&figures)), uintptr(unsafe.Pointer(&size)), 0) //nolint:gosec // as unix.GetsockoptInt does
-		if errno != 0 {
-			err = os.NewSyscallError("getsockopt", errno)
-		}
-		count = figures[memInfoDrops]
+		memory, err := memoryOf(fd)
+		count = memory[memInfoDrops]
+		return os.NewSyscallError("getsockopt", err)
 	})
-	return count, cmp.Or(ctlErr, err)
+	return count, err
 }
 
 func (d *Drops) ofListener(fd int) (count uint32, err error) {
@@ -59,34 +52,6 @@ func (d *Drops) ofListener(fd int) (count uint32, err error) {
 		return 0, errors.ErrUnsupported
 	}
 	return count, nil
-}
-
-// Cookie returns the number of a socket (SO_COOKIE), which its duplicates have, too.
-//
-// Errors: net.ErrClosed, or an *os.SyscallError.
-func Cookie(c syscall.Conn) (cookie uint64, err error) {
-	ctlErr := control(c, func(fd int) { cookie, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE) })
-	if ctlErr != nil {
-		return 0, ctlErr
-	}
-	return cookie, os.NewSyscallError("getsockopt", err)
-}
-
-// AcceptQueue returns how many connections wait for Accept at the listening socket of c,
-// and how many may.
-//
-// Errors: net.ErrClosed, or an *os.SyscallError.
-func AcceptQueue(c syscall.Conn) (connections, limit int, err error) {
-	var info *unix.TCPInfo
-	ctlErr := control(c, func(fd int) { info, err = unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO) })
-	if ctlErr != nil {
-		return 0, 0, ctlErr
-	}
-	if err != nil {
-		return 0, 0, os.NewSyscallError("getsockopt", err)
-	}
-	// tcp_get_info in the kernel's net/ipv4/tcp.c
-	return int(info.Unacked), int(info.Sacked), nil
 }
 
 // AddTrafficClass adds the bits of a traffic class to each control message in oob that

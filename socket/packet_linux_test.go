@@ -41,7 +41,7 @@ func TestDropped(t *testing.T) {
 	received, buf := 0, make([]byte, 1000)
 	for {
 		var readErr error
-		require.NoError(t, control(c, func(fd int) { _, _, readErr = unix.Recvfrom(fd, buf, unix.MSG_DONTWAIT) }))
+		onDescriptor(t, c, func(fd int) { _, _, readErr = unix.Recvfrom(fd, buf, unix.MSG_DONTWAIT) })
 		if readErr == unix.EAGAIN {
 			break
 		}
@@ -53,7 +53,7 @@ func TestDropped(t *testing.T) {
 	require.NoError(t, c.Close())
 	_, err = new(Drops).Of(c)
 	require.ErrorIs(t, err, net.ErrClosed)
-	_, err = Cookie(c)
+	_, err = Get(c, Cookie)
 	require.ErrorIs(t, err, net.ErrClosed)
 	_, _, err = AcceptQueue(c)
 	require.ErrorIs(t, err, net.ErrClosed)

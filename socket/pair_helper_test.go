@@ -2,6 +2,7 @@ package socket
 
 import (
 	"net"
+	"syscall"
 	"testing"
 	"time"
 
@@ -38,4 +39,13 @@ func connect(t testing.TB, ln net.Listener, d net.Dialer) (accepted, peer *net.T
 	require.NoError(t, err)
 	t.Cleanup(func() { c.Close() })
 	return c.(*net.TCPConn), dialed.(*net.TCPConn)
+}
+
+// onDescriptor calls f with the descriptor of c.
+func onDescriptor(t testing.TB, c syscall.Conn, f func(fd int)) {
+	t.Helper()
+	require.NoError(t, control(c, func(fd int) error {
+		f(fd)
+		return nil
+	}))
 }

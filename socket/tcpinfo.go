@@ -1,5 +1,10 @@
 package socket
 
+import (
+	"syscall"
+	"time"
+)
+
 // Figure is one thing that the kernel measures or counts about a connection, a
 // field of the struct that getsockopt(2) returns for TCP_INFO.
 type Figure struct {
@@ -63,4 +68,38 @@ var Figures = []Figure{
 	{"received_e1_bytes", Bytes},
 	{"received_e0_bytes", Bytes},
 	{"received_ce_bytes", Bytes},
+}
+
+// Info reads what the kernel counts and measures about c: TCP_INFO.
+//
+// Errors: net.ErrClosed, an *os.SyscallError, or errors.ErrUnsupported where there is none.
+func Info(c syscall.Conn) (*TCPInfo, error) {
+	info := new(TCPInfo)
+	if err := control(c, info.read); err != nil {
+		return nil, err
+	}
+	return info, nil
+}
+
+// duration returns a figure that counts in unit, or 0 where it is not known.
+func (i *TCPInfo) duration(f Figure, unit time.Duration) time.Duration {
+	n, known := i.Value(f)
+	if !known {
+		return 0
+	}
+	return time.Duration(n) * unit
+}
+
+// AcceptQueue returns how many connections wait for Accept at the listening socket of c,
+// and how many may.
+//
+// Errors: those of Info.
+func AcceptQueue(c syscall.Conn) (connections, limit int, err error) {
+	info, err := Info(c)
+	if err != nil {
+		return 0, 0, err
+	}
+	waiting, _ := info.Value(Unacked) // tcp_get_info in the kernel's net/ipv4/tcp.c
+	most, _ := info.Value(Figure{Name: "sacked"})
+	return int(waiting), int(most), nil
 }

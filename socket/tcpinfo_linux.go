@@ -5,8 +5,6 @@ import (
 	"os"
 	"reflect"
 	"strings"
-	"syscall"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,31 +18,10 @@ type TCPInfo struct {
 	length uint32
 }
 
-// Info reads what the kernel counts and measures about c: TCP_INFO.
-//
-// Errors: net.ErrClosed, or an *os.SyscallError.
-func Info(c syscall.Conn) (*TCPInfo, error) {
-	info := new(TCPInfo)
-	var err error
-	ctlErr := control(c, func(fd int) { err = info.read(fd) })
-	switch {
-	case ctlErr != nil:
-		return nil, ctlErr
-	case err != nil:
-		return nil, os.NewSyscallError("getsockopt", err)
-	}
-	return info, nil
-}
-
-// read fills i from a descriptor. unix.GetsockoptTCPInfo does not tell the length.
-func (i *TCPInfo) read(fd int) error {
-	i.length = uint32(unsafe.Sizeof(i.TCPInfo))
-	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.IPPROTO_TCP, unix.TCP_INFO,
-		uintptr(unsafe.Pointer(&i.TCPInfo)), uintptr(unsafe.Pointer(&i.length)), 0) //nolint:gosec // the kernel writes to both
-	if errno != 0 {
-		return errno
-	}
-	return nil
+// read fills i from a descriptor.
+func (i *TCPInfo) read(fd int) (err error) {
+	i.length, err = getsockopt(fd, unix.IPPROTO_TCP, unix.TCP_INFO, &i.TCPInfo)
+	return os.NewSyscallError("getsockopt", err)
 }
 
 // fields are the fields of tcp_info, by the names of their figures.

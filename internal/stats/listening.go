@@ -24,14 +24,14 @@ type AcceptQueue struct {
 // has one for each configuration.
 type listener struct {
 	syscall.Conn
-	cookie  uint64 // of the socket
-	base    uint32 // what the socket had dropped before
-	dropped uint32 // what it has dropped since, when that was last read
+	cookie  socket.Value // of the socket, whose duplicates have it, too
+	base    uint32       // what the socket had dropped before
+	dropped uint32       // what it has dropped since, when that was last read
 }
 
 // Listens adds a listening socket. The caller calls closing before it closes it.
 func (c *Counters) Listens(ln syscall.Conn) (closing func()) {
-	cookie, err := socket.Cookie(ln)
+	cookie, err := socket.Get(ln, socket.Cookie)
 	if err != nil {
 		return func() {}
 	}
@@ -66,7 +66,7 @@ func (c *Counters) Listening() syscall.Conn {
 }
 
 // firstWith returns the index of the first descriptor of a socket, or -1.
-func (c *Counters) firstWith(cookie uint64) int {
+func (c *Counters) firstWith(cookie socket.Value) int {
 	return slices.IndexFunc(c.listeners, func(l *listener) bool { return l.cookie == cookie })
 }
 

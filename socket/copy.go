@@ -5,8 +5,6 @@ import (
 	"net"
 	"os"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // ReadFrom sends what r has, with sendfile(2) or splice(2) where
@@ -54,10 +52,9 @@ const writeTo = "writeto"
 // spliceTo waits with a peek, so that the read that parks is seen, and then has
 // the kernel move what is there.
 func (c *Conn) spliceTo(dst *Conn) (written int64, err error) {
-	peek := c.peekStep
 	waiting := io.LimitedReader{R: c.TCPConn}
 	for {
-		n, err := c.wait(writeTo, "recvfrom", peek, nil)
+		n, err := c.wait(writeTo, "recvfrom", nil)
 		if n == 0 || err != nil {
 			return written, err
 		}
@@ -73,30 +70,3 @@ func (c *Conn) spliceTo(dst *Conn) (written int64, err error) {
 		}
 	}
 }
-
-// peekStep counts the bytes that wait and leaves them: with MSG_TRUNC the kernel
-// copies nothing (tcp(7)), with MSG_PEEK it keeps them.
-func (c *Conn) peekStep(fd uintptr) (done bool) {
-	for {
-		n, _, errno := unix.Syscall6(unix.SYS_RECVFROM, fd, 0, peekMax, unix.MSG_PEEK|unix.MSG_TRUNC, 0, 0)
-		switch errno {
-		case 0:
-			c.result = int(n)
-			if n > 0 {
-				c.received(int(fd))
-			}
-			return true
-		case unix.EINTR:
-		case unix.EAGAIN:
-			c.park(int(fd))
-			return false
-		default:
-			c.result = -int(errno)
-			return true
-		}
-	}
-}
-
-// peekMax bounds what one splice moves, in bytes: the largest pipe that a
-// process may have without privileges (pipe(7)).
-const peekMax = 1 << 20

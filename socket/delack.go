@@ -3,8 +3,6 @@ package socket
 import (
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // shorten sets the kernel's timer to the least that it takes, unless it is to be kept. It returns
@@ -39,14 +37,4 @@ func shortestDelay(fd int) time.Duration {
 
 func setDelayedAckMax(fd int, d time.Duration) error {
 	return DelayedAckMax.set(fd, Value{Number: d.Microseconds()})
-}
-
-// delayedAckMax returns TCP_DELACK_MAX_US, or 0 where the socket has none. That is no error of
-// Option.get, which would be an allocation for each stall.
-func delayedAckMax(fd int) time.Duration {
-	us, err := unix.GetsockoptInt(fd, unix.IPPROTO_TCP, tcpDelackMaxUS)
-	if err != nil {
-		return 0
-	}
-	return time.Duration(us) * time.Microsecond
 }

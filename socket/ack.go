@@ -3,8 +3,6 @@ package socket
 import (
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/caddy-sockopt/caddy-sockopt/socket/quickack"
 )
 
@@ -43,14 +41,12 @@ func (c *Conn) SetHeldBack(held bool) { c.report(c.learner.HoldBack(held, now())
 // Errors: net.ErrClosed.
 func (c *Conn) Push() error {
 	c.report(c.learner.Push(now()))
-	return controlRaw(c.raw, push)
+	_, err := Set(c, push)
+	return err
 }
 
-// push ignores errors: an open TCP socket takes both values.
-func push(fd uintptr) {
-	_ = Cork.set(int(fd), Value{Number: 0})
-	_ = Cork.set(int(fd), Value{Number: 1})
-}
+// push has values that an open TCP socket takes.
+var push = []Setting{{Cork, Value{Number: 0}}, {Cork, Value{Number: 1}}}
 
 // sends is called before a write.
 func (c *Conn) sends() {
@@ -116,11 +112,8 @@ func measured(fd int, d quickack.Decision) (m quickack.Measurement) {
 	}
 	var info TCPInfo
 	if info.read(fd) == nil {
-		m.Idle = time.Duration(info.Last_data_recv) * time.Millisecond
-		m.RTT = time.Duration(info.Rtt) * time.Microsecond
-		if us, known := info.Value(MinRTT); known {
-			m.MinRTT = time.Duration(us) * time.Microsecond
-		}
+		m.Idle = info.duration(Figure{Name: "last_data_recv"}, time.Millisecond)
+		m.RTT, m.MinRTT = info.duration(RTT, time.Microsecond), info.duration(MinRTT, time.Microsecond)
 	}
 	return m
 }
@@ -140,8 +133,7 @@ func (c *Conn) acknowledge(fd int) {
 	}
 	c.acknowledged.Add(1)
 	c.observer.Acknowledged()
-	queued, err := unix.IoctlGetInt(fd, unix.TIOCINQ)
-	c.prompt = err == nil && queued > 0
+	c.prompt = hasQueued(fd)
 }
 
 const (
@@ -171,9 +163,7 @@ func (c *Conn) waited(fd int, wait time.Duration) bool {
 	case c.minRTT == 0:
 		var info TCPInfo
 		if info.read(fd) == nil {
-			if us, known := info.Value(MinRTT); known {
-				c.minRTT = uint32(us) //nolint:gosec // it has 32 bits in tcp_info
-			}
+			c.minRTT = uint32(info.duration(MinRTT, time.Microsecond).Microseconds()) //nolint:gosec // it has 32 bits in tcp_info
 		}
 	}
 	rtt := time.Duration(c.minRTT) * time.Microsecond

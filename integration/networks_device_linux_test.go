@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -44,6 +45,8 @@ func TestInterfaceReturns(t *testing.T) {
 		require.Contains(t, statusOf(t, c).listener(t, fmt.Sprint(byOption)).Options[0].NoEffect, "does not exist any more")
 		addSecondLink(t, d.Namespace)
 		c.Reload(global, sites+"http://:"+fmt.Sprint(lab.Port(t))+" {\n"+changed+"}\n")
+		// Until then the server from before takes connections, and drops them.
+		require.Eventually(t, func() bool { return listening(t, byNetwork)+listening(t, byOption) == 2 }, lab.Patience, time.Millisecond)
 		answer()
 		require.Equal(t, []string{d.second, d.second}, effective())
 		require.GreaterOrEqual(t, strings.Count(c.Logged(), "the network interface is back"), 2*(i+1))

@@ -121,6 +121,19 @@ func TestStatusHead(t *testing.T) {
 	require.Empty(t, body)
 }
 
+// TestCountersOfAnotherTest: the next Caddy of a test may serve the port of this one, and
+// has counters of its own.
+func TestCountersOfAnotherTest(t *testing.T) {
+	addr := lab.Address(t)
+	for i := range 2 {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			c := inprocess.Run(t, lab.Wrappers("sockopt"), lab.EchoSite(addr))
+			newVisitor(addr).get(t)
+			require.EqualValues(t, 1, statusOf(t, c).Listeners[0].Counters.Connections)
+		})
+	}
+}
+
 // TestCountersSurviveReloads loads 20 configurations while clients connect.
 func TestCountersSurviveReloads(t *testing.T) {
 	c, _ := serve(t, "sockopt")

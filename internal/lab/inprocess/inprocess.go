@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/caddyserver/caddy/v2"
@@ -15,6 +16,7 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard" // the directives of every Caddyfile
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
+	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
 )
 
 // turn is held by the parallel test whose Caddy runs in this process.
@@ -62,12 +64,25 @@ func LoadJSON(t testing.TB, config []byte) {
 	t.Cleanup(func() {
 		require.NoError(t, caddy.Stop())
 		require.Eventually(t, func() bool { return len(os.Getenv(variable)) <= len(before) }, lab.Patience, time.Millisecond)
+		forget(t)
 	})
 	// TLS.Start of Caddy 2.11.9 still writes to itself while its servers accept
 	// already. This orders it before the handshakes of connections that an Observer
 	// sees, for the race detector.
 	observed.Lock()
 	defer observed.Unlock()
+}
+
+// forget drops the counters of configurations that ended, which a scrape does that has
+// seen them. A later test may get the same port, whose counters would go on.
+func forget(t testing.TB) {
+	t.Helper()
+	registry := prometheus.NewRegistry()
+	require.NoError(t, stats.Register(registry))
+	for range 2 {
+		_, err := registry.Gather()
+		require.NoError(t, err)
+	}
 }
 
 // Adapt turns a Caddyfile into JSON.

@@ -1,7 +1,9 @@
 package sockopt
 
 import (
+	"bytes"
 	"context"
+	"reflect"
 	"slices"
 	"sync"
 
@@ -20,6 +22,8 @@ type configuration struct {
 	registry *prometheus.Registry // each configuration has its own
 	servers  map[*caddyhttp.Server]*server
 
+	namesUpstream bool // it may name placeholders of connections to backends
+
 	http           *caddyhttp.App // nil before one of its modules is provisioned
 	askedMultipath bool           // its listener wrappers were asked
 	multipathOff   bool           // one says so
@@ -28,8 +32,9 @@ type configuration struct {
 	positions map[any]string // of its modules
 	uncovered []uncovered    // once the configuration has started
 
-	first  sync.Map // sockets on devices that were opened first, by firstKey; nil for one that its server has
-	warned sync.Map // issuers that were warned of: their challenges come on a network of ours
+	devicesFirst sync.Once // opens first
+	first        sync.Map  // sockets on devices whose servers have not claimed them, by firstKey
+	warned       sync.Map  // issuers that were warned of: their challenges come on a network of ours
 }
 
 // configurations are the running one and, while one replaces another, both. The newest
@@ -51,6 +56,9 @@ func configurationOf(ctx caddy.Context) *configuration {
 		}
 	}
 	c := &configuration{registry: registry, servers: make(map[*caddyhttp.Server]*server), uncovered: []uncovered{}}
+	// Templates can name any placeholder.
+	config := rawHTTP(ctx)
+	c.namesUpstream = len(config) == 0 || bytes.Contains(config, []byte(upstreamTCPInfo)) || bytes.Contains(config, []byte(`"templates"`))
 	configurations.all = append(configurations.all, c)
 	applyMultipath()
 	if err := stats.Register(registry); err != nil {
@@ -81,4 +89,22 @@ type eventHandler func()
 func (h eventHandler) Handle(context.Context, caddy.Event) error {
 	h()
 	return nil
+}
+
+// rawHTTP returns the JSON of the HTTP app. Caddy keeps it in an unexported field until
+// the app is provisioned (Context.App in context.go). Where that changes it is empty.
+func rawHTTP(ctx caddy.Context) []byte {
+	config := reflect.ValueOf(ctx).FieldByName("cfg")
+	if config.Kind() != reflect.Pointer || config.IsNil() {
+		return nil
+	}
+	apps, ok := config.Type().Elem().FieldByName("AppsRaw")
+	if !ok || apps.Type != reflect.TypeFor[caddy.ModuleMap]() {
+		return nil
+	}
+	raw := config.Elem().FieldByIndex(apps.Index).MapIndex(reflect.ValueOf("http"))
+	if !raw.IsValid() {
+		return nil
+	}
+	return raw.Bytes()
 }

@@ -2,6 +2,7 @@ package sockopt
 
 import (
 	"errors"
+	"maps"
 	"net"
 	"slices"
 	"sync"
@@ -17,12 +18,12 @@ import (
 // boundSockets are the sockets that are bound to a network device. The kernel binds to the
 // index of a device: one that is deleted and made again has another, and the socket
 // receives nothing. So each load looks, and each minute, and binds it anew.
-var boundSockets boundSocketList
+var boundSockets = boundSocketList{all: make(map[syscall.Conn]*boundSocket)}
 
 type boundSocketList struct {
-	mu      sync.Mutex
-	all     []*boundSocket
-	looking bool // again and again
+	mu   sync.Mutex
+	all  map[syscall.Conn]*boundSocket
+	next *time.Timer
 }
 
 type boundSocket struct {
@@ -35,47 +36,31 @@ type boundSocket struct {
 // betweenLooks is how long a device that is back may have no socket.
 const betweenLooks = time.Minute
 
-// follow looks after a socket that settings bind to a device, or no longer after one that
-// they do not.
-func (l *boundSocketList) follow(s syscall.Conn, settings []socket.Setting, log *zap.Logger) {
+// follow looks after a socket if it is bound to a device, and no longer if it is not. One whose
+// device does not exist keeps it.
+func (l *boundSocketList) follow(s syscall.Conn, log *zap.Logger) {
+	l.mu.Lock()
+	if now, err := socket.Get(s, socket.Interface); err == nil {
+		delete(l.all, s)
+		if now.Text != "" {
+			l.all[s] = &boundSocket{socket: s, device: now.Text, log: log}
+		}
+	}
+	l.mu.Unlock()
+	l.look()
+}
+
+// look looks at all, and again after a minute while there are any.
+func (l *boundSocketList) look() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.all = slices.DeleteFunc(l.all, func(b *boundSocket) bool { return b.socket == s })
-	if i := indexOf(settings, socket.Interface); i >= 0 && settings[i].Value.Text != "" {
-		l.all = append(l.all, &boundSocket{socket: s, device: settings[i].Value.Text, log: log})
+	maps.DeleteFunc(l.all, func(_ syscall.Conn, s *boundSocket) bool { return errors.Is(s.look(), net.ErrClosed) })
+	if l.next != nil {
+		l.next.Stop()
 	}
-	l.lookAtAll()
-	if !l.looking && len(l.all) > 0 {
-		l.looking = true
-		time.AfterFunc(betweenLooks, l.lookAgain)
+	if l.next = nil; len(l.all) > 0 {
+		l.next = time.AfterFunc(betweenLooks, l.look)
 	}
-}
-
-// followAsBound is follow for a socket that may be bound to a device by others than
-// settings: by its network.
-func (l *boundSocketList) followAsBound(s syscall.Conn, settings []socket.Setting, log *zap.Logger) {
-	if now, err := socket.Get(s, socket.Interface); indexOf(settings, socket.Interface) < 0 && err == nil {
-		settings = []socket.Setting{{Option: socket.Interface, Value: now}}
-	}
-	l.follow(s, settings, log)
-}
-
-func indexOf(settings []socket.Setting, o socket.Option) int {
-	return slices.IndexFunc(settings, func(s socket.Setting) bool { return s.Option.Is(o) })
-}
-
-// lookAgain looks each minute while there are sockets.
-func (l *boundSocketList) lookAgain() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.lookAtAll()
-	if l.looking = len(l.all) > 0; l.looking {
-		time.AfterFunc(betweenLooks, l.lookAgain)
-	}
-}
-
-func (l *boundSocketList) lookAtAll() {
-	l.all = slices.DeleteFunc(l.all, func(s *boundSocket) bool { return errors.Is(s.look(), net.ErrClosed) })
 }
 
 // look binds the socket anew where it is no longer bound to its device. Its error is

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os/exec"
 	"runtime"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -68,8 +69,8 @@ func TestBoundSockets(t *testing.T) {
 
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zap.DebugLevel)
-		var l boundSocketList
-		l.follow(tcp, settings, zap.New(core))
+		l := boundSocketList{all: make(map[syscall.Conn]*boundSocket)}
+		l.follow(tcp, zap.New(core))
 		logged := func() (messages []string) {
 			for _, entry := range logs.TakeAll() {
 				require.Equal(t, device, entry.ContextMap()["interface"])
@@ -87,8 +88,8 @@ func TestBoundSockets(t *testing.T) {
 		require.Equal(t, []string{zapcore.WarnLevel.String() + ": the network interface does not exist any more; the socket receives nothing until it is back"}, logged())
 
 		plug()
-		withoutNetRaw(t, l.lookAgain)
-		withoutNetRaw(t, l.lookAgain)
+		withoutNetRaw(t, l.look)
+		withoutNetRaw(t, l.look)
 		require.Equal(t, []string{"error: the network interface is back, and binding a socket to it again needs CAP_NET_RAW; reload with --force, for HTTP/3 restart Caddy"}, logged())
 
 		later()
@@ -101,7 +102,7 @@ func TestBoundSockets(t *testing.T) {
 		later()
 		l.mu.Lock()
 		require.Empty(t, l.all)
-		require.False(t, l.looking)
+		require.Nil(t, l.next)
 		l.mu.Unlock()
 		require.Empty(t, logged())
 	})

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -57,7 +58,7 @@ func newDialer(t *reverseproxy.HTTPTransport, beforeSYN []socket.Setting) (*dial
 			return nil, err
 		}
 	}
-	if _, ok := d.LocalAddr.(*net.TCPAddr); (ok || indexOf(beforeSYN, socket.Transparent) >= 0) && socket.BindAddressNoPort.Supported() {
+	if _, ok := d.LocalAddr.(*net.TCPAddr); (ok || slices.ContainsFunc(beforeSYN, func(s socket.Setting) bool { return s.Option.Is(socket.Transparent) })) && socket.BindAddressNoPort.Supported() {
 		// The kernel chooses the port when it knows the destination, so that connections
 		// to several can have the same port.
 		chosenLater := socket.Setting{Option: socket.BindAddressNoPort, Value: socket.Value{Number: 1}}

@@ -201,9 +201,7 @@ func (w *ListenerWrapper) prepare(l *listener, log *zap.Logger) {
 	if err != nil {
 		log.Error("setting options on the listening socket", zap.Error(err))
 	}
-	if indexOf(settings, socket.Interface) >= 0 {
-		boundSockets.follow(tcp, settings, log)
-	}
+	boundSockets.follow(tcp, log)
 	queued, _, queueErr := socket.AcceptQueue(tcp)
 	if err != nil || queueErr != nil {
 		return

@@ -66,8 +66,7 @@ func init() {
 	for _, n := range networks {
 		n.register()
 	}
-	networkTypes["tcp"] = openDevicesFirst("tcp")
-	networkTypes["udp"] = openDevicesFirst("udp")
+	networkTypes["tcp"], networkTypes["udp"] = beforeSocket, beforeSocket
 	// Both go before all other handlers, tcp_info first: the matcher of sockopt can use
 	// the placeholders, and the options of sockopt apply to what other handlers send.
 	httpcaddyfile.RegisterHandlerDirective("tcp_info", parseTCPInfo)

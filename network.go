@@ -77,8 +77,9 @@ func (n network) listener(transport string) caddy.ListenerFunc {
 		if !ok {
 			return nil, fmt.Errorf("network %s is for apps of Caddy", n.name)
 		}
-		opened := configurationOf(of).claim(firstKey{transport, configured.String()})
-		if opened == nil {
+		openDevicesFirst(of)
+		opened, open := configurationOf(of).first.LoadAndDelete(firstKey{transport, configured.String()})
+		if !open {
 			if opened, err = n.open(ctx, transport, configured, config); err != nil {
 				return nil, err
 			}
@@ -118,14 +119,14 @@ func (n network) open(ctx context.Context, transport string, configured caddy.Ne
 	switch ln := opened.(type) {
 	case net.PacketConn:
 		if udp, ok := withoutCaddy(ln).(*net.UDPConn); ok {
-			boundSockets.follow(udp, before, log)
+			boundSockets.follow(udp, log)
 			if n.name == interfaceNetwork.name {
 				warnOfOlder(configured, log)
 			}
 		}
 	case net.Listener:
 		if tcp, ok := socket.TCPListener(ln); ok {
-			boundSockets.follow(tcp, before, log)
+			boundSockets.follow(tcp, log)
 			return counted(tcp, configured, address), nil
 		}
 	}

@@ -162,7 +162,7 @@ func (s *packetSocket) update() {
 	class, _ := socket.Get(s.conn.UDPConn, socket.TrafficClass) // 0 where there is none
 	s.conn.class.Store(uint32(class.Number))                    //nolint:gosec // a byte
 	if u := s.user(); u != nil {
-		boundSockets.followAsBound(s.conn.UDPConn, u.resolved.Settings[options.Packet], u.log.With(zap.Stringer("address", s.conn.LocalAddr())))
+		boundSockets.follow(s.conn.UDPConn, u.log.With(zap.Stringer("address", s.conn.LocalAddr())))
 	}
 }
 

@@ -1,13 +1,9 @@
 package sockopt
 
 import (
-	"bytes"
 	"context"
 	"net/http"
 	"net/http/httptrace"
-	"reflect"
-	"sync"
-	"weak"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -32,45 +28,29 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !settles && info == nil {
 		return t.HTTPTransport.RoundTrip(req)
 	}
-	if trace := ownTrace(req.Context()); trace != nil {
-		trace.GotConn = func(got httptrace.GotConnInfo) {
-			info.ask(got)
-			trace.PutIdleConn = nil // of a connection that was tried before
-			if acking, ok := socket.AckingConn(got.Conn); ok && settles {
-				trace.PutIdleConn = acking.Settler()
+	// The trace of reverse_proxy is this request's alone, so hooks can be added. Any other may
+	// be shared.
+	trace := httptrace.ContextClientTrace(req.Context())
+	if _, ok := reverseproxy.GetDialInfo(req.Context()); !ok || trace == nil {
+		trace = new(httptrace.ClientTrace)
+		req = req.WithContext(httptrace.WithClientTrace(req.Context(), trace))
+	}
+	gotConn, putIdle := trace.GotConn, trace.PutIdleConn // of others
+	trace.GotConn = func(got httptrace.GotConnInfo) {
+		info.ask(got)
+		trace.PutIdleConn = putIdle // and not that of a connection that was tried before
+		if acking, ok := socket.AckingConn(got.Conn); ok && settles {
+			settle := acking.Settler()
+			trace.PutIdleConn = settle
+			if putIdle != nil {
+				trace.PutIdleConn = func(err error) { settle(err); putIdle(err) }
 			}
 		}
-		return t.HTTPTransport.RoundTrip(req)
+		if gotConn != nil {
+			gotConn(got)
+		}
 	}
-	var settle func(error)
-	trace := &httptrace.ClientTrace{
-		GotConn: func(got httptrace.GotConnInfo) {
-			info.ask(got)
-			settle = nil
-			if acking, ok := socket.AckingConn(got.Conn); ok && settles {
-				settle = acking.Settler()
-			}
-		},
-		PutIdleConn: func(err error) {
-			if settle != nil {
-				settle(err)
-			}
-		},
-	}
-	return t.HTTPTransport.RoundTrip(req.WithContext(httptrace.WithClientTrace(req.Context(), trace)))
-}
-
-// ownTrace returns the trace that reverse_proxy has made for this request alone, to which
-// hooks can be added. Any other may be shared: it returns nil.
-func ownTrace(ctx context.Context) *httptrace.ClientTrace {
-	trace := httptrace.ContextClientTrace(ctx)
-	if trace == nil || trace.GotConn != nil || trace.PutIdleConn != nil {
-		return nil
-	}
-	if _, ok := reverseproxy.GetDialInfo(ctx); !ok {
-		return nil
-	}
-	return trace
+	return t.HTTPTransport.RoundTrip(req)
 }
 
 // make makes the placeholders of a request, unless they were made when it was
@@ -97,52 +77,4 @@ func (a *askedInfo) ask(got httptrace.GotConnInfo) {
 		tcp, _ := socket.TCPConn(got.Conn)
 		*a = askedInfo{placeholders: a.placeholders, tcp: tcp}
 	}
-}
-
-// mayName reports whether the configuration of the HTTP app that is provisioned with ctx
-// may name a placeholder that begins with prefix. Templates can name any.
-func mayName(ctx caddy.Context, prefix string) bool {
-	config := rawHTTP(ctx)
-	if len(config) == 0 {
-		return true
-	}
-	return lastSearch.find(config, prefix)
-}
-
-// rawHTTP returns the JSON of the HTTP app. Caddy keeps it in an unexported field until
-// the app is provisioned (Context.App in context.go). Where that changes it is empty.
-func rawHTTP(ctx caddy.Context) []byte {
-	config := reflect.ValueOf(ctx).FieldByName("cfg")
-	if config.Kind() != reflect.Pointer || config.IsNil() {
-		return nil
-	}
-	apps, ok := config.Type().Elem().FieldByName("AppsRaw")
-	if !ok || apps.Type != reflect.TypeFor[caddy.ModuleMap]() {
-		return nil
-	}
-	raw := config.Elem().FieldByIndex(apps.Index).MapIndex(reflect.ValueOf("http"))
-	if !raw.IsValid() {
-		return nil
-	}
-	return raw.Bytes()
-}
-
-// lastSearch is the search of the latest configuration: it may have thousands of
-// transports, and be large.
-var lastSearch search
-
-type search struct {
-	mu     sync.Mutex
-	config weak.Pointer[byte] // of its first byte
-	found  bool
-}
-
-func (s *search) find(config []byte, prefix string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if first := weak.Make(&config[0]); s.config != first {
-		s.config = first
-		s.found = bytes.Contains(config, []byte(prefix)) || bytes.Contains(config, []byte(`"templates"`))
-	}
-	return s.found
 }

@@ -20,14 +20,14 @@ func (n naming) CaddyModule() caddy.ModuleInfo {
 }
 
 func (n *naming) Provision(ctx caddy.Context) error {
-	*n.told = mayName(ctx, upstreamTCPInfo)
+	*n.told = configurationOf(ctx).namesUpstream
 	return nil
 }
 
 func (*naming) ServeHTTP(http.ResponseWriter, *http.Request, caddyhttp.Handler) error { return nil }
 
-// TestMayName finds the configuration in Caddy's unexported field.
-func TestMayName(t *testing.T) {
+// TestNamesUpstream finds the configuration in Caddy's unexported field.
+func TestNamesUpstream(t *testing.T) {
 	var told bool
 	caddy.RegisterModule(naming{&told})
 	for _, test := range []struct {

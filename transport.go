@@ -92,7 +92,7 @@ func (t *Transport) Provision(ctx caddy.Context) (err error) {
 	if err := t.HTTPTransport.Provision(ctx); err != nil {
 		return err
 	}
-	if mayName(ctx, upstreamTCPInfo) {
+	if t.server.configuration.namesUpstream {
 		t.placeholders = &placeholders{upstreamTCPInfo, t.log}
 	}
 	if slices.Contains(t.Versions, "3") {

@@ -30,6 +30,8 @@ type client struct {
 
 	opened   []float64 // how long each connection took to open, in seconds: a round trip
 	starting int       // round trips from there to the first request
+	finished time.Time // when the last connection's Finished was sent
+	answered time.Time // when the last response began
 
 	protocol         string // HTTP/1.1 or HTTP/2, once a connection has been opened
 	status           int    // of the last response, like the others
@@ -97,48 +99,18 @@ func (forgetful) Put(string, *tls.ClientSessionState)        {}
 // run makes an experiment.
 func (c *client) run(ctx context.Context, e Experiment) Result {
 	r := Result{Experiment: e}
-	switch {
-	case e.newConns:
-		r.err = c.runNew(ctx, &r)
-	case e.pipelined:
+	if e.pipelined {
 		r.err = c.runPipelined(ctx, &r)
-	default:
-		r.err = c.runKeepAlive(ctx, &r)
+	} else {
+		r.err = c.runInTurn(ctx, &r)
 	}
 	return r
 }
 
 func (c *client) late() bool { return time.Now().After(c.until) }
 
-func (c *client) runNew(ctx context.Context, r *Result) error {
-	for i := range c.count(r.Experiment) {
-		if i > 0 && c.late() {
-			break
-		}
-		asked := time.Now()
-		conn, err := c.dial(ctx, r.Experiment)
-		if err != nil {
-			return err
-		}
-		_, err = conn.ask(r.pieces)
-		conn.Close()
-		if err != nil {
-			return explain(err)
-		}
-		finished, answered := conn.times()
-		if r.fresh {
-			r.add(answered.Sub(finished), answered.Sub(finished))
-		} else {
-			r.add(time.Since(asked), answered.Sub(asked))
-		}
-	}
-	if !r.fresh {
-		r.trips += c.starting
-	}
-	return nil
-}
-
-func (c *client) runKeepAlive(ctx context.Context, r *Result) error {
+// runInTurn sends a request when the one before has been answered.
+func (c *client) runInTurn(ctx context.Context, r *Result) error {
 	var conn conversation // nil where the next request opens one
 	defer func() {
 		if conn != nil {
@@ -147,13 +119,14 @@ func (c *client) runKeepAlive(ctx context.Context, r *Result) error {
 	}()
 	warming := c.until.Add(-time.Until(c.until) * 4 / 5)
 	served, slow := 0, 0
-	for i := 0; i < warmUp+c.count(r.Experiment); i++ {
-		if i > 0 && i < warmUp && time.Now().After(warming) {
-			i = warmUp // slow responses are fewer, so leave time for those that count
+	for i := 0; i < r.warmUp+c.count(r.Experiment); i++ {
+		if i > 0 && i < r.warmUp && time.Now().After(warming) {
+			i = r.warmUp // slow responses are fewer, so leave time for those that count
 		}
 		if len(r.Seconds) > 0 && c.late() {
 			break
 		}
+		asked := time.Now()
 		if conn == nil {
 			var err error
 			if conn, err = c.dial(ctx, r.Experiment); err != nil {
@@ -161,16 +134,22 @@ func (c *client) runKeepAlive(ctx context.Context, r *Result) error {
 			}
 			served = 0
 		}
-		if r.paused && i >= warmUp {
+		if r.paused && i >= r.warmUp {
 			select {
 			case <-ctx.Done():
 				return ctx.Err()
 			case <-time.After(c.pause):
 			}
 		}
-		asked := time.Now()
+		if !r.newConns {
+			asked = time.Now()
+		}
 		closes, err := conn.ask(r.pieces)
-		took := time.Since(asked)
+		took, first := time.Since(asked), c.answered.Sub(asked)
+		if r.fresh {
+			first = c.answered.Sub(c.finished)
+			took = first
+		}
 		if err != nil && served > 0 && isClosed(err) && ctx.Err() == nil {
 			// A server may close a connection between two requests at any time.
 			conn.Close()
@@ -182,24 +161,26 @@ func (c *client) runKeepAlive(ctx context.Context, r *Result) error {
 			return explain(err)
 		}
 		switch {
-		case i >= warmUp:
-			_, answered := conn.times()
-			r.add(took, answered.Sub(asked))
+		case i >= r.warmUp:
+			r.add(took, first)
 		case took.Seconds()-float64(r.trips)*c.path() < timerLeast:
 			slow = 0
 		default:
 			if slow++; slow == warmWaits {
-				i = warmUp - 1 // no acknowledgement comes at once any more
+				i = r.warmUp - 1 // no acknowledgement comes at once any more
 			}
 		}
 		served++
-		if closes && served == 1 {
+		if closes && served == 1 && !r.newConns {
 			return errCloses
 		}
-		if closes {
+		if closes || r.newConns {
 			conn.Close()
 			conn = nil
 		}
+	}
+	if r.newConns && !r.fresh {
+		r.trips += c.starting
 	}
 	return nil
 }
@@ -211,7 +192,7 @@ func (c *client) runPipelined(ctx context.Context, r *Result) error {
 		return err
 	}
 	defer conn.Close()
-	for i := range fewest {
+	for i := range r.warmUp {
 		if i > 0 && c.late() {
 			break
 		}
@@ -245,19 +226,15 @@ type conversation interface {
 	// answered after each response.
 	askTogether(requests int, answered func()) error
 
-	// times are when the client's Finished was sent, and when the last response began.
-	times() (finished, answered time.Time)
-
 	Close() error
 }
 
 // wire is a connection that ends with a context.
 type wire struct {
 	net.Conn
-	client             *client
-	stop               func() bool // ends watching the context
-	finished, answered time.Time
-	failed             error // of the last read
+	client *client
+	stop   func() bool // ends watching the context
+	failed error       // of the last read
 }
 
 func (w *wire) Read(p []byte) (n int, err error) {
@@ -265,8 +242,6 @@ func (w *wire) Read(p []byte) (n int, err error) {
 	w.failed = err
 	return n, err
 }
-
-func (w *wire) times() (finished, answered time.Time) { return w.finished, w.answered }
 
 func (w *wire) Close() error {
 	w.stop()
@@ -322,7 +297,7 @@ func (c *client) begin(w *wire, tcp *net.TCPConn, e Experiment) (conversation, e
 		}
 		state := secure.ConnectionState()
 		version2 = state.NegotiatedProtocol == "h2"
-		w.Conn, w.finished = secure, inner.wrote // Finished is the client's last message
+		w.Conn, c.finished = secure, inner.wrote // Finished is the client's last message
 		if c.starting = 1; state.Version < tls.VersionTLS13 {
 			c.starting = 2
 		}

@@ -20,6 +20,7 @@ type Experiment struct {
 	nagle     bool // on the client's side
 	pipelined bool // all requests are sent before any is answered
 	mayFail   bool // not every server can do it
+	warmUp    int  // requests before those that are timed
 	most      int  // timed requests, however many are asked for
 	paused    bool // the client pauses before each request; made only where requests wait
 }
@@ -39,12 +40,12 @@ const (
 
 var experiments = []Experiment{
 	{Number: newConns, Name: "new connections", trips: 2, newConns: true},
-	{Number: keepAlive, Name: "keep-alive", trips: 1},
-	{Number: ackAtOnce, Name: "keep-alive, acknowledging at once", trips: 1, ackAtOnce: true},
-	{Number: piecesNagle, Name: "in pieces, Nagle on", trips: 2, pieces: true, nagle: true},
-	{Number: piecesNoDelay, Name: "in pieces, TCP_NODELAY", trips: 1, pieces: true},
-	{Number: pipelined, Name: "pipelined", pipelined: true, mayFail: true},
-	{Number: ackAfterPause, Name: "acknowledging at once, with pauses", trips: 1, ackAtOnce: true, paused: true, mayFail: true, most: paused},
+	{Number: keepAlive, Name: "keep-alive", warmUp: warmUp, trips: 1},
+	{Number: ackAtOnce, Name: "keep-alive, acknowledging at once", warmUp: warmUp, trips: 1, ackAtOnce: true},
+	{Number: piecesNagle, Name: "in pieces, Nagle on", warmUp: warmUp, trips: 2, pieces: true, nagle: true},
+	{Number: piecesNoDelay, Name: "in pieces, TCP_NODELAY", warmUp: warmUp, trips: 1, pieces: true},
+	{Number: pipelined, Name: "pipelined", warmUp: fewest, pipelined: true, mayFail: true},
+	{Number: ackAfterPause, Name: "acknowledging at once, with pauses", warmUp: warmUp, trips: 1, ackAtOnce: true, paused: true, mayFail: true, most: paused},
 	{Number: freshNagle, Name: "after the handshake, Nagle on", trips: 2, newConns: true, fresh: true, nagle: true, mayFail: true, most: fresh},
 	{Number: freshNoDelay, Name: "after the handshake, TCP_NODELAY", trips: 1, newConns: true, fresh: true, mayFail: true, most: fresh},
 }

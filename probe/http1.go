@@ -15,10 +15,8 @@ type http1 struct {
 	*wire
 	reader  *bufio.Reader
 	bounded *io.LimitedReader // what reader reads
-	pieces  [3][]byte         // of a request; the last ends with the first block of the body
-	whole   []byte
-	rest    int // bytes of the body after the first block
-	request *http.Request
+	pieces  [][]byte          // of a request; the last ends with the first block of the body
+	rest    int               // bytes of the body after the first block
 }
 
 func newHTTP1(w *wire) *http1 {
@@ -27,17 +25,15 @@ func newHTTP1(w *wire) *http1 {
 	var fields bytes.Buffer
 	fmt.Fprintf(&fields, "Host: %s\r\n", c.host)
 	_ = c.fields.Write(&fields) // to a buffer
-	h := &http1{
+	return &http1{
 		wire: w, bounded: bounded, reader: bufio.NewReader(bounded),
-		rest: c.BodySize - len(c.block), request: &http.Request{Method: c.Method},
-		pieces: [3][]byte{
+		rest: c.BodySize - len(c.block),
+		pieces: [][]byte{
 			fmt.Appendf(nil, "%s %s HTTP/1.1\r\n", c.Method, c.target.RequestURI()),
 			fields.Bytes(),
 			append([]byte("\r\n"), c.block...),
 		},
 	}
-	h.whole = bytes.Join(h.pieces[:], nil)
-	return h
 }
 
 func (h *http1) ask(pieces bool) (closes bool, err error) {
@@ -53,9 +49,9 @@ func (h *http1) ask(pieces bool) (closes bool, err error) {
 
 // send writes a request.
 func (h *http1) send(w io.Writer, pieces bool) error {
-	writes := [][]byte{h.whole}
-	if pieces {
-		writes = h.pieces[:]
+	writes := h.pieces
+	if !pieces {
+		writes = [][]byte{bytes.Join(h.pieces, nil)}
 	}
 	for _, b := range writes {
 		if _, err := w.Write(b); err != nil {
@@ -111,10 +107,10 @@ func (h *http1) receive() (closes bool, err error) {
 	if err != nil && len(begin) == 0 {
 		return false, err
 	}
-	h.answered = time.Now()
+	h.client.answered = time.Now()
 	var resp *http.Response
 	for {
-		resp, err = http.ReadResponse(h.reader, h.request)
+		resp, err = http.ReadResponse(h.reader, &http.Request{Method: h.client.Method})
 		if h.bounded.N <= 0 {
 			return false, fmt.Errorf("%w: its header has more than %d bytes", errTooLong, mostHeader)
 		}

@@ -288,8 +288,8 @@ func (h *http2Conn) headers(id uint32, s *stream, f *http2.MetaHeadersFrame) err
 		if status/100 == 1 {
 			return nil
 		}
-		s.answered, h.answered = true, time.Now()
 		c := h.client
+		s.answered, c.answered = true, time.Now()
 		c.status, c.location, c.server = status, "", ""
 		for _, field := range f.RegularFields() {
 			switch field.Name {

@@ -41,10 +41,6 @@ type Options struct {
 }
 
 const (
-	defaultRequests = 30
-	defaultTimeout  = 10 * time.Second
-	defaultBudget   = 60 * time.Second
-
 	// MostRequests bounds the requests of a run, including warm-ups.
 	MostRequests = 10_000
 
@@ -99,16 +95,10 @@ func (o Options) Plan() (Plan, error) {
 func (o Options) plan() Plan {
 	p := Plan{URL: shown(o.target)}
 	for _, e := range o.experiments() {
-		requests := o.count(e)
-		p.Requests += requests
+		p.Requests += e.warmUp + o.count(e)
 		p.Connections++
-		switch {
-		case e.newConns:
-			p.Connections += requests - 1
-		case e.pipelined:
-			p.Requests += fewest
-		default:
-			p.Requests += warmUp
+		if e.newConns {
+			p.Connections += o.count(e) - 1
 		}
 	}
 	p.Bytes = int64(p.Requests) * int64(o.BodySize)
@@ -135,9 +125,9 @@ func (o Options) complete() (Options, error) {
 		return o, fmt.Errorf("%s is not a URL such as http://localhost:8080/path", given)
 	}
 	o.Method = cmp.Or(o.Method, http.MethodGet)
-	o.Requests = cmp.Or(o.Requests, defaultRequests)
-	o.Timeout = cmp.Or(o.Timeout, defaultTimeout)
-	o.Budget = cmp.Or(o.Budget, defaultBudget)
+	o.Requests = cmp.Or(o.Requests, 30)
+	o.Timeout = cmp.Or(o.Timeout, 10*time.Second)
+	o.Budget = cmp.Or(o.Budget, time.Minute)
 	if strings.Trim(o.Method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-_") != "" {
 		return o, fmt.Errorf("method %.300q is not one such as GET", o.Method)
 	}

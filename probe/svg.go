@@ -1,26 +1,17 @@
 package probe
 
 import (
-	"bytes"
-	"encoding/xml"
 	"fmt"
 	"io"
 	"math"
+	"text/template"
 )
 
-// The picture, in pixels.
-const (
-	pictureWidth         = 800
-	panelHeight          = 380 // of each report
-	plotLeft, plotTop    = 80, 50
-	plotWidth            = 690
-	plotHeight           = 290
-	legendRow, legendCol = 22, 345
-	legendRows           = 5
-)
-
-// style works on light and dark backgrounds: the dots' colours stand out on both.
-const style = `
+// picture works on light and dark backgrounds: the dots' colours stand out on both. A panel
+// has 690 by 290 pixels for the dots, from 80, 50 on.
+var picture = template.Must(template.New("").Parse(`<svg xmlns="http://www.w3.org/2000/svg" width="800" height="{{.Height}}" viewBox="0 0 800 {{.Height}}">
+<title>Time of each request</title>
+<style>
 	svg { font: 13px sans-serif; }
 	text { fill: #222; }
 	line { stroke: #888; stroke-opacity: .35; }
@@ -35,85 +26,75 @@ const style = `
 	.e7 { fill: #7060e0; }
 	.e8 { fill: #d02040; }
 	.e9 { fill: #508000; }
-`
+</style>
+{{range .Panels}}<g transform="translate(0 {{.Y}})">
+<text x="16" y="22" class="title">{{html .Text}}</text>
+{{range .Times}}<line x1="80" y1="{{.Y}}" x2="770" y2="{{.Y}}"/>
+<text x="72" y="{{.Y}}" dy="4" text-anchor="end">{{.Text}}</text>
+{{end}}{{range .Requests}}<text x="{{.X}}" y="358" text-anchor="middle">{{.Text}}</text>
+{{end}}<text x="752" y="358" text-anchor="end">requests</text>
+<text x="16" y="40">time of a request</text>
+{{range .Dots}}<circle cx="{{.X}}" cy="{{.Y}}" r="3" class="e{{.Text}}"/>
+{{end}}</g>
+{{end}}{{range .Experiments}}<circle cx="{{.X}}" cy="{{.Y}}" r="5" class="e{{slice .Text 0 1}}"/>
+<text x="{{.X}}" y="{{.Y}}" dx="12" dy="4">{{.Text}}</text>
+{{end}}</svg>
+`))
+
+// mark is something at a place of the picture, in pixels.
+type mark struct {
+	X, Y int
+	Text string
+}
+
+type panel struct {
+	mark
+	Times, Requests, Dots []mark
+}
 
 // SVG draws how long each request of each experiment took, on a logarithmic scale. The
 // reports stand one below the other and share the scale.
 func SVG(w io.Writer, reports ...*Report) error {
-	p := picture{lowest: math.Inf(1), longest: 1}
-	highest := 0.0
+	longest, lowest, highest := 1, math.Inf(1), 0.0
 	for _, r := range reports {
 		for _, e := range r.Experiments {
-			p.longest = max(p.longest, len(e.Seconds))
+			longest = max(longest, len(e.Seconds))
 			for _, s := range e.Seconds {
-				p.lowest, highest = min(p.lowest, s), max(highest, s)
+				lowest, highest = min(lowest, s), max(highest, s)
 			}
 		}
 	}
 	if highest == 0 {
-		p.lowest, highest = .001, .001
+		lowest, highest = .001, .001
 	}
-	p.lowest, p.highest = math.Floor(math.Log10(p.lowest)), math.Ceil(math.Log10(highest))
-	p.highest = max(p.highest, p.lowest+1)
+	lowest = math.Floor(math.Log10(lowest)) // powers of ten from here on
+	highest = max(math.Ceil(math.Log10(highest)), lowest+1)
+	x := func(request int) int { return 80 + 690*request/longest }
+	y := func(power float64) int { return 340 - int(290*(power-lowest)/(highest-lowest)) }
 
-	height := len(reports)*panelHeight + legendRows*legendRow
-	fmt.Fprintf(&p.b, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%[2]d\" viewBox=\"0 0 %[1]d %[2]d\">\n", pictureWidth, height)
-	fmt.Fprintf(&p.b, "<title>Time of each request</title>\n<style>%s</style>\n", style)
+	const panelHeight, legendRow, legendRows = 380, 22, 5
+	end := len(reports) * panelHeight
+	var panels []panel
 	for i, r := range reports {
-		fmt.Fprintf(&p.b, "<g transform=\"translate(0 %d)\">\n", i*panelHeight)
-		p.panel(r)
-		p.b.WriteString("</g>\n")
-	}
-	for i, e := range made(reports) {
-		left, top := plotLeft+legendCol*(i/legendRows), len(reports)*panelHeight+5+legendRow*(i%legendRows)
-		p.circle(left, top-4, 5, e.Number)
-		p.text(left+12, top, "", fmt.Sprintf("%d  %s", e.Number, e.Name))
-	}
-	p.b.WriteString("</svg>\n")
-	_, err := w.Write(p.b.Bytes())
-	return err
-}
-
-type picture struct {
-	b               bytes.Buffer
-	lowest, highest float64 // powers of ten, in seconds
-	longest         int     // requests of an experiment
-}
-
-func (p *picture) panel(r *Report) {
-	y := func(seconds float64) int {
-		return plotTop + plotHeight - int(plotHeight*(math.Log10(seconds)-p.lowest)/(p.highest-p.lowest))
-	}
-	x := func(request int) int { return plotLeft + plotWidth*request/p.longest }
-	p.text(16, 22, `class="title"`, fmt.Sprintf("%s %s: %s", r.Method, r.URL, r.Verdict))
-	for power := p.lowest; power <= p.highest; power++ {
-		value := math.Pow(10, power)
-		fmt.Fprintf(&p.b, "<line x1=\"%d\" y1=\"%[2]d\" x2=\"%[3]d\" y2=\"%[2]d\"/>\n", plotLeft, y(value), plotLeft+plotWidth)
-		p.text(plotLeft-8, y(value)+4, `text-anchor="end"`, Duration(value))
-	}
-	for i := range 6 {
-		request := p.longest * i / 5
-		p.text(x(request), plotTop+plotHeight+18, `text-anchor="middle"`, fmt.Sprint(request))
-	}
-	p.text(plotLeft+plotWidth, plotTop+plotHeight+18, `text-anchor="end" dx="-18"`, "requests")
-	p.text(16, plotTop-10, "", "time of a request")
-	for i, e := range r.Experiments {
-		for n, seconds := range e.Seconds {
-			// Beside each other, since experiments may take the same time.
-			p.circle(x(n+1)-2*(len(experiments)-i), y(seconds), 3, e.Number)
+		p := panel{mark: mark{Y: i * panelHeight, Text: fmt.Sprintf("%s %s: %s", r.Method, r.URL, r.Verdict)}}
+		for power := lowest; power <= highest; power++ {
+			p.Times = append(p.Times, mark{Y: y(power), Text: Duration(math.Pow(10, power))})
 		}
+		for i := range 6 {
+			request := longest * i / 5
+			p.Requests = append(p.Requests, mark{X: x(request), Text: fmt.Sprint(request)})
+		}
+		for i, e := range r.Experiments {
+			for n, seconds := range e.Seconds {
+				// Beside each other, since experiments may take the same time.
+				p.Dots = append(p.Dots, mark{x(n+1) - 2*(len(experiments)-i), y(math.Log10(seconds)), fmt.Sprint(e.Number)})
+			}
+		}
+		panels = append(panels, p)
 	}
-}
-
-func (p *picture) circle(x, y, radius, experiment int) {
-	fmt.Fprintf(&p.b, "<circle cx=\"%d\" cy=\"%d\" r=\"%d\" class=\"e%d\"/>\n", x, y, radius, experiment)
-}
-
-func (p *picture) text(x, y int, attributes, text string) {
-	if attributes != "" {
-		attributes = " " + attributes
+	var legend []mark
+	for i, e := range made(reports) {
+		legend = append(legend, mark{80 + 345*(i/legendRows), end + 1 + legendRow*(i%legendRows), fmt.Sprintf("%d  %s", e.Number, e.Name)})
 	}
-	fmt.Fprintf(&p.b, "<text x=\"%d\" y=\"%d\"%s>", x, y, attributes)
-	_ = xml.EscapeText(&p.b, []byte(text)) // to a buffer
-	p.b.WriteString("</text>\n")
+	return picture.Execute(w, map[string]any{"Height": end + legendRows*legendRow, "Panels": panels, "Experiments": legend})
 }

@@ -72,13 +72,9 @@ func (v Verdict) meaning() string {
 		return "Nobody waits for a timer."
 	default: // somebody waits
 	}
-	who, meaning := " Only a client", "Ordinary requests do not wait."
+	meaning, who := "Ordinary requests do not wait.", " Only a client with Nagle's algorithm on waits"
 	if v.Waits() {
-		who, meaning = " A client", "Ordinary requests wait for a timer."
-	}
-	who += " with Nagle's algorithm on waits"
-	if v.Waits() {
-		who += " once more"
+		meaning, who = "Ordinary requests wait for a timer.", " A client with Nagle's algorithm on waits once more"
 	}
 	switch {
 	case v.has(AfterHandshake) && v.has(DelayedAck):

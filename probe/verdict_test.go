@@ -1,10 +1,13 @@
 package probe
 
 import (
+	"bytes"
 	"encoding/json"
+	"encoding/xml"
 	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -176,6 +179,22 @@ func TestAdviceForwardsElsewhere(t *testing.T) {
 	}
 }
 
+// TestPicture is XML, whatever the URL has.
+func TestPicture(t *testing.T) {
+	r := &Report{URL: `http://localhost/?a="<b>"&c='d'`, Verdict: Both}
+	for _, e := range experiments {
+		r.Experiments = append(r.Experiments, Result{Experiment: e, Seconds: []float64{.0002, .044}})
+	}
+	var picture bytes.Buffer
+	require.NoError(t, SVG(&picture, r, r))
+	var svg struct {
+		Titles []string `xml:"g>text"`
+	}
+	require.NoError(t, xml.Unmarshal(picture.Bytes(), &svg))
+	require.Contains(t, svg.Titles, " "+r.URL+": "+string(r.Verdict))
+	require.Equal(t, 2*2*len(experiments), strings.Count(picture.String(), `r="3"`))
+}
+
 // TestNull: what was not measured is null in JSON.
 func TestNull(t *testing.T) {
 	r := Result{Experiment: experiments[0], err: errCloses}
@@ -197,6 +216,7 @@ func TestQuantile(t *testing.T) {
 func TestPrintable(t *testing.T) {
 	for text, want := range map[string]string{
 		"nginx/1.22.1":             "nginx/1.22.1",
+		`"a\x1b\\"`:                `"a\x1b\\"`,
 		"größer 世界":                "größer 世界",
 		"a\x1b[31mb":               `a\x1b[31mb`,
 		"a\u009b31mb":              `a\u009b31mb`,

@@ -29,6 +29,8 @@ func counterVec(name, help string, labels ...string) *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: metricPrefix + name, Help: help}, labels)
 }
 
+func total(name, help string) *prometheus.CounterVec { return counterVec(name, help, originLabels...) }
+
 func gaugeVec(name, help string, labels ...string) *prometheus.GaugeVec {
 	return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: metricPrefix + name, Help: help}, labels)
 }
@@ -138,32 +140,30 @@ func fillCounters(f *filled) {
 	}
 }
 
-// closeMetrics are what the kernel counted of connections when they were closed, one a
-// row.
-var closeMetrics = []closeMetric{
-	histogram(socket.RTT, "rtt_seconds", "Smoothed round-trip time of connections when they were closed."),
-	histogram(socket.MinRTT, "min_rtt_seconds", "Smallest round-trip time of connections when they were closed."),
-	total(socket.TotalRetrans, "retransmitted_segments_total", "Segments sent again, on connections that were closed."),
-	total(socket.BytesAcked, "acked_bytes_total", "Bytes that peers acknowledged, on connections that were closed."),
-	total(socket.BytesReceived, "received_bytes_total", "Bytes that peers sent, on connections that were closed."),
-	total(socket.BusyTime, "busy_seconds_total", "Time with something to send, on connections that were closed."),
-	total(socket.RwndLimited, "rwnd_limited_seconds_total", "Of the busy time, the time that the peer's receive window held it up."),
-	total(socket.SndbufLimited, "sndbuf_limited_seconds_total", "Of the busy time, the time that the send buffer held it up."),
-}
-
-// closeMetric adds up a figure over the connections that were closed.
-type closeMetric struct {
+// closeMetrics add up what the kernel counted of connections when they were closed, a figure a row.
+var closeMetrics = []struct {
 	vector
 	figure socket.Figure
-	of     func(labels ...string) (add func(float64)) // the series of an origin
+}{
+	{rttVec("rtt_seconds", "Smoothed round-trip time of connections when they were closed."), socket.RTT},
+	{rttVec("min_rtt_seconds", "Smallest round-trip time of connections when they were closed."), socket.MinRTT},
+	{total("retransmitted_segments_total", "Segments sent again, on connections that were closed."), socket.TotalRetrans},
+	{total("acked_bytes_total", "Bytes that peers acknowledged, on connections that were closed."), socket.BytesAcked},
+	{total("received_bytes_total", "Bytes that peers sent, on connections that were closed."), socket.BytesReceived},
+	{total("busy_seconds_total", "Time with something to send, on connections that were closed."), socket.BusyTime},
+	{total("rwnd_limited_seconds_total", "Of the busy time, the time that the peer's receive window held it up."), socket.RwndLimited},
+	{total("sndbuf_limited_seconds_total", "Of the busy time, the time that the send buffer held it up."), socket.SndbufLimited},
 }
 
-func histogram(f socket.Figure, name, help string) closeMetric {
-	v := rttVec(name, help)
-	return closeMetric{v, f, func(labels ...string) func(float64) { return v.WithLabelValues(labels...).Observe }}
-}
-
-func total(f socket.Figure, name, help string) closeMetric {
-	v := counterVec(name, help, originLabels...)
-	return closeMetric{v, f, func(labels ...string) func(float64) { return v.WithLabelValues(labels...).Add }}
+// adders are those of closeMetrics for one origin.
+func adders(labels labelValues) (add []func(float64)) {
+	for _, m := range closeMetrics {
+		switch v := m.vector.(type) {
+		case *prometheus.HistogramVec:
+			add = append(add, v.WithLabelValues(labels[:]...).Observe)
+		case *prometheus.CounterVec:
+			add = append(add, v.WithLabelValues(labels[:]...).Add)
+		}
+	}
+	return add
 }

@@ -37,7 +37,7 @@ type Counter struct {
 var counters []Counter
 
 func counter(name, metric, help string) Counter {
-	c := Counter{len(counters), name, counterVec(metric, help, originLabels...)}
+	c := Counter{len(counters), name, total(metric, help)}
 	counters = append(counters, c)
 	allCounters.vectors = append(allCounters.vectors, c.metric)
 	return c

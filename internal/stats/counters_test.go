@@ -2,7 +2,6 @@ package stats
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -81,7 +80,12 @@ func isKept(o Origin) bool {
 
 // closes returns the row of closeMetrics with a figure.
 func closes(f socket.Figure) int {
-	return slices.IndexFunc(closeMetrics, func(m closeMetric) bool { return m.figure == f })
+	for i, m := range closeMetrics {
+		if m.figure == f {
+			return i
+		}
+	}
+	return -1
 }
 
 // TestCountersSurviveAReload: the next configuration has the same counters, whether it

@@ -37,10 +37,7 @@ func NewObserver(c *Counters, log *zap.Logger, metrics bool) *Observer {
 	o := &Observer{Counters: c, log: log}
 	c.metrics.Store(metrics)
 	if metrics {
-		labels := c.origin.labels()
-		for _, m := range closeMetrics {
-			o.atClose = append(o.atClose, m.of(labels[:]...))
-		}
+		o.atClose = adders(c.origin.labels())
 	}
 	return o
 }

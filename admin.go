@@ -45,6 +45,7 @@ func (AdminAPI) Routes() []caddy.AdminRoute {
 		}),
 		get(connectionsPath, showConnections),
 		get(peersPath, func(w http.ResponseWriter, _ *http.Request) error { return writeJSON(w, peersAnswer{stats.Peers()}) }),
+		get(findingsPath, showFindings),
 		get(optionsPath, func(w http.ResponseWriter, _ *http.Request) error { return writeJSON(w, options.ThisSystem()) }),
 	}
 }
@@ -69,7 +70,7 @@ func get(path string, answer caddy.AdminHandlerFunc) caddy.AdminRoute {
 		if r.URL.Path != path {
 			return caddy.APIError{
 				HTTPStatus: http.StatusNotFound,
-				Err:        fmt.Errorf("resource not found: %s; there are %s, %s, %s and %s", r.URL.Path, statusPath, connectionsPath, peersPath, optionsPath),
+				Err:        fmt.Errorf("resource not found: %s; there are %s, %s, %s, %s and %s", r.URL.Path, statusPath, connectionsPath, peersPath, findingsPath, optionsPath),
 			}
 		}
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {

@@ -18,14 +18,15 @@ import (
 // command is "caddy sockopt".
 var command = caddycmd.Command{
 	Name:  "sockopt",
-	Short: "Socket options: what this kernel supports, and whether a server stalls",
-	Long: `Shows which socket options this system supports, and probes servers for stalls.
+	Short: "Socket options: what this kernel supports, whether a server stalls, and what is wrong",
+	Long: `Shows which socket options this system supports, probes servers for stalls, and
+finds what is wrong at a running Caddy.
 A running Caddy shows the options in effect at GET /sockopt/ of its admin API.`,
 	CobraFunc: func(cmd *cobra.Command) {
 		cmd.Use = "sockopt"
 		cmd.Args = cobra.NoArgs
 		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-		cmd.AddCommand(optionsCommand(), probeCommand(), connectionsCommand())
+		cmd.AddCommand(optionsCommand(), probeCommand(), connectionsCommand(), doctorCommand())
 	},
 }
 

@@ -2,6 +2,7 @@ package sockopt
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"reflect"
 	"slices"
@@ -61,9 +62,10 @@ func configurationOf(ctx caddy.Context) *configuration {
 	c.namesUpstream = len(config) == 0 || bytes.Contains(config, []byte(upstreamTCPInfo)) || bytes.Contains(config, []byte(`"templates"`))
 	configurations.all = append(configurations.all, c)
 	applyMultipath()
-	if err := stats.Register(registry); err != nil {
+	if err := cmp.Or(stats.Register(registry), stats.RegisterFound(registry, foundNow)); err != nil {
 		ctx.Logger().Error("there are no metrics of sockopt", zap.Error(err))
 	}
+	go c.find(ctx, ctx.Logger(findingsLog{}))
 	context.AfterFunc(ctx, func() {
 		configurations.Lock()
 		defer configurations.Unlock()
@@ -72,6 +74,13 @@ func configurationOf(ctx caddy.Context) *configuration {
 		applyMultipath()
 	})
 	return c
+}
+
+// isNewest reports whether no configuration is to replace c.
+func (c *configuration) isNewest() bool {
+	configurations.Lock()
+	defer configurations.Unlock()
+	return len(configurations.all) > 0 && configurations.all[len(configurations.all)-1] == c
 }
 
 // onEvent calls f when the configuration of ctx has an event of Caddy's.

@@ -24,6 +24,7 @@
 //	coverage.go          which servers and proxies have no options
 //	upstream.go          counts the connections of a transport by backend
 //	status.go            shows what is in effect now
+//	findings.go          looks for what is wrong, when asked and once a minute
 //	admin.go             the admin endpoint, admin.api.sockopt
 //	command*.go          the command "caddy sockopt", and its probe
 //	json.go              how the endpoint and the command write JSON
@@ -37,6 +38,7 @@
 //	socket/              the kernel: set and get, a connection that acknowledges, TCP_INFO
 //	socket/trial/        what this kernel makes of options, tried at load
 //	internal/connection/ puts options on one connection, accepted or dialed, and on its requests
+//	internal/findings/   what is wrong, from what was seen, and its repair
 //	internal/stats/      counters and metrics
 //	probe/               finds out whether a server stalls, and why
 package sockopt

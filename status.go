@@ -52,7 +52,7 @@ func (s *server) show(origin stats.Origin, r *options.Resolved, module any, log 
 		module:   module,
 		observer: stats.NewObserver(stats.For(origin), log, r.Metrics),
 	}
-	e.observer.WithoutPeers = r.WithoutPeers
+	e.observer.WithoutPeers, e.observer.CountsReceived = r.WithoutPeers, r.Ack.Mode == socket.AckOff
 	s.entries[e] = true
 	s.configuration.used = true
 	return e
@@ -68,11 +68,11 @@ func (e *entry) hide() {
 	}
 }
 
-// entriesOf returns the entries of one direction with their counters, by server and
-// address.
-func entriesOf(direction stats.Direction) []entry {
+// shownEntries returns the entries of one direction, by server and address.
+func shownEntries(direction stats.Direction) []entry {
 	entries := []entry{}
 	configurations.Lock()
+	defer configurations.Unlock()
 	for _, c := range configurations.all {
 		for _, s := range c.servers {
 			for e := range s.entries {
@@ -83,7 +83,16 @@ func entriesOf(direction stats.Direction) []entry {
 			}
 		}
 	}
-	configurations.Unlock()
+	slices.SortStableFunc(entries, func(a, b entry) int {
+		return cmp.Or(cmp.Compare(a.Server, b.Server), cmp.Compare(a.Address, b.Address),
+			cmp.Compare(a.Upstream, b.Upstream), cmp.Compare(a.Nth, b.Nth))
+	})
+	return entries
+}
+
+// entriesOf returns the entries of one direction with their counters.
+func entriesOf(direction stats.Direction) []entry {
+	entries := shownEntries(direction)
 	var drops socket.Drops
 	for i := range entries {
 		entries[i].Counters = entries[i].observer.Now()
@@ -92,9 +101,5 @@ func entriesOf(direction stats.Direction) []entry {
 			entries[i].Options = withDevice(entries[i].Options, ln)
 		}
 	}
-	slices.SortStableFunc(entries, func(a, b entry) int {
-		return cmp.Or(cmp.Compare(a.Server, b.Server), cmp.Compare(a.Address, b.Address),
-			cmp.Compare(a.Upstream, b.Upstream), cmp.Compare(a.Nth, b.Nth))
-	})
 	return entries
 }

@@ -136,7 +136,7 @@ func TestAdminAPI(t *testing.T) {
 		{http.MethodHead, statusPath, statusPath, "", "", false},
 		{http.MethodPost, statusPath, statusPath, "GET, HEAD", "method not allowed: POST; use GET", true},
 		{http.MethodOptions, optionsPath, optionsPath, "GET, HEAD", "method not allowed: OPTIONS; use GET", true},
-		{http.MethodGet, statusPath, statusPath + "srv0", "", "resource not found: /sockopt/srv0; there are /sockopt/, /sockopt/connections, /sockopt/peers and /sockopt/options", true},
+		{http.MethodGet, statusPath, statusPath + "srv0", "", "resource not found: /sockopt/srv0; there are /sockopt/, /sockopt/connections, /sockopt/peers, /sockopt/findings and /sockopt/options", true},
 		{http.MethodPost, statusPath, statusPath + "srv0", "", "resource not found: /sockopt/srv0", true},
 	} {
 		t.Run(test.method+" "+test.path, func(t *testing.T) {

@@ -24,7 +24,7 @@ func TestCommandsSayWhyTheyFail(t *testing.T) {
 	defer server.Close()
 	byType := map[string]string{"bool": "maybe", "int": "x", "duration": "5"}
 	byFlag := map[string]string{
-		"connections --address": "localhost:1-9", "connections --sort": "weight",
+		"connections --address": "localhost:1-9", "connections --sort": "weight", "doctor --address": "localhost:1-9",
 		"probe --compare": "localhost", "probe --header": "X", "probe --method": "a b", "probe --svg": t.TempDir(),
 	}
 	arguments := map[string][]string{"probe": {server.URL}}

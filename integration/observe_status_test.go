@@ -82,9 +82,9 @@ func TestStatusErrors(t *testing.T) {
 		{http.MethodPatch, "/sockopt/", http.StatusMethodNotAllowed, "method not allowed: PATCH; use GET"},
 		{http.MethodDelete, "/sockopt/", http.StatusMethodNotAllowed, "method not allowed: DELETE; use GET"},
 		{http.MethodOptions, "/sockopt/", http.StatusMethodNotAllowed, "method not allowed: OPTIONS; use GET"},
-		{http.MethodGet, "/sockopt/" + "srv0", http.StatusNotFound, "resource not found: /sockopt/srv0; there are /sockopt/, /sockopt/connections, /sockopt/peers and /sockopt/options"},
-		{http.MethodGet, "/sockopt/" + "options/", http.StatusNotFound, "resource not found: /sockopt/options/; there are /sockopt/, /sockopt/connections, /sockopt/peers and /sockopt/options"},
-		{http.MethodPost, "/sockopt/" + "srv0", http.StatusNotFound, "resource not found: /sockopt/srv0; there are /sockopt/, /sockopt/connections, /sockopt/peers and /sockopt/options"},
+		{http.MethodGet, "/sockopt/" + "srv0", http.StatusNotFound, "resource not found: /sockopt/srv0; there are /sockopt/, /sockopt/connections, /sockopt/peers, /sockopt/findings and /sockopt/options"},
+		{http.MethodGet, "/sockopt/" + "options/", http.StatusNotFound, "resource not found: /sockopt/options/; there are /sockopt/, /sockopt/connections, /sockopt/peers, /sockopt/findings and /sockopt/options"},
+		{http.MethodPost, "/sockopt/" + "srv0", http.StatusNotFound, "resource not found: /sockopt/srv0; there are /sockopt/, /sockopt/connections, /sockopt/peers, /sockopt/findings and /sockopt/options"},
 	} {
 		t.Run(test.method+" "+test.path, func(t *testing.T) {
 			req, err := http.NewRequestWithContext(t.Context(), test.method, "http://"+c.Admin+test.path, nil)

@@ -48,6 +48,13 @@ var (
 	SndbufLimited = Figure{"sndbuf_limited", Microseconds}
 )
 
+// Figures that findings need, and nobody can ask for. LastAckRecv is in milliseconds.
+var (
+	DataSegsOut = Figure{"data_segs_out", Segments}
+	DataSegsIn  = Figure{"data_segs_in", Segments}
+	LastAckRecv = Figure{Name: "last_ack_recv"}
+)
+
 // Figures are all figures by which a connection can be asked for.
 var Figures = []Figure{
 	RTT, RTTVar, MinRTT, SndCwnd, SndSsthresh, RcvSpace, Unacked, Lost, Retrans, TotalRetrans, Reordering,

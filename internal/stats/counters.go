@@ -56,6 +56,8 @@ type Counters struct {
 	counts []atomic.Uint64
 	open   socket.List
 
+	received atomic.Int64 // segments with data, on connections that were closed
+
 	metrics atomic.Bool // those of its connections are wanted
 
 	mu        sync.Mutex

@@ -24,6 +24,10 @@ type Observer struct {
 
 	// WithoutPeers says that the addresses of peers that wait are not remembered.
 	WithoutPeers bool
+
+	// CountsReceived says that the segments with data of connections that close are counted, with
+	// which suspected stalls are compared.
+	CountsReceived bool
 }
 
 var (
@@ -126,13 +130,15 @@ func (o *Observer) Opened(c *socket.Conn) { o.open.Add(c) }
 // Closing implements socket.Observer.
 func (o *Observer) Closing(c *socket.Conn) {
 	o.open.Remove(c)
-	if o.atClose == nil {
+	if o.atClose == nil && !o.CountsReceived {
 		return
 	}
 	info, err := socket.Info(c.TCPConn)
 	if err != nil {
 		return
 	}
+	received, _ := info.Value(socket.DataSegsIn)
+	o.received.Add(received)
 	for i, add := range o.atClose {
 		value, known := info.Value(closeMetrics[i].figure)
 		switch {

@@ -1,0 +1,131 @@
+package sockopt
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/findings"
+)
+
+// exitFindings is the exit status of a doctor who found something.
+const exitFindings = 2
+
+func doctorCommand() *cobra.Command {
+	var during time.Duration
+	var admin string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "doctor [--during 10s] [--json] [--address ADDRESS]",
+		Short: "Find what is wrong at a running Caddy, and how to repair it",
+		Long: `Asks a running Caddy for its findings: GET /sockopt/findings of its admin API. Caddy
+looks at counters and open connections twice, and compares. Each finding has the evidence,
+what it costs, a fix, and how to see that it helped. Notes have no fix.
+
+Exit status:
+  0  nothing is wrong; there may be notes
+  1  error
+  2  there are findings`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cmd.SilenceErrors = true // Caddy logs an error itself, and a finding is not an error
+			return caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) {
+				return runDoctor(admin, during, asJSON)
+			})(cmd, args)
+		},
+	}
+	cmd.Flags().DurationVar(&during, "during", usualLook, "the time between the two looks, 60s at most")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the answer of the admin API")
+	cmd.Flags().StringVar(&admin, "address", "", "address of the admin API; default: localhost:2019")
+	return cmd
+}
+
+func runDoctor(admin string, during time.Duration, asJSON bool) (status int, err error) {
+	address, err := caddycmd.DetermineAdminAPIAddress(admin, nil, "", "")
+	if err != nil {
+		return exitError, err
+	}
+	if during < 0 || during > longestLook {
+		return exitError, fmt.Errorf("--during %s is not a time from 0s to %s", during, longestLook)
+	}
+	ended := countDown(during)
+	answer, err := askAdmin(address, findingsPath+"?during="+during.String())
+	ended()
+	if err != nil {
+		return exitError, err
+	}
+	var a findingsAnswer
+	if err := json.Unmarshal(answer, &a); err != nil {
+		return exitError, fmt.Errorf("the answer of the admin API is not what was expected; is that Caddy older or newer? %w", err)
+	}
+	if asJSON {
+		_, err = os.Stdout.Write(answer)
+	} else {
+		printFindings(os.Stdout, a)
+	}
+	switch {
+	case err != nil:
+		return exitError, err
+	case len(a.Findings) > 0:
+		return exitFindings, nil
+	}
+	return 0, nil
+}
+
+// countDown shows on a terminal how long it takes, until ended is called.
+func countDown(left time.Duration) (ended func()) {
+	if !term.IsTerminal(int(os.Stderr.Fd())) {
+		return func() {}
+	}
+	done, gone := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(gone)
+		for ; ; left -= time.Second {
+			fmt.Fprintf(os.Stderr, "%sCaddy looks at its sockets for %s", clearLine, max(0, left))
+			select {
+			case <-done:
+				fmt.Fprint(os.Stderr, clearLine)
+				return
+			case <-time.After(time.Second):
+			}
+		}
+	}()
+	return func() {
+		close(done)
+		<-gone
+	}
+}
+
+func printFindings(w io.Writer, a findingsAnswer) {
+	at := a.LookedAt
+	fmt.Fprintf(w, "Looked for %s at %d listeners, %d backends, %d UDP sockets and %d open connections: ",
+		at.During, at.Listeners, at.Backends, at.UDPSockets, at.Connections)
+	if len(a.Findings) == 0 {
+		fmt.Fprintln(w, "nothing is wrong.")
+	} else {
+		fmt.Fprintf(w, "%d findings.\n", len(a.Findings))
+	}
+	for _, f := range a.Findings {
+		printFinding(w, "", f)
+	}
+	for _, f := range a.Notes {
+		printFinding(w, "note: ", f)
+	}
+}
+
+func printFinding(w io.Writer, kind string, f findings.Finding) {
+	where := cmp.Or(f.Upstream, f.Address)
+	fmt.Fprintf(w, "\n%s%s: server %s, %s\n  seen:  %s\n  costs: %s\n", kind, f.Name, f.Server, where, f.Evidence, f.Cost)
+	if f.Fix != "" {
+		fmt.Fprintf(w, "  fix:   %s\n", f.Fix)
+	}
+	fmt.Fprintf(w, "  then:  %s\n", f.Check)
+}

@@ -1,0 +1,191 @@
+package sockopt
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/findings"
+	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
+	"github.com/caddy-sockopt/caddy-sockopt/socket"
+)
+
+const findingsPath = "/sockopt/findings"
+
+// Times between two looks.
+const (
+	usualLook   = 10 * time.Second
+	longestLook = time.Minute
+)
+
+// look is what was counted until a moment.
+type look struct {
+	at        time.Time
+	stats     stats.Look
+	datagrams map[string]uint32 // dropped by UDP sockets, by address
+}
+
+// lookedAt is how much there was to look at.
+type lookedAt struct {
+	During      string `json:"during"`
+	Listeners   int    `json:"listeners"`
+	Backends    int    `json:"backends"`
+	UDPSockets  int    `json:"udp_sockets"`
+	Connections int    `json:"connections"`
+}
+
+// findingsAnswer is the answer of GET /sockopt/findings.
+type findingsAnswer struct {
+	LookedAt lookedAt           `json:"looked_at"`
+	Findings []findings.Finding `json:"findings"`
+	Notes    []findings.Finding `json:"notes"`
+}
+
+// since looks again, and finds what is wrong since the look before.
+func (before look) since() (now look, a findingsAnswer) {
+	now = look{at: time.Now(), datagrams: make(map[string]uint32)}
+	var between map[stats.Origin]stats.Totals
+	now.stats, between = stats.TakeLook(before.stats)
+	during := now.at.Sub(before.at).Round(time.Second)
+	a.LookedAt.During = during.String()
+	var evidence []findings.Evidence
+	for _, direction := range []stats.Direction{stats.Accepted, stats.Dialed, stats.Route} {
+		for _, e := range shownEntries(direction) {
+			if !e.server.configuration.isNewest() {
+				continue // it is being replaced
+			}
+			evidence = append(evidence, findings.Evidence{
+				Place: findings.Place{Server: e.Server, Address: e.Address, Upstream: e.Upstream}, During: during,
+				Totals: between[e.Origin], QuickAck: e.QuickAck, Reason: e.Reason, Options: e.Options,
+			})
+			a.LookedAt.Connections += between[e.Origin].Open
+		}
+		switch direction {
+		case stats.Accepted:
+			a.LookedAt.Listeners = len(evidence)
+		case stats.Dialed:
+			a.LookedAt.Backends = len(evidence) - a.LookedAt.Listeners
+		case stats.Route:
+		}
+	}
+	for _, p := range packetSockets.now() {
+		now.datagrams[p.Address] = p.Dropped
+		dropped := p.Dropped - min(p.Dropped, before.datagrams[p.Address])
+		evidence = append(evidence, findings.Evidence{
+			Place: findings.Place{Server: p.Server, Address: p.Address}, During: during,
+			Options: p.Options, DroppedDatagrams: dropped, RecvBuffer: p.RecvBuffer,
+		})
+		a.LookedAt.UDPSockets++
+	}
+	for _, u := range uncoveredNow() {
+		evidence = append(evidence, findings.Evidence{Place: findings.Place{Server: u.Server, Address: u.Address, Upstream: u.Upstream}, Trap: u.Trap, Fix: u.Fix})
+	}
+	a.Findings, a.Notes = findings.In(evidence, findings.System{Sysctl: socket.Sysctl, HasCapability: socket.HasCapability})
+	return now, a
+}
+
+// looking permits one look of the admin API at a time.
+var looking = make(chan struct{}, 1)
+
+// showFindings looks for as long as it is asked to.
+func showFindings(w http.ResponseWriter, r *http.Request) error {
+	during := usualLook
+	for name, values := range r.URL.Query() {
+		var err error
+		if during, err = time.ParseDuration(values[0]); name != "during" || len(values) > 1 || err != nil || during < 0 || during > longestLook {
+			return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("%s=%s: give during once, a time from 0s to 60s", name, values[0])}
+		}
+	}
+	select {
+	case looking <- struct{}{}:
+		defer func() { <-looking }()
+	default:
+		return caddy.APIError{HTTPStatus: http.StatusTooManyRequests, Err: fmt.Errorf("somebody else looks already; ask again in %s", longestLook)}
+	}
+	before, _ := look{}.since()
+	if err := http.NewResponseController(w).Flush(); err != nil { // whoever asks knows that it begins
+		return err
+	}
+	select {
+	case <-time.After(during):
+	case <-r.Context().Done():
+		return nil
+	}
+	_, answer := before.since()
+	return writeJSON(w, answer)
+}
+
+// findingsLog names the logger of findings.
+type findingsLog struct{}
+
+// CaddyModule returns the Caddy module information.
+func (findingsLog) CaddyModule() caddy.ModuleInfo { return caddy.ModuleInfo{ID: "sockopt.findings"} }
+
+// found is what the looks found that are logged, for all configurations of this process.
+var found = struct {
+	sync.Mutex
+	before look // the last
+	now    []findings.Finding
+	warned map[findingKey]time.Time
+}{before: look{at: time.Now()}, warned: make(map[findingKey]time.Time)}
+
+// findingKey tells a finding from others.
+type findingKey struct {
+	name string
+	findings.Place
+}
+
+func keyOf(f findings.Finding) findingKey { return findingKey{f.Name, f.Place} }
+
+// find looks once in a time until the configuration ends, and warns of findings that are new, of
+// each once an hour at most.
+func (c *configuration) find(ctx context.Context, log *zap.Logger) {
+	ticker := time.NewTicker(findings.Every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			if c.isNewest() {
+				warn(log, now)
+			}
+		}
+	}
+}
+
+func warn(log *zap.Logger, now time.Time) {
+	found.Lock()
+	defer found.Unlock()
+	last := found.now
+	var a findingsAnswer
+	found.before, a = found.before.since()
+	found.now = a.Findings
+	for _, f := range a.Findings {
+		key := keyOf(f)
+		isNew := !slices.ContainsFunc(last, func(other findings.Finding) bool { return keyOf(other) == key })
+		if !isNew || now.Sub(found.warned[key]) < time.Hour {
+			continue
+		}
+		found.warned[key] = now
+		log.Warn(f.Name+": "+f.Evidence, zap.String("server", f.Server), zap.String("address", f.Address),
+			zap.String("upstream", f.Upstream), zap.String("cost", f.Cost), zap.String("fix", f.Fix))
+	}
+}
+
+// foundNow returns what the gauge of findings shows.
+func foundNow() (all []stats.Found) {
+	found.Lock()
+	defer found.Unlock()
+	for _, f := range found.now {
+		all = append(all, stats.Found{Name: f.Name, Server: f.Server, Address: f.Address, Upstream: f.Upstream})
+	}
+	return all
+}

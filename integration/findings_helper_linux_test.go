@@ -1,0 +1,53 @@
+package integration_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"regexp"
+	"strconv"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/findings"
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
+)
+
+// found is the answer of GET /sockopt/findings.
+type found struct {
+	LookedAt struct {
+		During                                       string
+		Listeners, Backends, UDPSockets, Connections int
+	} `json:"looked_at"`
+	Findings, Notes []findings.Finding
+}
+
+// findWhile looks for a time in which do runs.
+func findWhile(t testing.TB, c *lab.Running, during string, do func()) (f found) {
+	t.Helper()
+	resp, err := http.Get("http://" + c.Admin + "/sockopt/findings?during=" + during) // its header comes after the first look
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	do()
+	require.NoError(t, json.NewDecoder(resp.Body).Decode(&f))
+	return f
+}
+
+// the returns the one finding, which has this name.
+func (f found) the(t testing.TB, name string) findings.Finding {
+	t.Helper()
+	require.Len(t, f.Findings, 1)
+	require.Equal(t, name, f.Findings[0].Name)
+	return f.Findings[0]
+}
+
+// numberIn returns what an expression captures, which is a number.
+func numberIn(t testing.TB, text, expression string) int {
+	t.Helper()
+	match := regexp.MustCompile(expression).FindStringSubmatch(text)
+	require.NotNil(t, match, "%s: %s", expression, text)
+	n, err := strconv.Atoi(match[1])
+	require.NoError(t, err)
+	return n
+}

@@ -1,0 +1,70 @@
+package integration_test
+
+import (
+	"fmt"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
+)
+
+// rush opens connections to a Caddy that does not run until all have knocked, and again when the
+// kernel has dropped some.
+func rush(t testing.TB, pid int, addr string, count int) {
+	t.Helper()
+	port, err := strconv.Atoi(lab.PortOf(addr))
+	require.NoError(t, err)
+	resume := suspend(t, pid)
+	defer resume()
+	for range count {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		require.NoError(t, err)
+		t.Cleanup(func() { unix.Close(fd) })
+		if err := unix.Connect(fd, &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}}); err != unix.EINPROGRESS {
+			require.NoError(t, err)
+		}
+	}
+}
+
+// TestFindAcceptQueue: the queue overflows, and with the backlog that is named it does not.
+func TestFindAcceptQueue(t *testing.T) {
+	addr := lab.Address(t)
+	c := lab.Spawn(t, lab.Wrappers("sockopt"+lab.Block("backlog 4")), lab.EchoSite(addr))
+	overflow := func() found { return findWhile(t, c, "1s", func() { rush(t, c.PID, addr, 12) }) }
+	f := overflow().the(t, "accept_queue_overflows")
+	require.Equal(t, listens(addr), f.Address)
+	require.Equal(t, "srv0", f.Server)
+	dropped := numberIn(t, f.Evidence, `^(\d+) connections dropped in 1s; \d+ of 4 wait now; net.core.somaxconn is \d+$`)
+	require.GreaterOrEqual(t, dropped, 7) // the queue has room for one more than its limit
+	require.LessOrEqual(t, dropped, int(*statusOf(t, c).listener(t, lab.PortOf(addr)).AcceptQueue.Dropped), "clients knock again")
+
+	backlog := numberIn(t, f.Fix, `^listener_wrappers { sockopt { backlog (\d+) } }$`)
+	c.Reload(lab.Wrappers("sockopt"+lab.Block(fmt.Sprintf("backlog %d", backlog))), lab.EchoSite(addr))
+	require.Eventually(t, func() bool { // the socket of the configuration before has gone
+		return statusOf(t, c).listener(t, lab.PortOf(addr)).AcceptQueue.Limit == backlog
+	}, lab.Patience, 10*time.Millisecond)
+	require.Empty(t, overflow().Findings)
+}
+
+// TestFindDatagrams: a burst overflows the buffer, and with the one that is named it does not.
+func TestFindDatagrams(t *testing.T) {
+	requireRoot(t)
+	s := newH3Site(t)
+	site := s.site("echo_payload")
+	c := lab.Spawn(t, h3Wrapper(), site)
+	require.Equal(t, string(lab.Stars), s.fetch(t))
+	const burst = 10_000
+	overflow := func() found { return findWhile(t, c, "1s", func() { flood(t, c.PID, s.addr, burst) }) }
+	f := overflow().the(t, "datagrams_dropped")
+	require.Equal(t, listens(s.addr), f.Address)
+	dropped := numberIn(t, f.Evidence, `^(\d+) datagrams dropped in 1s; the receive buffer has \d+ bytes .* CAP_NET_ADMIN is held$`)
+	require.InDelta(t, dropped, datagramUses(t, c)[0].Dropped, 0)
+	require.Equal(t, "packet_conn_wrappers { sockopt { recv_buffer 16MiB } }", f.Fix)
+
+	c.Reload(h3Wrapper("recv_buffer 16MiB"), site)
+	require.Empty(t, overflow().Findings)
+}

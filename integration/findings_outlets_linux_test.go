@@ -1,0 +1,93 @@
+package integration_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/findings"
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab/inprocess"
+)
+
+// trap is a configuration with a server that lacks the wrapper by mistake, and the same repaired.
+func trap(t *testing.T) (global, repaired, sites, address string) {
+	first, second := ":"+lab.PortOf(lab.Address(t)), ":"+lab.PortOf(lab.Address(t))
+	const wrapper = "listener_wrappers {\nsockopt\n}\n"
+	global = "servers {\n" + wrapper + "}\nservers " + second + " {\nname second\nprotocols h1\n}"
+	repaired = strings.Replace(global, "protocols h1", "protocols h1\n"+wrapper, 1)
+	return global, repaired, "http://" + first + " {\nrespond ok\n}\nhttp://" + second + " {\nrespond ok\n}\n", second
+}
+
+// TestFindUncovered: the trap is named, and repaired it is gone, in each of the outlets.
+func TestFindUncovered(t *testing.T) {
+	inprocess.Parallel(t)
+	every := findings.Every
+	findings.Every = 50 * time.Millisecond
+	t.Cleanup(func() { findings.Every = every })
+	global, repaired, sites, address := trap(t)
+	c := inprocess.Run(t, global, sites)
+	warned := func() int { return strings.Count(c.Logged(), `"logger":"sockopt.findings"`) }
+	gauge := func() bool {
+		value, ok := c.Metric("finding", `address="`+address+`",finding="uncovered",server="second",upstream=""`)
+		return ok && value == 1
+	}
+
+	f := findWhile(t, c, "0s", func() {}).the(t, "uncovered")
+	require.Equal(t, findings.Place{Server: "second", Address: address}, f.Place)
+	require.Contains(t, f.Evidence, "its own block servers replaces the one without an address")
+	require.Equal(t, "servers "+address+" { listener_wrappers { sockopt } }", f.Fix)
+	require.Eventually(t, gauge, lab.Patience, 10*time.Millisecond)
+
+	stdout, stderr, err := lab.CaddyOutput(t, "sockopt", "doctor", "--during", "0s", "--address", c.Admin)
+	require.Equal(t, 2, exitOf(t, err), stderr)
+	require.Regexp(t, `^Looked for 0s at 1 listeners, 0 backends, 0 UDP sockets and 0 open connections: 1 findings\.\n\n`+
+		`uncovered: server second, `+address+`\n  seen:  .*\n  costs: .*\n  fix:   servers `+address+` { listener_wrappers { sockopt } }\n  then:  .*\n$`, stdout)
+	require.Empty(t, stderr, "there is no terminal")
+
+	c.Reload(repaired, sites)
+	require.Eventually(t, func() bool { return !gauge() }, lab.Patience, 10*time.Millisecond)
+	stdout, stderr, err = lab.CaddyOutput(t, "sockopt", "doctor", "--during", "0s", "--address", c.Admin, "--json")
+	require.NoError(t, err, stderr)
+	var answer found
+	require.NoError(t, json.Unmarshal([]byte(stdout), &answer))
+	require.Empty(t, answer.Findings)
+	require.Equal(t, 2, answer.LookedAt.Listeners)
+
+	// It is new again, and not warned of twice in an hour.
+	c.Reload(global, sites)
+	require.Eventually(t, gauge, lab.Patience, 10*time.Millisecond)
+	require.Equal(t, 1, warned(), c.Logged())
+}
+
+// TestFindingsErrors: what is asked wrongly, and who asks at the same time.
+func TestFindingsErrors(t *testing.T) {
+	inprocess.Parallel(t)
+	c := inprocess.Run(t, lab.Wrappers("sockopt"), lab.EchoSite(lab.Address(t)))
+	for _, query := range []string{"?during=61s", "?during=-1s", "?during=x", "?during=1s&during=1s", "?for=1s"} {
+		code, answer := c.API(http.MethodGet, "/sockopt/findings"+query, "", "")
+		require.Equal(t, http.StatusBadRequest, code, query)
+		require.Contains(t, errorIn(t, answer), "give during once, a time from 0s to 60s", query)
+	}
+	code, _ := c.API(http.MethodPost, "/sockopt/findings", "", "")
+	require.Equal(t, http.StatusMethodNotAllowed, code)
+	_, stderr, err := lab.CaddyOutput(t, "sockopt", "doctor", "--address", lab.Address(t))
+	require.Equal(t, 1, exitOf(t, err))
+	require.Contains(t, stderr, "Caddy does not run, its admin API is off, or it is elsewhere (--address)")
+
+	resp, err := http.Get("http://" + c.Admin + "/sockopt/findings?during=60s")
+	require.NoError(t, err)
+	require.Equal(t, "no-store", resp.Header.Get("Cache-Control"))
+	code, answer := c.API(http.MethodGet, "/sockopt/findings?during=0s", "", "")
+	require.Equal(t, http.StatusTooManyRequests, code)
+	require.Contains(t, errorIn(t, answer), "somebody else looks already")
+	resp.Body.Close() // the look ends with its request
+	require.Eventually(t, func() bool {
+		code, _ := c.API(http.MethodGet, "/sockopt/findings?during=0s", "", "")
+		return code == http.StatusOK
+	}, lab.Patience, 10*time.Millisecond)
+}

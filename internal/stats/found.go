@@ -1,0 +1,18 @@
+package stats
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// Found is a finding.
+type Found struct{ Name, Server, Address, Upstream string }
+
+// RegisterFound adds the gauge of findings to the registry of a configuration. now returns those of
+// the last look.
+func RegisterFound(registry *prometheus.Registry, now func() []Found) error {
+	found := gaugeVec("finding", "1 for each thing that the last look, once a minute, found to be wrong.", "finding", "server", "address", "upstream")
+	return register(registry, &filled{vectors: []vector{found}, fill: func(f *filled) {
+		f.reset()
+		for _, one := range now() {
+			found.WithLabelValues(one.Name, one.Server, one.Address, one.Upstream).Set(1)
+		}
+	}})
+}

@@ -1,0 +1,161 @@
+package stats
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/caddy-sockopt/caddy-sockopt/socket"
+)
+
+// Look is what was counted until a moment. Two of them tell what happened in between.
+type Look struct {
+	totals map[Origin]Totals
+	conns  map[*socket.Conn]Progress
+}
+
+// Totals are what was counted of the connections of one origin.
+type Totals struct {
+	Connections, Stalled, Unreachable uint64
+
+	Multipath uint64       // connections that refused TCP_QUICKACK
+	Received  int64        // segments with data that peers sent, where quickack is off or with metrics
+	Queue     *AcceptQueue // or nil
+	Dropped   uint64       // by listening sockets
+
+	OpenTotals
+}
+
+// OpenTotals are what the connections that are open did since the look before.
+type OpenTotals struct {
+	Open     int
+	Vanished int // those whose peer has acknowledged nothing for VanishedAfter
+	Progress
+	Lost, LostWithBBR Losses
+}
+
+// VanishedAfter is how long a peer that has vanished has acknowledged nothing of what it was sent.
+var VanishedAfter = time.Minute
+
+// Losses are what connections lost that sent something.
+type Losses struct {
+	Sent, Retransmitted int64         // segments with data
+	RTT, MinRTT         time.Duration // sums over the connections that sent again
+}
+
+// TakeLook reads the counters of all origins, and TCP_INFO of their open connections. It returns
+// what happened since the look before, by origin. What is newer than that began at 0.
+func TakeLook(before Look) (now Look, between map[Origin]Totals) {
+	now = Look{make(map[Origin]Totals), make(map[*socket.Conn]Progress)}
+	opened := make(map[Origin]*OpenTotals)
+	received := make(map[Origin]int64)
+	for _, o := range openConns(func(Origin) bool { return true }, func(netip.Addr) bool { return true }) {
+		if !o.readFirst() {
+			continue
+		}
+		p := o.progress()
+		now.conns[o.conn] = p
+		received[o.Origin] += p.Received
+		if opened[o.Origin] == nil {
+			opened[o.Origin] = new(OpenTotals)
+		}
+		opened[o.Origin].add(o, p.minus(before.conns[o.conn]))
+	}
+	registry.Lock()
+	all := slices.Collect(maps.Values(registry.of))
+	registry.Unlock()
+	between = make(map[Origin]Totals, len(all))
+	var drops socket.Drops
+	for _, c := range all {
+		t := c.totals(&drops)
+		t.Received += received[c.origin]
+		now.totals[c.origin] = t
+		d := t.minus(before.totals[c.origin])
+		if o := opened[c.origin]; o != nil {
+			d.OpenTotals = *o
+		}
+		between[c.origin] = d
+	}
+	return now, between
+}
+
+func (c *Counters) totals(drops *socket.Drops) Totals {
+	t := Totals{
+		Connections: Connections.Of(c), Stalled: Stalled.Of(c), Unreachable: Unreachable.Of(c),
+		Received: c.received.Load(), Queue: c.AcceptQueue(drops),
+	}
+	if t.Queue != nil && t.Queue.Dropped != nil {
+		t.Dropped = *t.Queue.Dropped
+	}
+	for _, r := range c.Refusals() {
+		if r.Kernel == socket.QuickAck.Name {
+			t.Multipath += r.Count
+		}
+	}
+	return t
+}
+
+func (t Totals) minus(before Totals) Totals {
+	t.Connections -= before.Connections
+	t.Stalled -= before.Stalled
+	t.Unreachable -= before.Unreachable
+	t.Multipath -= before.Multipath
+	t.Received = max(0, t.Received-before.Received) // a connection may close while it is read
+	t.Dropped -= min(t.Dropped, before.Dropped)     // those of a socket with defer_accept are not known
+	return t
+}
+
+// Progress is what the kernel has counted of a connection, or of several.
+type Progress struct {
+	Busy, PeerWindow, SendBuffer  time.Duration // with something to send, and held up
+	Sent, Retransmitted, Received int64         // segments with data; Retransmitted are among Sent
+}
+
+func (o *Open) progress() Progress {
+	return Progress{
+		o.time(socket.BusyTime), o.time(socket.RwndLimited), o.time(socket.SndbufLimited),
+		o.count(socket.DataSegsOut), o.count(socket.TotalRetrans), o.count(socket.DataSegsIn),
+	}
+}
+
+// count returns a figure, 0 where it is not known.
+func (o *Open) count(f socket.Figure) int64 {
+	value, _ := o.Value(f)
+	return value
+}
+
+func (o *Open) time(f socket.Figure) time.Duration {
+	return time.Duration(o.count(f)) * time.Microsecond
+}
+
+func (p Progress) minus(before Progress) Progress {
+	return Progress{
+		p.Busy - before.Busy, p.PeerWindow - before.PeerWindow, p.SendBuffer - before.SendBuffer,
+		p.Sent - before.Sent, p.Retransmitted - before.Retransmitted, p.Received - before.Received,
+	}
+}
+
+// add adds what one connection did.
+func (t *OpenTotals) add(o *Open, p Progress) {
+	t.Open++
+	t.Busy += p.Busy
+	t.PeerWindow += p.PeerWindow
+	t.SendBuffer += p.SendBuffer
+	if o.count(socket.Unacked) > 0 && time.Duration(o.count(socket.LastAckRecv))*time.Millisecond >= VanishedAfter {
+		t.Vanished++
+	}
+	if p.Sent == 0 {
+		return
+	}
+	lost := &t.Lost
+	if congestion, _ := socket.Get(o.conn, socket.Congestion); congestion.Text == "bbr" {
+		lost = &t.LostWithBBR
+	}
+	lost.Sent += p.Sent
+	lost.Retransmitted += p.Retransmitted
+	if p.Retransmitted > 0 {
+		lost.RTT += o.time(socket.RTT)
+		lost.MinRTT += o.time(socket.MinRTT)
+	}
+}

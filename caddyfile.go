@@ -93,41 +93,32 @@ func isSocketOption(name string) bool {
 	return options.Has(name) && name != "keepalive" && name != "keepalive_interval"
 }
 
-// parseHandler sets the handler up from its directive:
+// parseDirective makes a handler of its directive.
+func parseDirective[H any, P interface {
+	*H
+	caddyhttp.MiddlewareHandler
+	caddyfile.Unmarshaler
+}](h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	handler := P(new(H))
+	return handler, handler.UnmarshalCaddyfile(h.Dispenser)
+}
+
+// UnmarshalCaddyfile sets the handler up from its options, each at most once:
 //
 //	sockopt [<matcher>] {
 //		<option> <value>
 //	}
-func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
-	handler := new(Handler)
-	return handler, handler.UnmarshalCaddyfile(h.Dispenser)
-}
-
-// UnmarshalCaddyfile sets the handler up from its options, each at most once.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return parseOptions(d, h.Lines(options.Route))
 }
 
-// parseTCPInfo sets the handler up from its directive, which has no
-// argument but a matcher.
-func parseTCPInfo(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
-	info := new(TCPInfo)
-	return info, info.UnmarshalCaddyfile(h.Dispenser)
-}
-
-// UnmarshalCaddyfile takes the directive's name alone.
+// UnmarshalCaddyfile takes the directive's name alone, and Caddy a matcher.
 func (*TCPInfo) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the directive's name
 	if d.NextArg() || d.NextBlock(0) {
 		return d.Errf("tcp_info takes nothing but a matcher; %q is too many", d.Val())
 	}
 	return nil
-}
-
-// parseEchoPayload sets the handler up from its directive.
-func parseEchoPayload(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
-	e := new(EchoPayload)
-	return e, e.UnmarshalCaddyfile(h.Dispenser)
 }
 
 // UnmarshalCaddyfile sets the handler up from its directive. Every line may be
@@ -151,36 +142,20 @@ func (e *EchoPayload) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Errf("echo_payload takes one value, %s; %q is too many", size.Want, d.Val())
 	}
+	text := func(name, want string, to *string, check func(string) error) options.Line {
+		return options.Line{Name: name, Want: want, Values: 1, IsSet: func() bool { return *to != "" }, Parse: func(values []string) error {
+			*to = values[0]
+			return check(*to)
+		}}
+	}
 	return options.ParseBlock(d, []options.Line{
 		size,
-		{
-			Name:   "fill",
-			Want:   "one ASCII character",
-			Values: 1,
-			IsSet:  func() bool { return e.Fill != "" },
-			Parse: func(values []string) error {
-				e.Fill = values[0]
-				return checkFill(e.Fill)
-			},
-		},
-		{
-			Name:   "content_type",
-			Want:   wantContentType,
-			Values: 1,
-			IsSet:  func() bool { return e.ContentType != "" },
-			Parse: func(values []string) error {
-				e.ContentType = values[0]
-				return checkContentType(e.ContentType)
-			},
-		},
+		text("fill", "one ASCII character", &e.Fill, checkFill),
+		text("content_type", wantContentType, &e.ContentType, checkContentType),
 		options.SizeLine("write_size", &e.WriteSize, checkWriteSize),
-		{
-			Name:  "flush_headers",
-			IsSet: func() bool { return e.FlushHeaders },
-			Parse: func([]string) error {
-				e.FlushHeaders = true
-				return nil
-			},
-		},
+		{Name: "flush_headers", IsSet: func() bool { return e.FlushHeaders }, Parse: func([]string) error {
+			e.FlushHeaders = true
+			return nil
+		}},
 	})
 }

@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -41,7 +40,7 @@ type dialer struct {
 }
 
 // newDialer returns the dialer of a provisioned http transport.
-func newDialer(t *reverseproxy.HTTPTransport, beforeSYN []socket.Setting) (*dialer, error) {
+func newDialer(t *reverseproxy.HTTPTransport, beforeSYN []socket.Setting, transparent bool) (*dialer, error) {
 	probes := time.Duration(t.KeepAlive.ProbeInterval)
 	d := &dialer{
 		Dialer: net.Dialer{
@@ -50,65 +49,65 @@ func newDialer(t *reverseproxy.HTTPTransport, beforeSYN []socket.Setting) (*dial
 			KeepAlive:       probes,
 			KeepAliveConfig: net.KeepAliveConfig{Enable: probes > 0, Interval: probes},
 		},
-		beforeSYN: beforeSYN,
+		beforeSYN:   beforeSYN,
+		transparent: transparent,
 	}
-	var err error
-	if t.LocalAddress != "" {
-		if d.LocalAddr, err = localAddr(t.LocalAddress); err != nil {
+	if t.LocalAddress != "" { // Caddy has checked it
+		address, err := caddy.ParseNetworkAddressWithDefaults(t.LocalAddress, "tcp", 0)
+		if err != nil {
+			return nil, err
+		}
+		if address.IsUnixNetwork() {
+			d.LocalAddr, err = net.ResolveUnixAddr(address.Network, address.JoinHostPort(0))
+		} else {
+			d.LocalAddr, err = net.ResolveTCPAddr(address.Network, address.JoinHostPort(0))
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
-	if _, ok := d.LocalAddr.(*net.TCPAddr); (ok || slices.ContainsFunc(beforeSYN, func(s socket.Setting) bool { return s.Option.Is(socket.Transparent) })) && socket.BindAddressNoPort.Supported() {
+	if _, ok := d.LocalAddr.(*net.TCPAddr); (ok || d.transparent) && socket.BindAddressNoPort.Supported() {
 		// The kernel chooses the port when it knows the destination, so that connections
 		// to several can have the same port.
 		chosenLater := socket.Setting{Option: socket.BindAddressNoPort, Value: socket.Value{Number: 1}}
 		d.beforeSYN = append([]socket.Setting{chosenLater}, d.beforeSYN...)
 	}
 	if t.Resolver != nil && len(t.Resolver.Addresses) > 0 {
-		d.Resolver, err = newResolver(t.Resolver.Addresses, net.Dialer{Timeout: d.Timeout, FallbackDelay: d.FallbackDelay})
+		servers := net.Dialer{Timeout: d.Timeout, FallbackDelay: d.FallbackDelay}
+		d.Resolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			server := t.Resolver.Addresses[rand.IntN(len(t.Resolver.Addresses))] //nolint:gosec // any will do
+			address, err := caddy.ParseNetworkAddressWithDefaults(server, "udp", 53)
+			if err != nil {
+				return nil, err
+			}
+			return servers.DialContext(ctx, address.Network, address.JoinHostPort(0))
+		}}
 	}
-	return d, err
-}
-
-func localAddr(text string) (net.Addr, error) {
-	address, err := caddy.ParseNetworkAddressWithDefaults(text, "tcp", 0)
-	if err != nil {
-		return nil, err
-	}
-	if address.IsUnixNetwork() {
-		return net.ResolveUnixAddr(address.Network, address.JoinHostPort(0))
-	}
-	return net.ResolveTCPAddr(address.Network, address.JoinHostPort(0))
-}
-
-// newResolver returns a resolver that asks one of the DNS servers, any.
-func newResolver(servers []string, d net.Dialer) (*net.Resolver, error) {
-	addresses := make([]caddy.NetworkAddress, len(servers))
-	for i, server := range servers {
-		var err error
-		if addresses[i], err = caddy.ParseNetworkAddressWithDefaults(server, "udp", 53); err != nil {
-			return nil, err
-		}
-	}
-	return &net.Resolver{
-		PreferGo: true,
-		Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			address := addresses[rand.IntN(len(addresses))] //nolint:gosec // any will do
-			return d.DialContext(ctx, address.Network, address.JoinHostPort(0))
-		},
-	}, nil
+	return d, nil
 }
 
 // dial opens a connection. The observer learns which options it refused. Errors are
 // reverseproxy.DialErrors.
 func (d *dialer) dial(ctx context.Context, network, address string, observer socket.RefusalObserver) (net.Conn, error) {
-	var attempt attempt
+	var mu sync.Mutex // several addresses of a backend are tried at the same time
+	var refused []socket.Refusal
 	once := d.Dialer
 	once.ControlContext = func(_ context.Context, network, _ string, c syscall.RawConn) error {
 		if !strings.HasPrefix(network, "tcp") {
 			return nil
 		}
-		return attempt.set(c, d.beforeSYN)
+		now, err := socket.SetRaw(c, d.beforeSYN)
+		for _, r := range now {
+			// Without its interface a connection would go another way than it must, so that
+			// one is not opened; without the others it is.
+			if r.Option.Is(socket.Interface) {
+				err = fmt.Errorf("interface %s: %w", r.Value.Text, r.Err)
+			}
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		refused = append(refused, now...)
+		return err
 	}
 	client := d.client(ctx, network)
 	if client != nil {
@@ -116,14 +115,18 @@ func (d *dialer) dial(ctx context.Context, network, address string, observer soc
 	}
 	conn, err := once.DialContext(ctx, network, address)
 	if _, none := errors.AsType[*net.AddrError](err); none && client != nil { // no address of the client's family
-		attempt.refuse(socket.Refusal{Setting: socket.Setting{Option: socket.Transparent}, Err: syscall.EAFNOSUPPORT})
 		once.LocalAddr = d.LocalAddr
 		conn, err = once.DialContext(ctx, network, address)
+		if err == nil {
+			observer.Refused(conn, socket.Transparent, syscall.EAFNOSUPPORT)
+		}
 	}
 	if err != nil {
 		return nil, reverseproxy.NewDialError(err)
 	}
-	for _, r := range attempt.all() {
+	mu.Lock()
+	defer mu.Unlock()
+	for _, r := range refused {
 		observer.Refused(conn, r.Option, r.Err)
 	}
 	return conn, nil
@@ -141,38 +144,6 @@ func (d *dialer) client(ctx context.Context, network string) net.Addr {
 		return nil
 	}
 	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(ip.Unmap(), 0))
-}
-
-// attempt is what sockets refused before they were connected. There may be one for each
-// address of a backend.
-type attempt struct {
-	mu      sync.Mutex
-	refused []socket.Refusal
-}
-
-// set sets options on a socket. Without its interface a connection would go another
-// way than it must, so that one is not opened; without the others it is.
-func (a *attempt) set(c syscall.RawConn, settings []socket.Setting) error {
-	refused, err := socket.SetRaw(c, settings)
-	for _, r := range refused {
-		if r.Option.Is(socket.Interface) {
-			err = fmt.Errorf("interface %s: %w", r.Value.Text, r.Err)
-		}
-	}
-	a.refuse(refused...)
-	return err
-}
-
-func (a *attempt) refuse(refused ...socket.Refusal) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.refused = append(a.refused, refused...)
-}
-
-func (a *attempt) all() []socket.Refusal {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.refused
 }
 
 // sendProxyHeader sends the PROXY header of a request, which tells the backend its

@@ -2,6 +2,7 @@ package sockopt
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -45,10 +46,6 @@ type EchoPayload struct {
 }
 
 const (
-	defaultEchoSize    = 10_000
-	defaultEchoFill    = "*"
-	defaultContentType = "text/plain"
-
 	wantContentType = "a media type such as text/plain"
 
 	// maxEchoBlock bounds the memory that a payload takes, in bytes. A larger
@@ -69,14 +66,11 @@ func (e *EchoPayload) Provision(ctx caddy.Context) error {
 	server := serverOf(ctx)
 	e.log = server.logger(ctx.Logger(), server.Listen...)
 
-	fill := defaultEchoFill
-	if e.Fill != "" {
-		fill = e.Fill
-	}
+	fill := cmp.Or(e.Fill, "*")
 	if err := checkFill(fill); err != nil {
 		return fmt.Errorf("fill: %w", err)
 	}
-	e.size = defaultEchoSize
+	e.size = 10_000
 	if e.Size != nil {
 		e.size = int64(*e.Size)
 	}
@@ -87,12 +81,9 @@ func (e *EchoPayload) Provision(ctx caddy.Context) error {
 		}
 		e.piece = int64(*e.WriteSize)
 	}
-	e.contentType = defaultContentType
-	if e.ContentType != "" {
-		if err := checkContentType(e.ContentType); err != nil {
-			return fmt.Errorf("content_type: %w", err)
-		}
-		e.contentType = e.ContentType
+	e.contentType = cmp.Or(e.ContentType, "text/plain")
+	if err := checkContentType(e.contentType); err != nil {
+		return fmt.Errorf("content_type: %w", err)
 	}
 	e.block = bytes.Repeat([]byte(fill), int(min(e.size, e.piece, maxEchoBlock)))
 	e.length = strconv.FormatInt(e.size, 10)

@@ -71,30 +71,27 @@ func init() {
 	networkTypes["tcp"], networkTypes["udp"] = beforeSocket, beforeSocket
 	// Both go before all other handlers, tcp_info first: the matcher of sockopt can use
 	// the placeholders, and the options of sockopt apply to what other handlers send.
-	httpcaddyfile.RegisterHandlerDirective("tcp_info", parseTCPInfo)
+	httpcaddyfile.RegisterHandlerDirective("tcp_info", parseDirective[TCPInfo])
 	httpcaddyfile.RegisterGlobalOption("sockopt", parseGlobalOption)
 	httpcaddyfile.RegisterDirectiveOrder("tcp_info", httpcaddyfile.Before, "tracing")
-	httpcaddyfile.RegisterHandlerDirective("sockopt", parseHandler)
+	httpcaddyfile.RegisterHandlerDirective("sockopt", parseDirective[Handler])
 	httpcaddyfile.RegisterDirectiveOrder("sockopt", httpcaddyfile.Before, "tracing")
-	httpcaddyfile.RegisterHandlerDirective("echo_payload", parseEchoPayload)
+	httpcaddyfile.RegisterHandlerDirective("echo_payload", parseDirective[EchoPayload])
 	httpcaddyfile.RegisterDirectiveOrder("echo_payload", httpcaddyfile.After, "respond")
 }
 
-// Interface guards
+// Interface guards, of what is not registered as such
 var (
-	_ caddy.Module          = ListenerWrapper{}
 	_ caddy.Provisioner     = (*ListenerWrapper)(nil)
 	_ caddy.CleanerUpper    = (*ListenerWrapper)(nil)
 	_ caddy.ListenerWrapper = (*ListenerWrapper)(nil)
 	_ caddyfile.Unmarshaler = (*ListenerWrapper)(nil)
 
-	_ caddy.Module            = PacketConnWrapper{}
 	_ caddy.Provisioner       = (*PacketConnWrapper)(nil)
 	_ caddy.CleanerUpper      = (*PacketConnWrapper)(nil)
 	_ caddy.PacketConnWrapper = (*PacketConnWrapper)(nil)
 	_ caddyfile.Unmarshaler   = (*PacketConnWrapper)(nil)
 
-	_ caddy.Module                                     = (*Transport)(nil)
 	_ caddy.Provisioner                                = (*Transport)(nil)
 	_ caddy.CleanerUpper                               = (*Transport)(nil)
 	_ caddyfile.Unmarshaler                            = (*Transport)(nil)
@@ -105,26 +102,14 @@ var (
 	_ reverseproxy.ProxyProtocolTransport              = (*Transport)(nil)
 	_ reverseproxy.RequestHeaderOpsTransport           = (*Transport)(nil)
 
-	_ caddy.Module                = Handler{}
-	_ caddy.Provisioner           = (*Handler)(nil)
-	_ caddy.CleanerUpper          = (*Handler)(nil)
-	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
-	_ caddyfile.Unmarshaler       = (*Handler)(nil)
+	_ caddy.Provisioner  = (*Handler)(nil)
+	_ caddy.CleanerUpper = (*Handler)(nil)
 
-	_ caddy.Module                = (*TCPInfo)(nil)
-	_ caddy.Provisioner           = (*TCPInfo)(nil)
-	_ caddyhttp.MiddlewareHandler = (*TCPInfo)(nil)
-	_ caddyfile.Unmarshaler       = (*TCPInfo)(nil)
-
-	_ caddy.Module                      = (*MatchTCPInfo)(nil)
 	_ caddy.Provisioner                 = (*MatchTCPInfo)(nil)
 	_ caddyhttp.RequestMatcherWithError = (*MatchTCPInfo)(nil)
 	_ caddyfile.Unmarshaler             = (*MatchTCPInfo)(nil)
 
+	_ caddy.Provisioner = (*TCPInfo)(nil)
+	_ caddy.Provisioner = (*EchoPayload)(nil)
 	_ caddy.AdminRouter = AdminAPI{}
-
-	_ caddy.Module                = EchoPayload{}
-	_ caddy.Provisioner           = (*EchoPayload)(nil)
-	_ caddyhttp.MiddlewareHandler = (*EchoPayload)(nil)
-	_ caddyfile.Unmarshaler       = (*EchoPayload)(nil)
 )

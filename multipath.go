@@ -1,7 +1,6 @@
 package sockopt
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"strings"
@@ -59,14 +58,7 @@ func applyMultipath() {
 func saysMultipathOff(app *caddyhttp.App) (bool, error) {
 	servers := make(map[bool]string) // one by what it says
 	for name, server := range app.Servers {
-		for _, raw := range server.ListenerWrappersRaw {
-			var w struct {
-				Wrapper   string          `json:"wrapper"`
-				Multipath json.RawMessage `json:"multipath"`
-			}
-			if json.Unmarshal(raw, &w) != nil || w.Wrapper != wrapperName {
-				continue
-			}
+		for _, w := range ours(server.ListenerWrappersRaw) {
 			switch string(w.Multipath) {
 			case `true`, `"on"`:
 				servers[true] = name

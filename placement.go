@@ -61,12 +61,12 @@ func packageOf(value any) string {
 // hiddenBy returns the listener wrapper before sockopt that may hide connections, or
 // nothing.
 func (s *server) hiddenBy() string {
-	for _, name := range wrapperNames(s.ListenerWrappersRaw) {
-		if name == wrapperName {
+	for _, w := range wrappersOf(s.ListenerWrappersRaw) {
+		if w.Name == wrapperName {
 			return ""
 		}
-		if !slices.Contains(transparentWrappers, name) {
-			return name
+		if !slices.Contains(transparentWrappers, w.Name) {
+			return w.Name
 		}
 	}
 	return ""

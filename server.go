@@ -109,24 +109,30 @@ func (s *server) adoptKeepAlive(settings []socket.Setting, onListener bool) {
 	}
 }
 
-// wrapperNames returns the names of listener wrappers or packet conn wrappers.
-func wrapperNames(wrappers []json.RawMessage) []string {
-	names := make([]string, len(wrappers))
-	for i, raw := range wrappers {
-		var w struct {
-			Wrapper string `json:"wrapper"`
-		}
-		if json.Unmarshal(raw, &w) == nil {
-			names[i] = w.Wrapper
-		}
+// wrapperJSON is a listener wrapper or packet conn wrapper in the configuration of a server, as
+// far as others look at it.
+type wrapperJSON struct {
+	Name      string          `json:"wrapper"`
+	Multipath json.RawMessage `json:"multipath"`
+	DSCP      json.RawMessage `json:"dscp"`
+}
+
+func wrappersOf(raw []json.RawMessage) []wrapperJSON {
+	wrappers := make([]wrapperJSON, len(raw))
+	for i := range raw {
+		_ = json.Unmarshal(raw[i], &wrappers[i]) // its errors are Caddy's to report
 	}
-	return names
+	return wrappers
+}
+
+// ours returns those of ours among them.
+func ours(wrappers []json.RawMessage) []wrapperJSON {
+	return slices.DeleteFunc(wrappersOf(wrappers), func(w wrapperJSON) bool { return w.Name != wrapperName })
 }
 
 // listedOnce returns an error where wrappers of the server have sockopt twice.
 func (s *server) listedOnce(kind string, wrappers []json.RawMessage) error {
-	names := wrapperNames(wrappers)
-	if i := slices.Index(names, wrapperName); i >= 0 && slices.Contains(names[i+1:], wrapperName) {
+	if len(ours(wrappers)) > 1 {
 		return fmt.Errorf("sockopt is listed twice among the %s wrappers of server %s; put all options into one of them", kind, s.Name())
 	}
 	return nil
@@ -168,13 +174,7 @@ func (s *server) hasHTTP3() bool {
 
 // marksPackets reports whether the server's packet conn wrapper sets dscp.
 func (s *server) marksPackets() bool {
-	return slices.ContainsFunc(s.PacketConnWrappersRaw, func(raw json.RawMessage) bool {
-		var w struct {
-			Wrapper string          `json:"wrapper"`
-			DSCP    json.RawMessage `json:"dscp"`
-		}
-		return json.Unmarshal(raw, &w) == nil && w.Wrapper == wrapperName && w.DSCP != nil
-	})
+	return slices.ContainsFunc(ours(s.PacketConnWrappersRaw), func(w wrapperJSON) bool { return w.DSCP != nil })
 }
 
 // quicPlace is an address at which Caddy serves HTTP/3, as caddy.ListenerUsage knows it.

@@ -116,10 +116,9 @@ func (t *Transport) Provision(ctx caddy.Context) (err error) {
 			break // not those of an outer proxy
 		}
 	}
-	if t.dialer, err = newDialer(&t.HTTPTransport, beforeSYN); err != nil {
+	if t.dialer, err = newDialer(&t.HTTPTransport, beforeSYN, t.transparent()); err != nil {
 		return err
 	}
-	t.dialer.transparent = t.transparent()
 	t.dialer.SetMultipathTCP(t.resolved.Multipath)
 	t.Transport.DialContext = t.dial
 	if t.Transport.DialTLSContext != nil {

@@ -44,13 +44,17 @@ func TestQuick(t *testing.T) {
 	require.Equal(t, backendSystems, r.systems(3, paste, rateMeasure))
 	require.Less(t, lab.Median(r.Of(3, paste, stockTransport, rateMeasure)), 1/.025) // of 44 ms, but for the first
 	require.Greater(t, lab.Median(r.Of(3, paste, sockoptTransport, rateMeasure)), 1/.01)
+	for _, n := range nagleBackends {
+		require.Greater(t, lab.Median(r.Of(3, string(n.work()), stockTransport, secondsMeasure)), .03, n.name)
+		require.Less(t, lab.Median(r.Of(3, string(n.work()), sockoptTransport, secondsMeasure)), .03, n.name)
+	}
 	require.Len(t, r.cases(4), len(handlers)*len(keepAliveProtocols))
 	for _, kase := range r.cases(4) {
 		require.ElementsMatch(t, []string{stock, auto, on}, r.systems(4, kase, setMeasure), kase)
 		require.Greater(t, lab.Median(r.Of(4, kase, on, setMeasure)), lab.Median(r.Of(4, kase, stock, setMeasure)), kase)
 	}
 	require.ElementsMatch(t, []string{shared, ownCore}, r.cases(5))
-	require.Len(t, r.systems(5, shared, rateMeasure), 6)
+	require.Len(t, r.systems(5, shared, rateMeasure), 7)
 	require.Equal(t, []string{stock, auto, on, off}, r.systems(6, "1,000", heapMeasure))
 	require.Equal(t, handshakeSystems, r.systems(7, newNagle, secondsMeasure))
 	require.Greater(t, lab.Median(r.Of(7, newNagle, stock, secondsMeasure)), .03)

@@ -143,11 +143,11 @@ func (b *bench) count(ctx context.Context, kase string, g bursts, contenders []c
 	})
 }
 
-const keepAliveBar, setBar, segmentsBar = .99, .02, .05
+const keepAliveBar, keepAliveCPUBar, setBar, segmentsBar = .99, 1.01, .02, .05
 
 func reportKeepAlive(r *record) section {
 	var s section
-	s.compare(r, 4, keepAliveBar)
+	s.compare(r, 4, keepAliveBar, keepAliveCPUBar)
 	t := newTable("case", "Caddy", "setsockopt", "segments", "bar: setsockopt more", "bar: segments more")
 	t.Title = "For each request:"
 	for _, kase := range r.cases(4) {

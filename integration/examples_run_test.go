@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"net/http"
+	"os"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -60,6 +61,26 @@ func TestExamples(t *testing.T) {
 				require.Equal(t, http.StatusOK, resp.StatusCode)
 				require.Equal(t, size, resp.ContentLength)
 			}
+		})
+	}
+}
+
+// TestExamplesOfReleases loads the examples of each release as they were. They are never edited:
+// docs/compatibility.md promises that they go on loading.
+func TestExamplesOfReleases(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("their options need Linux")
+	}
+	files, err := filepath.Glob("testdata/examples/*/*Caddyfile")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		t.Run(strings.TrimPrefix(file, "testdata/examples/"), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			require.NoError(t, err)
+			validate(t, string(text))
+			here, _ := moved(t, string(text))
+			inprocess.Load(t, here)
 		})
 	}
 }

@@ -21,6 +21,17 @@ import (
 // EchoPayload is a test tool. It answers every request with a fixed payload, by default
 // the 10,000 "*" that the server of the original experiment returned. It reads the
 // request's body to its end and drops it.
+//
+// JSON:
+//
+//	{"handler": "echo_payload", "size": 1048576, "write_size": 1448}
+//
+// Caddyfile, in a site block:
+//
+//	echo_payload {
+//		size 1MiB
+//		write_size 1448
+//	}
 type EchoPayload struct {
 	// Bytes in the payload, or a string such as "1MiB". Default: 10000.
 	Size *options.Size `json:"size,omitempty"`

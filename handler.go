@@ -53,6 +53,17 @@ import (
 // Requests over HTTP/3 or Unix sockets pass without other options, which is logged once at
 // debug level. An option that the kernel refuses on one connection is counted and logged
 // at a bounded rate; the request goes on without it.
+//
+// JSON:
+//
+//	{"handler": "sockopt", "pacing_rate": 5242880, "pacing_after": 1048576}
+//
+// Caddyfile, in a site block:
+//
+//	sockopt {
+//		pacing_rate 5MiB
+//		pacing_after 1MiB
+//	}
 type Handler struct {
 	options.Options
 

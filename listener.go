@@ -37,6 +37,17 @@ import (
 // a bounded rate; the connection goes on without it. What is set on a listening
 // socket that Caddy inherits ("fd/3") stays set when a later configuration no
 // longer has it, since the socket is the same.
+//
+// JSON:
+//
+//	{"wrapper": "sockopt", "user_timeout": "30s", "dscp": "af21"}
+//
+// Caddyfile, inside listener_wrappers:
+//
+//	sockopt {
+//		user_timeout 30s
+//		dscp af21
+//	}
 type ListenerWrapper struct {
 	options.Options
 

@@ -26,6 +26,15 @@ import (
 //
 // It needs no tcp_info handler. It costs a getsockopt(2) for a request, and one more for
 // congestion.
+//
+// JSON:
+//
+//	{"tcp_info": ["rtt > 200ms"]}
+//
+// Caddyfile, in a site block:
+//
+//	@far tcp_info rtt > 200ms
+//	respond @far "from far away"
 type MatchTCPInfo struct {
 	conditions []string
 	holds      []func(*askedInfo) bool

@@ -21,6 +21,17 @@ import (
 //
 // It is listed before the wrappers of other plugins: behind one it cannot reach the
 // socket, which is logged.
+//
+// JSON:
+//
+//	{"wrapper": "sockopt", "recv_buffer": 8388608, "metrics": true}
+//
+// Caddyfile, inside packet_conn_wrappers:
+//
+//	sockopt {
+//		recv_buffer 8MiB
+//		metrics
+//	}
 type PacketConnWrapper struct {
 	options.Options
 

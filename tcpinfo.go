@@ -69,6 +69,14 @@ import (
 // carried the request last, without this handler:
 // `{http.reverse_proxy.upstream.tcp_info.rtt}` and so on. They are empty once that
 // connection is closed.
+//
+// JSON:
+//
+//	{"handler": "tcp_info"}
+//
+// Caddyfile, in a site block:
+//
+//	tcp_info
 type TCPInfo struct {
 	placeholders *placeholders
 }

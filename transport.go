@@ -40,10 +40,23 @@ import (
 //
 // An option that the kernel refuses on one connection is counted and logged at a
 // bounded rate; the connection goes on without it.
+//
+// JSON:
+//
+//	{"protocol": "sockopt", "max_conns_per_host": 100, "socket": {"keepalive_idle": "30s"}}
+//
+// Caddyfile, inside reverse_proxy:
+//
+//	transport sockopt {
+//		max_conns_per_host 100
+//		socket {
+//			keepalive_idle 30s
+//		}
+//	}
 type Transport struct {
 	reverseproxy.HTTPTransport
 
-	// The options of the connections to backends.
+	// The options of the connections to backends. Default: quickack auto, and no other.
 	Socket options.Options `json:"socket,omitzero"`
 
 	resolved  options.Resolved

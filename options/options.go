@@ -51,7 +51,7 @@ type Options struct {
 	RecvBuffer *Size `json:"recv_buffer,omitempty"`
 
 	// Send buffer in bytes, or as a string such as "1MiB". Kernel: SO_SNDBUF, with net.core.wmem_max,
-	// SO_SNDBUFFORCE and net.ipv4.tcp_wmem as for recv_buffer.
+	// SO_SNDBUFFORCE and net.ipv4.tcp_wmem as for recv_buffer. Default: the kernel's autotuning.
 	SendBuffer *Size `json:"send_buffer,omitempty"`
 
 	// The congestion control algorithm. Kernel: TCP_CONGESTION. One that
@@ -65,18 +65,18 @@ type Options struct {
 	// SO_MAX_PACING_RATE. Default: no limit.
 	PacingRate *Size `json:"pacing_rate,omitempty"`
 
-	// How much of the body of each response goes before pacing_rate holds, or a string such as "500KiB". It
+	// How many bytes of the body of each response go before pacing_rate holds, or a string such as "500KiB". It
 	// needs pacing_rate beside it. Default: 0.
 	PacingAfter *Size `json:"pacing_after,omitempty"`
 
-	// The largest receive window that is offered, until the kernel sets it anew. Kernel: TCP_WINDOW_CLAMP,
+	// The largest receive window in bytes that is offered, until the kernel sets it anew. Kernel: TCP_WINDOW_CLAMP,
 	// which is at least half of the smallest receive buffer. Present kernels derive it from the receive
 	// buffer again when the first segments of some size arrive (tcp_measure_rcv_mss in net/ipv4/tcp_input.c),
 	// which is tried at load and warned of; all do when they enlarge the buffer (tcp_rcv_space_adjust).
 	// recv_buffer bounds the window for good, roughly. Default: no bound but the receive buffer.
 	WindowClamp *Size `json:"window_clamp,omitempty"`
 
-	// The largest segment that is offered and sent. Kernel: TCP_MAXSEG, 88 to 32767; the kernel subtracts the
+	// The largest segment that is offered and sent, in bytes. Kernel: TCP_MAXSEG, 88 to 32767; the kernel subtracts the
 	// TCP options. It is set on the listening socket, or before the SYN to a backend, because the handshake
 	// fixes it. A small value costs more packets for the same bytes, and does not help where the path's MTU
 	// is larger. Default: the interface's MTU decides.

@@ -1,6 +1,7 @@
 package sockopt
 
 import (
+	"bufio"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -146,20 +147,20 @@ func streamConnections(w http.ResponseWriter, matched int, totals []connectionTo
 	if err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(w, "{\"matched\":%d,\"totals\":%s,\"connections\":[", matched, head); err != nil {
-		return err
-	}
+	b := bufio.NewWriterSize(w, 64<<10)
+	fmt.Fprintf(b, "{\"matched\":%d,\"totals\":%s,\"connections\":[", matched, head)
 	separator := "\n"
-	for i := range open {
-		line, err := open[i].MarshalJSON()
+	for _, o := range open {
+		line, err := o.MarshalJSON()
 		if err != nil {
 			return err
 		}
-		if _, err := fmt.Fprintf(w, "%s%s", separator, line); err != nil {
+		_, _ = b.WriteString(separator) // b keeps the first error
+		if _, err := b.Write(line); err != nil {
 			return err
 		}
 		separator = ",\n"
 	}
-	_, err = w.Write([]byte("\n]}\n"))
-	return err
+	_, _ = b.WriteString("\n]}\n")
+	return b.Flush()
 }

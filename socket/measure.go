@@ -29,15 +29,14 @@ type Learned struct {
 	Stalls       uint32 `json:"suspected_stalls"`
 }
 
-// MeasureFigures reads TCP_INFO of c into m, and nothing else.
-//
-// Errors: those of Info.
-func (c *Conn) MeasureFigures(m *Measurement) error { return control(c, m.TCPInfo.read) }
-
-// Measure reads what the kernel says of c into m.
+// Measure reads TCP_INFO of c into m: one call of the kernel.
 //
 // Errors: those of Info.
 func (c *Conn) Measure(m *Measurement) error { return control(c, m.read) }
+
+// MeasureRest reads what m has beside TCP_INFO, which takes three calls, or four with MPTCP.
+// What this kernel lacks stays empty.
+func (c *Conn) MeasureRest(m *Measurement) { _ = control(c, m.readRest) }
 
 // Learned returns what c knows of its acknowledgements now.
 func (c *Conn) Learned() Learned {

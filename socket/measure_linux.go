@@ -12,7 +12,10 @@ func (m *Measurement) read(fd int) error {
 	}
 	m.SinceSent = time.Duration(m.Last_data_sent) * time.Millisecond
 	m.SinceReceived = time.Duration(m.Last_data_recv) * time.Millisecond
-	// What follows may be missing on an older kernel, and is then empty.
+	return nil
+}
+
+func (m *Measurement) readRest(fd int) error {
 	if value, err := Congestion.get(fd); err == nil {
 		m.Congestion = value.Text
 	}

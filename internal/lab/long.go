@@ -13,7 +13,7 @@ var long = flag.Bool("long", false, "run the long form of the tests that have on
 func IsLong() bool { return *long }
 
 // Long returns how many of something a test has: in its short or in its long form.
-func Long(short, longer int) int {
+func Long[T any](short, longer T) T {
 	if *long {
 		return longer
 	}

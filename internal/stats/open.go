@@ -33,15 +33,16 @@ var Limits = []Limit{NothingToSend, PeerWindow, SendBuffer, Loss, CongestionWind
 
 // Open is a connection that was open when it was measured.
 type Open struct {
-	Origin      Origin
-	Local, Peer netip.AddrPort
-	LimitedBy   Limit
-	QuickAck    socket.Learned
-	socket.Measurement
+	Origin             Origin
+	Local, Peer        netip.AddrPort
+	LimitedBy          Limit
+	QuickAck           socket.Learned
+	socket.Measurement // of the second reading; rest reads what is not of TCP_INFO
 
-	conn   *socket.Conn
-	list   *socket.List   // that has it
-	before socket.TCPInfo // of the first reading
+	isWhole bool // rest has been read
+	conn    *socket.Conn
+	list    *socket.List   // that has it
+	before  socket.TCPInfo // of the first reading
 }
 
 // between is the time between the two readings of a connection: the kernel's times only grow.
@@ -106,7 +107,7 @@ func addrPort(a net.Addr) netip.AddrPort {
 
 // readFirst is the first reading. A connection that is closed meanwhile has none.
 func (o *Open) readFirst() bool {
-	err := o.conn.MeasureFigures(&o.Measurement)
+	err := o.conn.Measure(&o.Measurement)
 	if errors.Is(err, net.ErrClosed) { // through what it contains
 		o.list.Remove(o.conn)
 	}
@@ -114,12 +115,26 @@ func (o *Open) readFirst() bool {
 	return err == nil
 }
 
-// read is the second reading.
+// read is the second reading. Most connections are idle, and need none.
 func (o *Open) read() bool {
-	err := o.conn.Measure(&o.Measurement)
+	var err error
+	unacked, _ := o.Value(socket.Unacked)
+	unsent, _ := o.Value(socket.NotSentBytes)
+	if unacked > 0 || unsent > 0 {
+		err = o.conn.Measure(&o.Measurement)
+	}
 	o.QuickAck = o.conn.Learned()
 	o.LimitedBy = limitedBy(&o.before, &o.TCPInfo)
 	return err == nil
+}
+
+// rest is o with what takes calls of its own: few of many connections are shown.
+func (o *Open) rest() *Open {
+	if !o.isWhole {
+		o.isWhole = true
+		o.conn.MeasureRest(&o.Measurement)
+	}
+	return o
 }
 
 // limitedBy compares two readings. The kernel adds the time since a state began to its time when it
@@ -164,10 +179,10 @@ func fields() []Field {
 	all := []Field{
 		{"last_data_recv", func(o *Open) (float64, bool) { return o.SinceReceived.Seconds(), true }},
 		{"last_data_sent", func(o *Open) (float64, bool) { return o.SinceSent.Seconds(), true }},
-		{"recv_queued", func(o *Open) (float64, bool) { return float64(o.RecvQueued), true }},
-		{"recv_buffer", func(o *Open) (float64, bool) { return float64(o.RecvBuffer), true }},
-		{"send_queued", func(o *Open) (float64, bool) { return float64(o.SendQueued), true }},
-		{"send_buffer", func(o *Open) (float64, bool) { return float64(o.SendBuffer), true }},
+		{"recv_queued", func(o *Open) (float64, bool) { return float64(o.rest().RecvQueued), true }},
+		{"recv_buffer", func(o *Open) (float64, bool) { return float64(o.rest().RecvBuffer), true }},
+		{"send_queued", func(o *Open) (float64, bool) { return float64(o.rest().SendQueued), true }},
+		{"send_buffer", func(o *Open) (float64, bool) { return float64(o.rest().SendBuffer), true }},
 	}
 	for _, f := range socket.Figures {
 		all = append(all, Field{f.Name, func(o *Open) (float64, bool) { return o.figure(f) }})
@@ -179,9 +194,9 @@ func fields() []Field {
 func (o *Open) figure(f socket.Figure) (value float64, known bool) {
 	n, known := o.Value(f)
 	switch {
-	case o.Multipath && f.Name == socket.BytesAcked.Name:
+	case f.Name == socket.BytesAcked.Name && o.rest().Multipath:
 		n = o.BytesAcked
-	case o.Multipath && f.Name == socket.BytesReceived.Name:
+	case f.Name == socket.BytesReceived.Name && o.rest().Multipath:
 		n = o.BytesReceived
 	case f.Unit == socket.Microseconds:
 		return float64(n) / 1e6, known
@@ -210,6 +225,7 @@ func (o *Open) Place() Place {
 
 // MarshalJSON writes the fields in their order. What the kernel does not know is null.
 func (o *Open) MarshalJSON() ([]byte, error) {
+	o.rest()
 	b, err := json.Marshal(struct {
 		Place
 		Local    netip.AddrPort `json:"local"`

@@ -1,0 +1,128 @@
+package integration_test
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
+)
+
+// walked is a Caddy in a process of its own with idle connections.
+type walked struct {
+	*lab.Running
+	addr string
+	open int
+}
+
+// dial opens connections until there are so many.
+func (w *walked) dial(t *testing.T, count int) {
+	t.Helper()
+	for ; w.open < count; w.open++ {
+		conn, err := net.Dial("tcp", w.addr)
+		require.NoError(t, err)
+		t.Cleanup(func() { conn.Close() })
+	}
+	require.NoError(t, lab.Eventually("all are accepted", func() (bool, error) {
+		return connectionsOf(t, w.Running, "?limit=1").Matched == count, nil
+	}))
+}
+
+// walk asks for the connections, and returns how long that took.
+func (w *walked) walk(t *testing.T, query string) time.Duration {
+	t.Helper()
+	began := time.Now()
+	code, answer := w.API(http.MethodGet, "/sockopt/connections"+query, "", "")
+	require.Equal(t, http.StatusOK, code, answer)
+	return time.Since(began)
+}
+
+func startWalked(t *testing.T) *walked {
+	t.Helper()
+	addr := lab.Address(t)
+	return &walked{Running: lab.Spawn(t, lab.Wrappers("sockopt"), fmt.Sprintf("http://%s {\nhandle /large {\necho_payload 64MiB\n}\necho_payload\n}", addr)), addr: addr}
+}
+
+// TestCallsOfAWalk: an idle connection costs one system call, one that sends two, and three are
+// for each that is shown.
+func TestCallsOfAWalk(t *testing.T) {
+	lab.Require(t, "strace")
+	w := startWalked(t)
+	const idle, shown = 150, 100
+	w.dial(t, idle)
+	sending, err := net.Dial("tcp", w.addr)
+	require.NoError(t, err)
+	defer sending.Close()
+	_, err = fmt.Fprintf(sending, "GET /large HTTP/1.1\r\nHost: %s\r\n\r\n", w.addr)
+	require.NoError(t, err)
+	require.NoError(t, lab.Eventually("it sends", func() (bool, error) {
+		open := connectionsOf(t, w.Running, "?sort=notsent_bytes&limit=1")
+		return open.Matched == idle+1 && open.Connections[0]["notsent_bytes"] != 0.0, nil
+	}))
+	strace, err := lab.Attach(filepath.Join(t.TempDir(), "trace"), "getsockopt", w.PID)
+	require.NoError(t, err)
+	answer := connectionsOf(t, w.Running, fmt.Sprintf("?limit=%d", shown))
+	trace, err := strace.Detach()
+	require.NoError(t, err)
+	require.Len(t, answer.Connections, shown)
+	require.Len(t, trace.Like(`, TCP_INFO, `), idle+2)
+	require.Len(t, trace, idle+2+3*shown)
+}
+
+// TestCostOfAWalk: the cost grows with the connections, and requests do not wait for a walk.
+func TestCostOfAWalk(t *testing.T) {
+	t.Parallel()
+	w := startWalked(t)
+	client := lab.Site{Protocol: lab.Plain, Addr: w.addr}.Dial(t)
+	w.open++
+	cpu := make(map[int]float64)
+	few := lab.Long(100, 1000) // and ten times as many, with two descriptors each
+	rounds := lab.Long(3, 20)
+	for _, count := range []int{few, 10 * few} {
+		w.dial(t, count)
+		for _, query := range []string{"?limit=0", ""} {
+			var walks []time.Duration
+			before := w.CPU()
+			for range rounds {
+				walks = append(walks, w.walk(t, query))
+			}
+			cpu[count] = (w.CPU() - before) / float64(rounds)
+			t.Logf("%d connections, %q: %v, of which 100 ms are a pause; CPU time of the process %.1f ms", count, query, lab.Median(walks), 1e3*cpu[count])
+		}
+	}
+	require.Less(t, cpu[10*few], 30*max(cpu[few], .005), "a cost that grows with the square would be a hundred times")
+
+	alone := askUntil(t, client, time.After(lab.Long(100*time.Millisecond, time.Second)))
+	ended := make(chan time.Time)
+	go func() {
+		defer close(ended)
+		for range lab.Long(2, 20) {
+			_, _, _ = w.Ask(t.Context(), http.MethodGet, "/sockopt/connections?limit=0", "", "") // requests tell
+		}
+	}()
+	meanwhile := askUntil(t, client, ended)
+	for _, q := range []float64{.5, .99, 1} {
+		t.Logf("quantile %v of a request: %v alone, %v while all are shown again and again", q, time.Duration(lab.Quantile(alone, q)), time.Duration(lab.Quantile(meanwhile, q)))
+	}
+	require.Less(t, lab.Median(meanwhile), 100*time.Millisecond)
+}
+
+// askUntil sends requests and returns how long each took.
+func askUntil(t *testing.T, client *lab.Client, ended <-chan time.Time) (took []time.Duration) {
+	t.Helper()
+	for {
+		began := time.Now()
+		client.Ask(t, client.Send)
+		took = append(took, time.Since(began))
+		select {
+		case <-ended:
+			return took
+		default:
+		}
+	}
+}

@@ -12,15 +12,20 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/standard"
 )
 
-// naming is a handler that asks at its Provision what its configuration may name.
-type naming struct{ told *bool }
+func init() { caddy.RegisterModule(new(naming)) }
 
-func (n naming) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "http.handlers.naming_test", New: func() caddy.Module { return &naming{n.told} }}
+// naming is a handler that asks at its Provision what its configuration may name.
+type naming struct{}
+
+// namingTold is what the last naming was told.
+var namingTold bool
+
+func (*naming) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.naming_test", New: func() caddy.Module { return new(naming) }}
 }
 
-func (n *naming) Provision(ctx caddy.Context) error {
-	*n.told = configurationOf(ctx).namesUpstream
+func (*naming) Provision(ctx caddy.Context) error {
+	namingTold = configurationOf(ctx).namesUpstream
 	return nil
 }
 
@@ -28,8 +33,6 @@ func (*naming) ServeHTTP(http.ResponseWriter, *http.Request, caddyhttp.Handler) 
 
 // TestNamesUpstream finds the configuration in Caddy's unexported field.
 func TestNamesUpstream(t *testing.T) {
-	var told bool
-	caddy.RegisterModule(naming{&told})
 	for _, test := range []struct {
 		name, handler string
 		want          bool
@@ -41,9 +44,9 @@ func TestNamesUpstream(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			config := `{"servers": {"s": {"routes": [{"handle": [` + test.handler + `, {"handler": "naming_test"}]}]}}}`
-			told = !test.want
+			namingTold = !test.want
 			require.NoError(t, caddy.Validate(&caddy.Config{AppsRaw: caddy.ModuleMap{"http": json.RawMessage(config)}}))
-			require.Equal(t, test.want, told)
+			require.Equal(t, test.want, namingTold)
 		})
 	}
 }

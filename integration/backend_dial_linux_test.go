@@ -23,6 +23,7 @@ import (
 
 // TestDialTimeout: a backend that answers no SYN is given up in time.
 func TestDialTimeout(t *testing.T) {
+	t.Parallel()
 	if !isolated(t) {
 		return
 	}
@@ -42,6 +43,7 @@ func TestDialTimeout(t *testing.T) {
 // TestDialFallbackDelay: a backend's IPv6 address answers no SYN, so that its IPv4 address
 // gets one after the delay, and not before.
 func TestDialFallbackDelay(t *testing.T) {
+	t.Parallel()
 	if !isolated(t) {
 		return
 	}

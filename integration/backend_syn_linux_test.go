@@ -14,6 +14,7 @@ import (
 
 // TestMarkRoutesTheSYN: the only route to the backend is that of marked packets.
 func TestMarkRoutesTheSYN(t *testing.T) {
+	t.Parallel()
 	if !isolated(t) {
 		return
 	}
@@ -32,6 +33,7 @@ func TestMarkRoutesTheSYN(t *testing.T) {
 // TestInterfaceToBackends: both links lead to the backend, and routing prefers the first.
 // Without the interface nothing is dialed.
 func TestInterfaceToBackends(t *testing.T) {
+	t.Parallel()
 	if !isolated(t) {
 		return
 	}
@@ -54,6 +56,7 @@ func TestInterfaceToBackends(t *testing.T) {
 
 // TestSYN: what the first packets to a backend carry.
 func TestSYN(t *testing.T) {
+	t.Parallel()
 	if !isolated(t) {
 		return
 	}
@@ -104,6 +107,7 @@ func TestSynCount(t *testing.T) {
 
 // TestRouteDoesNotReplaceCongestion: a route may have an algorithm of its own.
 func TestRouteDoesNotReplaceCongestion(t *testing.T) {
+	t.Parallel()
 	if !isolated(t) {
 		return
 	}

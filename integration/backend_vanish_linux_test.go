@@ -36,6 +36,7 @@ func TestLinkDown(t *testing.T) {
 			continue // the short form has one of each
 		}
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			if !isolated(t) {
 				return
 			}

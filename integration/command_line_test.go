@@ -12,6 +12,7 @@ import (
 )
 
 func TestOptionsCommandJSON(t *testing.T) {
+	t.Parallel()
 	stdout, stderr, err := lab.CaddyOutput(t, "sockopt", "options", "--json")
 	require.NoError(t, err, stderr)
 	var s options.System
@@ -22,6 +23,7 @@ func TestOptionsCommandJSON(t *testing.T) {
 }
 
 func TestBareCommandPrintsHelp(t *testing.T) {
+	t.Parallel()
 	for _, args := range [][]string{{"sockopt"}, {"sockopt", "--help"}, {"help", "sockopt"}} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			stdout, stderr, err := lab.CaddyOutput(t, args...)
@@ -33,6 +35,7 @@ func TestBareCommandPrintsHelp(t *testing.T) {
 }
 
 func TestCommandRefusesWhatItDoesNotKnow(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct{ args, want string }{
 		{"sockopt bounds", `unknown command "bounds" for "caddy sockopt"`},
 		{"sockopt options nodelay", `unknown command "nodelay" for "caddy sockopt options"`},

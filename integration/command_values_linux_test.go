@@ -18,6 +18,7 @@ import (
 // TestCommandsSayWhyTheyFail: each flag of each command refuses a wrong value with exit
 // status 1 and says why, and so does a flag that no command has.
 func TestCommandsSayWhyTheyFail(t *testing.T) {
+	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Connection", "close") // which makes a run of the probe short
 	}))

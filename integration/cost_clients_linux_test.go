@@ -32,6 +32,9 @@ func TestCountsOfWellBehavedClients(t *testing.T) {
 			var l lab.Sites
 			for _, p := range []lab.Protocol{lab.Plain, lab.TLS, lab.H2C} {
 				for _, w := range []lab.Wrapping{lab.Stock, lab.Auto, lab.On} {
+					if w == lab.On && handler.name != "echo_payload" && !lab.IsLong() {
+						continue // it is for the table
+					}
 					l.Add(t, w, p, handler.directive)
 				}
 			}
@@ -51,7 +54,9 @@ func TestCountsOfWellBehavedClients(t *testing.T) {
 			require.LessOrEqual(t, auto.read, stock.read+handler.requests/2)
 			require.LessOrEqual(t, float64(auto.received), handler.slack*float64(stock.received))
 			for p, n := range counted {
-				require.GreaterOrEqual(t, n[lab.On].setsockopt, handler.requests, p)
+				if on, ok := n[lab.On]; ok {
+					require.GreaterOrEqual(t, on.setsockopt, handler.requests, p)
+				}
 				// In TLS and HTTP/2 a read can park before the reply leaves: a connection
 				// wastes four acknowledgements before it has learned that nobody waits, and
 				// shortens the kernel's timer. A busy machine looks like a stall, which costs 24.

@@ -11,7 +11,8 @@ import (
 // An idle keep-alive connection takes little more memory behind quickack auto, and after a
 // request under a route with many options.
 func TestMemoryOfIdleConnections(t *testing.T) {
-	connections := lab.Long(2000, 10_000)
+	t.Parallel()
+	connections := lab.Long(1000, 10_000)
 	const route = `sockopt {
 		notsent_lowat 16KiB
 		send_buffer 1MiB

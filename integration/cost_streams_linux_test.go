@@ -22,19 +22,20 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-const (
-	streamMessages = 300 // in each stream
-	streamPause    = 10 * time.Millisecond
-)
+const streamPause = 10 * time.Millisecond
+
+// streamMessages is how many messages each stream has.
+func streamMessages() int { return lab.Long(100, 300) }
 
 // TestCountsOfStreams: who sends messages without an answer waits for no acknowledgement. Once a
 // connection has learned that, it costs at most one system call and one segment more than with stock
 // Caddy for each twenty messages.
 func TestCountsOfStreams(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	// What a busy machine delays looks like a stall, and costs a trial.
 	require.NoError(t, thrice(func() error {
 		stock, auto := countStreams(t)
-		const messages = 5 * streamMessages
+		messages := 5 * streamMessages()
 		t.Logf("%d messages; stock: %d system calls, %d segments; auto: %d and %d", messages, stock.calls, stock.segments, auto.calls, auto.segments)
 		const learning = 8 * 8 // eight connections, and for four acknowledgements a question each
 		if most := learning + messages/20; auto.calls > stock.calls+most || auto.segments > stock.segments+most {
@@ -165,7 +166,7 @@ var grpcMessage = &grpc_health_v1.HealthCheckRequest{Service: strings.Repeat("*"
 func paced(pause time.Duration, f func() error) error {
 	tick := time.NewTicker(pause)
 	defer tick.Stop()
-	for range streamMessages {
+	for range streamMessages() {
 		<-tick.C
 		if err := f(); err != nil {
 			return err
@@ -219,7 +220,7 @@ func (s *streamed) events(t *testing.T) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.CopyN(io.Discard, resp.Body, 100*streamMessages)
+	_, err = io.CopyN(io.Discard, resp.Body, int64(100*streamMessages()))
 	return err
 }
 
@@ -249,7 +250,7 @@ func (s *streamed) grpcDown(t *testing.T) error {
 	if err != nil {
 		return err
 	}
-	for range streamMessages {
+	for range streamMessages() {
 		if err := stream.RecvMsg(new(grpc_health_v1.HealthCheckRequest)); err != nil {
 			return err
 		}

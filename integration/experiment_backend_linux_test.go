@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -45,10 +46,10 @@ func TestBackendsOf2009(t *testing.T) {
 				table.Row(client, perSecond(lab.Median(rates[0])), perSecond(lab.Median(rates[1])), perSecond(lab.Median(rates[2])))
 				return rates
 			}
-			rates := row("httperf: one connection", func(addr string) float64 { return httperf50(t, addr) })
+			rates := row("httperf: one connection", func(addr string) float64 { return httperfOne(t, addr) })
 			requireStalls(t, rates[0])
 			for i := 1; i < len(proxies); i++ {
-				requireNoStalls(t, func() float64 { return httperf50(t, proxies[i].Addr) }, rates[i]...)
+				requireNoStalls(t, func() float64 { return httperfOne(t, proxies[i].Addr) }, rates[i]...)
 			}
 			if lab.IsLong() {
 				row("wrk: 32 connections", func(addr string) float64 { return wrk32(t, addr) })
@@ -58,10 +59,11 @@ func TestBackendsOf2009(t *testing.T) {
 	}
 }
 
-// httperf50 measures 50 requests over one connection.
-func httperf50(t *testing.T, addr string) (rate float64) {
+// httperfOne measures requests over one connection.
+func httperfOne(t *testing.T, addr string) (rate float64) {
 	t.Helper()
-	return httperf(t, []string{"--num-conns=1", "--num-calls=50"}, 50, addr)
+	n := lab.Long(30, 50)
+	return httperf(t, []string{"--num-conns=1", fmt.Sprintf("--num-calls=%d", n)}, n, addr)
 }
 
 // TestBackendExample runs examples/backend.Caddyfile with its backend.
@@ -71,7 +73,7 @@ func TestBackendExample(t *testing.T) {
 	lab.Paste(t, "127.0.0.1"+at[":8092"])
 	inprocess.Load(t, here)
 	of := func(port string) func() float64 {
-		return func() float64 { return httperf50(t, "127.0.0.1"+at[port]) }
+		return func() float64 { return httperfOne(t, "127.0.0.1"+at[port]) }
 	}
 	for _, port := range []string{":8090", ":8091"} {
 		requireNoStalls(t, of(port))

@@ -22,7 +22,7 @@ import (
 // rates.
 func TestExperiment2009(t *testing.T) {
 	t.Parallel() // it waits most of the time
-	n := lab.Long(50, 100)
+	n := lab.Long(30, 100)
 	clients := []struct {
 		name     string
 		measure  func(t *testing.T, flags []string, requests int, addr string) (rate float64)

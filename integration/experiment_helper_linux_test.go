@@ -11,9 +11,9 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 )
 
-// measureAgain measures once, and as often again as fits into a second.
+// measureAgain measures once, and in the long form as often again as fits into a second.
 func measureAgain(measure func() float64) (measured []float64) {
-	const atMost = 15
+	atMost := lab.Long(1, 15)
 	for begin := time.Now(); len(measured) == 0 || len(measured) < atMost && time.Since(begin) < time.Second; {
 		measured = append(measured, measure())
 	}

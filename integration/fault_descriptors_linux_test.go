@@ -19,6 +19,7 @@ import (
 // accepted are served, and a configuration is refused with the reason; when
 // descriptors come back, so does everything else, by itself.
 func TestFaultDescriptors(t *testing.T) {
+	t.Parallel()
 	const limit, count = 128, 160
 	e := expose(t, ordeal{clients: count, longer: count, options: []string{"on_unsupported warn"}}, "sh", "-c", fmt.Sprintf(`ulimit -n %d; exec "$0" "$@"`, limit))
 	load := func(admin net.Conn, generation int) (status int, answer string) {

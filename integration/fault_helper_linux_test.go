@@ -32,7 +32,7 @@ func (e *exposed) loadUntil(t *testing.T, done <-chan error, clients int) (loads
 		select {
 		case err = <-done:
 			return loads, err
-		default:
+		case <-time.After(10 * e.pause):
 		}
 	}
 	return loads, <-done
@@ -72,13 +72,14 @@ type exposed struct {
 	sendLimit     options.Size // of the kernel
 	before        holdings
 
-	loading bool         // configurations, all the while
-	cut     atomic.Int64 // connections that ended before their time for it
+	loading bool          // configurations, all the while
+	pause   time.Duration // of clients that behave after each request, ten times as long after each load
+	cut     atomic.Int64  // connections that ended before their time for it
 }
 
 func expose(t *testing.T, o ordeal, wrap ...string) *exposed {
 	t.Helper()
-	e := &exposed{ordeal: o, addr: lab.Address(t), backend: forgetful(t), sendLimit: options.Size(lab.SysctlNumber(t, "net.core.wmem_max"))}
+	e := &exposed{ordeal: o, pause: time.Duration(lab.Long(10, 0)) * time.Millisecond, addr: lab.Address(t), backend: forgetful(t), sendLimit: options.Size(lab.SysctlNumber(t, "net.core.wmem_max"))}
 	if o.vanish {
 		e.link = newLink(t)
 	}

@@ -49,10 +49,11 @@ func goroutines(profile string) (count int) {
 func awaitHeld(t *testing.T, c *lab.Running, before holdings) {
 	t.Helper()
 	var now holdings
-	for deadline := time.Now().Add(lab.Patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if now = held(t, c); now.goroutines <= before.goroutines && now.descriptors <= before.descriptors {
-			return
-		}
+	if lab.Eventually("nothing is left", func() (bool, error) {
+		now = held(t, c)
+		return now.goroutines <= before.goroutines && now.descriptors <= before.descriptors, nil
+	}) == nil {
+		return
 	}
 	_, stacks := c.API(http.MethodGet, "/debug/pprof/goroutine?debug=1", "", "")
 	t.Fatalf("left over: %d goroutines and %d descriptors, before there were %d and %d\n%s",

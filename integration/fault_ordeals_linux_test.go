@@ -75,6 +75,7 @@ func (o ordeal) test(t *testing.T, loading bool) {
 	e.loading = loading
 	clients := lab.Long(o.clients, o.longer)
 	good := newTraffic(e.addr, "/routed", "/proxied")
+	good.pause = e.pause
 	good.start(2)
 	done := make(chan error, 1)
 	go func() { done <- o.act(e, clients) }()

@@ -230,6 +230,7 @@ func TestHTTP3HandedOver(t *testing.T) {
 // TestHTTP3DSCP looks at the packets of a download: each has the code point, most have
 // ECN, and quic-go sends several datagrams at once.
 func TestHTTP3DSCP(t *testing.T) {
+	t.Parallel()
 	if !isolated(t) {
 		return
 	}

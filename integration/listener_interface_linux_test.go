@@ -12,15 +12,15 @@ import (
 
 // TestListenerInterface: clients that come in elsewhere find no listener.
 func TestListenerInterface(t *testing.T) {
+	t.Parallel()
 	if !isolated(t) {
 		return
 	}
 	n := newNetwork(t, nil)
 	for name, multipath := range map[string]string{"MPTCP": "1", "TCP": "0"} {
 		t.Run(name, func(t *testing.T) {
-			t.Setenv("GODEBUG", "multipathtcp="+multipath)
 			port := lab.PortOf(lab.Address(t))
-			lab.Spawn(t, lab.Wrappers("sockopt {\ninterface "+secondLink+"\n}"), "http://:"+port+" {\nrespond ok\n}")
+			lab.Spawn(t, lab.Wrappers("sockopt {\ninterface "+secondLink+"\n}"), "http://:"+port+" {\nrespond ok\n}", "env", "GODEBUG=multipathtcp="+multipath)
 			conn, err := n.Dial(secondNear + ":" + port)
 			require.NoError(t, err)
 			conn.Close()

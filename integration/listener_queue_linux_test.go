@@ -59,7 +59,7 @@ func TestAcceptQueue(t *testing.T) {
 
 // TestManyListeners: four times the listening sockets cost at most six times the CPU time,
 // of a load, a reload that moves half of them, an unload, and of the answers of the admin
-// API. Loads, reloads and unloads cost at most twice Caddy's own, and as much the fiftieth
+// API. Loads, reloads and unloads cost at most twice Caddy's own, and as much the last
 // time as the first.
 func TestManyListeners(t *testing.T) {
 	for _, godebug := range []string{"multipathtcp=1", "multipathtcp=0"} {
@@ -77,10 +77,10 @@ func TestManyListeners(t *testing.T) {
 				return fmt.Sprintf(`{"admin": {"listen": %q}, "apps": {"http": {"servers": {"srv0": {"listen": %s, "listener_wrappers": [%s]}}}}}`,
 					c.Admin, listen, wrapper)
 			}
-			// measure returns the CPU time of each step, the least of three times.
+			// measure returns the least CPU time of each step.
 			measure := func(wrapper string, n int) map[string]time.Duration {
 				least := make(map[string]time.Duration)
-				for range 3 {
+				for range lab.Long(1, 3) {
 					for _, step := range []struct{ name, method, path, body string }{
 						{"load", http.MethodPost, "/load", config(wrapper, 0, n)},
 						{"metrics", http.MethodGet, "/metrics", ""},
@@ -101,18 +101,25 @@ func TestManyListeners(t *testing.T) {
 			}
 			const few, many, growth = 500, 2000, 6
 			const sopt = `{"wrapper": "sockopt", "user_timeout": "30s"}`
-			stock, of500, of2000 := measure("", many), measure(sopt, few), measure(sopt, many)
-			t.Logf("stock: %v, %d: %v, %d: %v", stock, few, of500, many, of2000)
-			for step, took := range of2000 {
-				// A short step may be without the garbage collection that a long one has.
-				require.Less(t, took, growth*max(of500[step], 20*time.Millisecond), step)
-			}
-			for _, step := range []string{"load", "reload", "unload"} {
-				require.Less(t, of2000[step], 2*stock[step]+50*time.Millisecond, "%s, against Caddy's own", step)
-			}
+			require.NoError(t, thrice(func() error { // another program may slow one of them down
+				stock, of500, of2000 := measure("", many), measure(sopt, few), measure(sopt, many)
+				t.Logf("stock: %v, %d: %v, %d: %v", stock, few, of500, many, of2000)
+				for step, took := range of2000 {
+					// A short step may be without the garbage collection that a long one has.
+					if took >= growth*max(of500[step], 20*time.Millisecond) {
+						return fmt.Errorf("%s takes %v with %d sockets, %v with %d", step, of500[step], few, took, many)
+					}
+				}
+				for _, step := range []string{"load", "reload", "unload"} {
+					if of2000[step] >= 2*stock[step]+50*time.Millisecond {
+						return fmt.Errorf("%s takes %v, Caddy's own %v", step, of2000[step], stock[step])
+					}
+				}
+				return nil
+			}))
 
 			// Half of the addresses move each time.
-			const reloads = 50
+			reloads := lab.Long(10, 50)
 			spent := make([]time.Duration, 2) // in the first fifth of the reloads, and in the last
 			for n := range reloads {
 				before := lab.CPU(c.PID)

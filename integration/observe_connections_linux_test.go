@@ -154,6 +154,7 @@ func TestLimitedBy(t *testing.T) {
 
 // TestLimitedByPath makes what needs a path that takes time.
 func TestLimitedByPath(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		limit, lines string
 		rtt          time.Duration
@@ -299,6 +300,7 @@ func TestPeers(t *testing.T) {
 
 // TestPeersOverPath: an upload waits for the window, and not for an acknowledgement that is held back.
 func TestPeersOverPath(t *testing.T) {
+	t.Parallel()
 	backend := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		_, _ = w.Write(lab.Stars)

@@ -124,6 +124,7 @@ func TestStallsAreCounted(t *testing.T) {
 		{name: "off, slow handler, TLS", wrapping: lab.Off, protocol: lab.TLS, handler: "reverse_proxy " + slow.Listener.Addr().String()},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel() // it waits most of the time
 			var l lab.Sites
 			server := l.Add(t, test.wrapping, test.protocol, test.handler)
 			c := l.Spawn(t)

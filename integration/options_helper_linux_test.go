@@ -60,6 +60,8 @@ func runningSockets(t *testing.T, lines string) (*lab.Running, *net.TCPListener,
 	client, err := net.Dial("tcp", addr)
 	require.NoError(t, err)
 	t.Cleanup(func() { client.Close() })
+	_, err = client.Write([]byte("G")) // for which defer_accept waits
+	require.NoError(t, err)
 	conn, _ := inprocess.AcceptedSocket(t, client)
 	return c, inprocess.ListeningSocket(t, addr), conn
 }

@@ -21,6 +21,7 @@ import (
 // TestRoutePacing: 250 KiB at 50 KiB a second take five seconds at the receiver, over every
 // protocol, and requests at the same time share the limit of their connection.
 func TestRoutePacing(t *testing.T) {
+	t.Parallel()
 	const share = 32_000 // an eighth
 	s := newH3Site(t)
 	plain := lab.Address(t)

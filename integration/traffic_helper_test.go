@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 )
@@ -15,7 +16,8 @@ import (
 // traffic is clients that send requests until they are stopped.
 type traffic struct {
 	addr    string
-	paths   []string // of the requests, in turn
+	paths   []string      // of the requests, in turn
+	pause   time.Duration // after each request of a client
 	going   sync.WaitGroup
 	stopped chan struct{}
 
@@ -53,7 +55,7 @@ func (tr *traffic) client(keepAlive bool) {
 		select {
 		case <-tr.stopped:
 			return
-		default:
+		case <-time.After(tr.pause):
 			tr.request(client, tr.paths[i%len(tr.paths)])
 		}
 	}

@@ -17,7 +17,7 @@ import (
 
 // Namespace is a network namespace at the far end of a pair of links (veth(4)), whose
 // near end is in the namespace of this process. The MTU is Ethernet's. It exists as long
-// as its thread. A process has eight at a time.
+// as its thread. A process has sixteen at a time.
 type Namespace struct {
 	Near, Far string // addresses of the two ends
 
@@ -44,9 +44,9 @@ func newNamespace(connect func(n *Namespace, thread int) error) (*Namespace, err
 	if os.Geteuid() != 0 {
 		return nil, errors.New("only root makes network namespaces")
 	}
-	// Subnets of 198.18.0.0/15, for benchmarks (RFC 2544): eight for each process that
+	// Subnets of 198.18.0.0/15, for benchmarks (RFC 2544): sixteen for each process that
 	// tests or measures at the same time.
-	subnet := (os.Getpid()<<3 + int(made.Add(1))%8) % (1 << 15)
+	subnet := (os.Getpid()<<4 + int(made.Add(1))%16) % (1 << 15)
 	end := func(host int) string {
 		n := subnet<<2 + host
 		return fmt.Sprintf("198.%d.%d.%d", 18+n>>16, n>>8&0xff, n&0xff)

@@ -86,14 +86,14 @@ func Answers(addr string) bool {
 	return true
 }
 
-// Eventually polls until something is so, and returns an error when Patience has ended
-// before.
+// Eventually polls until something is so, the more rarely the longer it takes. It returns
+// an error when Patience has ended before.
 func Eventually(what string, so func() (bool, error)) error {
-	for deadline := time.Now().Add(Patience); ; time.Sleep(time.Millisecond) {
+	for begin := time.Now(); ; time.Sleep(max(time.Since(begin)/20, time.Millisecond)) {
 		if now, err := so(); now || err != nil {
 			return err
 		}
-		if time.Now().After(deadline) {
+		if time.Since(begin) > Patience {
 			return fmt.Errorf("waited %v until %s", Patience, what)
 		}
 	}

@@ -39,14 +39,14 @@ func BeCaddy(caddyMain func()) {
 func IsCaddy() bool { return os.Getenv(AsCaddy) != "" }
 
 // Main runs the tests of a package, or is a Caddy with the modules of the test binary. A
-// package whose tests use Spawn calls it in TestMain. Eight parallel tests run at once
+// package whose tests use Spawn calls it in TestMain. Ten parallel tests run at once
 // where the command line does not say otherwise: most of their time they wait for a
-// delayed acknowledgement. The race detector makes them wait for a processor instead, so
-// that there two run at once. Tests that count what a busy machine changes are not
+// delayed acknowledgement, or for their turn in this process (inprocess.Parallel). The race
+// detector makes them wait for a processor instead, so that there two run at once. Tests that count what a busy machine changes are not
 // parallel.
 func Main(m *testing.M, caddyMain func()) {
 	BeCaddy(caddyMain)
-	parallel := "8"
+	parallel := "10"
 	if Race {
 		parallel = "2"
 	}

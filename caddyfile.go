@@ -44,18 +44,13 @@ func parseOptions(d *caddyfile.Dispenser, lines []options.Line) error {
 //	}
 func (t *Transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the transport's name
-	ours, theirs := false, []caddyfile.Token{d.Token()}
+	opening := d.Token()
+	opening.Text = "{"
+	ours, theirs := false, []caddyfile.Token{d.Token(), opening}
 	if d.NextArg() {
 		return d.Errf("transport sockopt takes no argument, but a block; %q is too many", d.Val())
 	}
-	opened := false
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if !opened {
-			d.Prev()
-			theirs = append(theirs, d.Token()) // the brace that NextBlock consumed
-			d.Next()
-			opened = true
-		}
 		if d.Val() != "socket" {
 			if isSocketOption(d.Val()) {
 				return d.Errf("%s is a socket option: write it into a block, socket { %[1]s … }", d.Val())
@@ -74,10 +69,9 @@ func (t *Transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return err
 		}
 	}
-	if opened {
-		theirs = append(theirs, d.Token()) // the closing brace
-	}
-	return t.HTTPTransport.UnmarshalCaddyfile(caddyfile.NewDispenser(theirs))
+	closing := d.Token() // it is, if there is a block
+	closing.Text = "}"
+	return t.HTTPTransport.UnmarshalCaddyfile(caddyfile.NewDispenser(append(theirs, closing)))
 }
 
 // parseGlobalOption says where the wrapper goes, of which many think first as a global option.

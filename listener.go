@@ -150,7 +150,7 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 	// quickack auto leaves the kernel's timer alone where a route sets it, too.
 	resolved.Ack.KeepDelayedAckMax = resolved.Ack.KeepDelayedAckMax || w.server.routeOptions[socket.DelayedAckMax.Name]
 	inner, place := innermost(ln)
-	wrapped := &listener{Listener: inner, resolved: &resolved, rest: w.resolved.Settings[options.Accept]}
+	wrapped := &listener{closer: closer{inner, func() {}}, resolved: &resolved, rest: w.resolved.Settings[options.Accept]}
 	inEffect, reason := resolved, ""
 	if !isBare(inner) && connection.NeedsConn(&w.resolved) {
 		inEffect.Ack.Mode, inEffect.Metrics = socket.AckOff, false
@@ -166,7 +166,6 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 	entry.Reason = reason
 	configurations.Unlock()
 	wrapped.observer = entry.observer
-	wrapped.closing = func() {}
 	if tcp, ok := socket.TCPListener(inner); ok {
 		wrapped.closing = entry.observer.Listens(tcp)
 	}
@@ -230,19 +229,12 @@ func maxHandshaking() int { return max(256, runtime.NumCPU()) }
 
 // listener is a listener whose connections have the wrapper's options.
 type listener struct {
-	net.Listener
+	closer
 	resolved *options.Resolved
 	observer *stats.Observer
-	closing  func() // before the socket is closed
 
 	rest  []socket.Setting // those of the accept phase that connections do not inherit
 	early atomic.Int64     // connections to come that may be older than the socket's options
-}
-
-// Close closes the listening socket.
-func (l *listener) Close() error {
-	l.closing()
-	return l.Listener.Close()
 }
 
 // Accept waits for the next connection. Its errors are those of the inner listener.
@@ -257,4 +249,16 @@ func (l *listener) Accept() (net.Conn, error) {
 		settings = l.resolved.Settings[options.Accept]
 	}
 	return connection.Attach(conn, settings, l.resolved, l.observer), nil
+}
+
+// closer is a listener that calls closing before it is closed.
+type closer struct {
+	net.Listener
+	closing func()
+}
+
+// Close closes the listening socket.
+func (l *closer) Close() error {
+	l.closing()
+	return l.Listener.Close()
 }

@@ -199,23 +199,14 @@ func noDevice(device string) error {
 var listenerPool *caddy.UsagePool
 
 // networkListener is a listener of a network.
-type networkListener struct {
-	net.Listener
-	closing func() // is called once
-}
-
-// Close closes the listening socket.
-func (l *networkListener) Close() error {
-	l.closing()
-	return l.Listener.Close()
-}
+type networkListener struct{ closer }
 
 // counted counts a socket by another address than it was counted by.
 func counted(tcp *net.TCPListener, configured, address caddy.NetworkAddress) *networkListener {
 	key := func(a caddy.NetworkAddress) string { return a.Network + "/" + a.JoinHostPort(0) }
 	listenerPool.LoadOrStore(key(configured), nil)
 	_, _ = listenerPool.Delete(key(address))
-	return &networkListener{tcp, sync.OnceFunc(func() { _, _ = listenerPool.Delete(key(configured)) })}
+	return &networkListener{closer{tcp, sync.OnceFunc(func() { _, _ = listenerPool.Delete(key(configured)) })}}
 }
 
 // wrapBare wraps a listener of another app than the HTTP app, or of a server that does not
@@ -226,7 +217,7 @@ func wrapBare(config caddy.Context, ln net.Listener) (net.Listener, error) {
 	if w.resolved, err = w.Resolve(options.Listen|options.Accept, w.log); err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
-	return &networkListener{w.WrapListener(ln), func() { _ = w.Cleanup() }}, nil // which never fails
+	return &networkListener{closer{w.WrapListener(ln), func() { _ = w.Cleanup() }}}, nil // which never fails
 }
 
 // listensBare reports whether the server listens on the network that is the wrapper.

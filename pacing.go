@@ -6,9 +6,9 @@ import (
 	"math"
 	"net"
 	"net/http"
-	"reflect"
+	"runtime"
 	"sync"
-	"time"
+	"weak"
 
 	"github.com/quic-go/quic-go/http3"
 	"golang.org/x/time/rate"
@@ -19,72 +19,60 @@ import (
 // limit is what the requests of one connection under the same pacing_rate share.
 type limit struct {
 	*rate.Limiter
-	part  int64 // the most that is written at once
-	key   limitKey
-	users int
+	part int64 // the most that is written at once
 }
 
+// newLimit lets a tenth of a second's bytes go ahead of it.
+func newLimit(bytesPerSecond int64) *limit {
+	burst := min(max(bytesPerSecond/10, 1), math.MaxInt32)
+	return &limit{rate.NewLimiter(rate.Limit(bytesPerSecond), int(burst)), max(burst/2, 1)}
+}
+
+// limits are those of the connections that are paced, for as long as they exist.
+var limits = struct {
+	sync.Mutex
+	of map[limitKey]*limit
+}{of: make(map[limitKey]*limit)}
+
 type limitKey struct {
-	conn           any
+	addr           any // a weak pointer
 	bytesPerSecond int64
 }
 
-// limits are those of the connections that are paced.
-var limits = limitTable{all: make(map[limitKey]*limit)}
-
-type limitTable struct {
-	mu  sync.Mutex
-	all map[limitKey]*limit
-}
-
-// take returns the limit of a request's connection. A tenth of a second's bytes may go ahead
-// of it.
-func (t *limitTable) take(r *http.Request, bytesPerSecond int64) *limit {
-	key := limitKey{connectionOf(r), bytesPerSecond}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	l := t.all[key]
-	if l == nil {
-		burst := min(max(bytesPerSecond/10, 1), math.MaxInt32)
-		l = &limit{Limiter: rate.NewLimiter(rate.Limit(bytesPerSecond), int(burst)), part: max(burst/2, 1), key: key}
-		t.all[key] = l
-	}
-	l.users++
-	return l
-}
-
-// leave gives a limit up. It stays for the connection's next request until it is like a new
-// one. That takes longer where a request ended before its turn and others waited behind it:
-// the Limiter does not take back what it had reserved.
-func (t *limitTable) leave(l *limit) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	l.users--
-	if l.users > 0 {
-		return
-	}
-	seconds := (float64(l.Burst()) - l.Tokens()) / float64(l.Limit())
-	time.AfterFunc(time.Duration(seconds*float64(time.Second))+time.Millisecond, func() { // later than any rounding
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		if l.users == 0 && l.Tokens() >= float64(l.Burst()) && t.all[l.key] == l {
-			delete(t.all, l.key)
-		}
-	})
-}
-
-// connectionOf identifies the connection of a request. net/http and quic-go make the
-// address once for each connection, and its requests have the same pointer. A request
-// whose address is no pointer is a connection of its own.
-func connectionOf(r *http.Request) any {
+// limitOf returns the limit of a request's connection. net/http and quic-go make the address
+// once for each connection, and its requests have the same pointer. A request whose address
+// is no such pointer is a connection of its own.
+func limitOf(r *http.Request, bytesPerSecond int64) *limit {
 	addr := r.Context().Value(http3.RemoteAddrContextKey)
 	if addr == nil {
 		addr = r.Context().Value(http.LocalAddrContextKey)
 	}
-	if addr == nil || reflect.TypeOf(addr).Kind() != reflect.Pointer {
-		return r
+	switch addr := addr.(type) {
+	case *net.TCPAddr:
+		return limitAt(addr, bytesPerSecond)
+	case *net.UDPAddr:
+		return limitAt(addr, bytesPerSecond)
+	case *net.UnixAddr:
+		return limitAt(addr, bytesPerSecond)
 	}
-	return addr
+	return newLimit(bytesPerSecond)
+}
+
+func limitAt[A any](addr *A, bytesPerSecond int64) *limit {
+	key := limitKey{weak.Make(addr), bytesPerSecond}
+	limits.Lock()
+	defer limits.Unlock()
+	if limits.of[key] == nil {
+		limits.of[key] = newLimit(bytesPerSecond)
+		runtime.AddCleanup(addr, forgetLimit, key)
+	}
+	return limits.of[key]
+}
+
+func forgetLimit(key limitKey) {
+	limits.Lock()
+	defer limits.Unlock()
+	delete(limits.of, key)
 }
 
 // heldAnyway is told that a connection refuses the kernel's rate: the limit holds without.

@@ -56,26 +56,37 @@ func (u *packetUser) Refused(c net.Conn, option socket.Option, err error) {
 	log.Error("option refused by the UDP socket", zap.Error(err))
 }
 
-// packetSocket is a UDP socket with the options of its latest user.
+// packetSocket is a UDP socket with the options of its latest user. It puts the code point
+// into what it sends.
 type packetSocket struct {
-	conn  *packetConn
+	*net.UDPConn
 	place quicPlace
 	users []*packetUser // the latest is last
 
 	overrides *socket.Overrides
+	class     atomic.Uint32 // the traffic class, without ECN
+}
+
+// WriteMsgUDP sends a packet. quic-go adds a control message with the ECN bits, which
+// for the kernel are the whole traffic class: the code point has to be in it, too.
+func (s *packetSocket) WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error) {
+	if class := s.class.Load(); class != 0 {
+		socket.AddTrafficClass(oob, byte(class)) //nolint:gosec // a code point and two bits
+	}
+	return s.UDPConn.WriteMsgUDP(b, oob, addr)
 }
 
 // open adds a socket that Caddy has opened for u. What options restore its buffers to is
 // what quic-go would make of them in a moment.
-func (l *packetSocketList) open(u *packetUser, udp *net.UDPConn) *packetConn {
+func (l *packetSocketList) open(u *packetUser, udp *net.UDPConn) *packetSocket {
 	socket.RaiseLikeQUIC(udp)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.dropClosed()
-	s := &packetSocket{conn: &packetConn{UDPConn: udp}, place: l.opening(u), users: []*packetUser{u}, overrides: socket.NewOverrides(udp)}
+	s := &packetSocket{UDPConn: udp, place: l.opening(u), users: []*packetUser{u}, overrides: socket.NewOverrides(udp)}
 	l.all = append(l.all, s)
-	s.update()
-	return s.conn
+	s.update(u.log)
+	return s
 }
 
 // opening returns the place whose socket Caddy is opening: it is in use, and its socket
@@ -94,12 +105,11 @@ func (l *packetSocketList) opening(u *packetUser) (place quicPlace) {
 
 // at returns the socket at a place.
 func (l *packetSocketList) at(p quicPlace) *packetSocket {
-	for _, s := range l.all {
-		if s.place.network == p.network && s.place.address == p.address {
-			return s
-		}
+	i := slices.IndexFunc(l.all, func(s *packetSocket) bool { return s.place.network == p.network && s.place.address == p.address })
+	if i < 0 {
+		return nil
 	}
-	return nil
+	return l.all[i]
 }
 
 // use sets the options of u, whose configuration has started, on the sockets that exist.
@@ -112,7 +122,7 @@ func (l *packetSocketList) use(u *packetUser) {
 		switch {
 		case s != nil && !slices.Contains(s.users, u):
 			s.users = append(s.users, u)
-			s.update()
+			s.update(u.log)
 		case s == nil && p.inUse():
 			u.log.Warn("sockopt has no effect on a UDP socket that was opened without it; restart Caddy",
 				zap.String("address", p.address))
@@ -129,7 +139,7 @@ func (l *packetSocketList) release(u *packetUser) {
 		if i := slices.Index(s.users, u); i >= 0 {
 			s.users = slices.Delete(s.users, i, i+1)
 			if !caddy.Exiting() {
-				s.update()
+				s.update(u.log)
 			}
 		}
 	}
@@ -138,7 +148,7 @@ func (l *packetSocketList) release(u *packetUser) {
 // dropClosed drops the sockets that Caddy has closed.
 func (l *packetSocketList) dropClosed() {
 	l.all = slices.DeleteFunc(l.all, func(s *packetSocket) bool {
-		raw, err := s.conn.SyscallConn()
+		raw, err := s.SyscallConn()
 		return err != nil || errors.Is(raw.Control(func(uintptr) {}), net.ErrClosed)
 	})
 }
@@ -152,18 +162,16 @@ func (s *packetSocket) user() *packetUser {
 }
 
 // update sets the options of the socket's user, and restores those that it has not.
-func (s *packetSocket) update() {
+func (s *packetSocket) update(log *zap.Logger) {
 	var holds []*socket.Hold
 	if u := s.user(); u != nil {
 		holds = []*socket.Hold{u.hold()}
 	}
 	s.overrides.Retry()
 	s.overrides.Update(holds)
-	class, _ := socket.Get(s.conn.UDPConn, socket.TrafficClass) // 0 where there is none
-	s.conn.class.Store(uint32(class.Number))                    //nolint:gosec // a byte
-	if u := s.user(); u != nil {
-		boundSockets.follow(s.conn.UDPConn, u.log.With(zap.Stringer("address", s.conn.LocalAddr())))
-	}
+	class, _ := socket.Get(s, socket.TrafficClass) // 0 where there is none
+	s.class.Store(uint32(class.Number))            //nolint:gosec // a byte
+	boundSockets.follow(s.UDPConn, log.With(zap.Stringer("address", s.LocalAddr())))
 }
 
 // packetStatus is a UDP socket as the admin API shows it.
@@ -194,15 +202,15 @@ func (l *packetSocketList) now() []packetStatus {
 		}
 		status := packetStatus{
 			Server:  u.server,
-			Address: s.conn.LocalAddr().String(),
+			Address: s.LocalAddr().String(),
 			Metrics: u.resolved.Metrics,
-			Options: withDevice(u.resolved.Live(s.conn.UDPConn), s.conn.UDPConn),
+			Options: withDevice(u.resolved.Live(s.UDPConn), s.UDPConn),
 		}
 		// What cannot be read stays 0: that is so on systems other than Linux.
-		recv, _ := socket.Get(s.conn.UDPConn, socket.RecvBuffer)
-		send, _ := socket.Get(s.conn.UDPConn, socket.SendBuffer)
+		recv, _ := socket.Get(s.UDPConn, socket.RecvBuffer)
+		send, _ := socket.Get(s.UDPConn, socket.SendBuffer)
 		status.RecvBuffer, status.SendBuffer = recv.Number, send.Number
-		status.Dropped, _ = new(socket.Drops).Of(s.conn.UDPConn)
+		status.Dropped, _ = new(socket.Drops).Of(s.UDPConn)
 		now = append(now, status)
 	}
 	slices.SortStableFunc(now, func(a, b packetStatus) int {
@@ -219,19 +227,4 @@ func (l *packetSocketList) dropped() (all []stats.Datagrams) {
 		}
 	}
 	return all
-}
-
-// packetConn is a UDP socket that puts a code point into what it sends.
-type packetConn struct {
-	*net.UDPConn
-	class atomic.Uint32 // the traffic class, without ECN
-}
-
-// WriteMsgUDP sends a packet. quic-go adds a control message with the ECN bits, which
-// for the kernel are the whole traffic class: the code point has to be in it, too.
-func (c *packetConn) WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error) {
-	if class := c.class.Load(); class != 0 {
-		socket.AddTrafficClass(oob, byte(class)) //nolint:gosec // a code point and two bits
-	}
-	return c.UDPConn.WriteMsgUDP(b, oob, addr)
 }

@@ -100,7 +100,7 @@ func (w *response) begin() {
 	}
 	h := w.req.first(func(h *Handler) bool { return h.PacingRate != nil })
 	if h != nil && w.req.Method != http.MethodHead {
-		w.pace = limits.take(w.req.Request, int64(*h.PacingRate))
+		w.pace = limitOf(w.req.Request, int64(*h.PacingRate))
 		if h.PacingAfter != nil {
 			w.free = int64(*h.PacingAfter)
 		}
@@ -136,11 +136,4 @@ func (w *response) wait(n int64) error {
 		w.req.set(socket.PacingRate)
 	}
 	return w.pace.WaitN(w.req.Context(), int(n))
-}
-
-// end is called when the handlers have returned.
-func (w *response) end() {
-	if w.pace != nil {
-		limits.leave(w.pace)
-	}
 }

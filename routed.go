@@ -85,9 +85,6 @@ func (r *routed) corks() bool {
 // end is called when the handlers have returned. Those of an error come afterwards.
 func (r *routed) end() {
 	caddyhttp.SetVar(r.Context(), routedVar, nil)
-	if r.response != nil {
-		r.response.end()
-	}
 	if r.conn != nil {
 		r.conn.End(r.hold, r.shared())
 	}

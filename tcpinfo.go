@@ -137,8 +137,13 @@ func (a *askedInfo) placeholder(key string) (any, bool) {
 	if name == "congestion" {
 		return a.algorithm(), true
 	}
-	if field, ok := strings.CutPrefix(name, "syn."); ok && fieldsOfSYN[field] != nil {
-		return a.ofSYN(fieldsOfSYN[field]), true
+	if field := fieldsOfSYN[name]; field != nil {
+		if a.syn != nil {
+			if syn := a.syn(); syn != nil && field(syn) != -1 {
+				return field(syn), true
+			}
+		}
+		return nil, true
 	}
 	for _, f := range socket.Figures {
 		if f.Name == name {
@@ -149,29 +154,13 @@ func (a *askedInfo) placeholder(key string) (any, bool) {
 	return nil, false
 }
 
-// fieldsOfSYN are the placeholders of the client's SYN.
+// fieldsOfSYN are the placeholders of the client's SYN. -1 is not known.
 var fieldsOfSYN = map[string]func(*socket.SYN) any{
-	"ttl":     func(s *socket.SYN) any { return s.TTL },
-	"window":  func(s *socket.SYN) any { return s.Window },
-	"mss":     func(s *socket.SYN) any { return s.MSS },
-	"scale":   func(s *socket.SYN) any { return s.Scale },
-	"options": func(s *socket.SYN) any { return s.Options },
-}
-
-// ofSYN returns a field of the client's SYN, which is null where it is not known.
-func (a *askedInfo) ofSYN(field func(*socket.SYN) any) any {
-	if a.syn == nil {
-		return nil
-	}
-	syn := a.syn()
-	if syn == nil {
-		return nil
-	}
-	value := field(syn)
-	if value == -1 {
-		return nil
-	}
-	return value
+	"syn.ttl":     func(s *socket.SYN) any { return s.TTL },
+	"syn.window":  func(s *socket.SYN) any { return s.Window },
+	"syn.mss":     func(s *socket.SYN) any { return s.MSS },
+	"syn.scale":   func(s *socket.SYN) any { return s.Scale },
+	"syn.options": func(s *socket.SYN) any { return s.Options },
 }
 
 // misspelt has the placeholders that were warned of, of which a client may name any number:

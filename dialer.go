@@ -96,7 +96,7 @@ func (d *dialer) dial(ctx context.Context, network, address string, observer soc
 		if !strings.HasPrefix(network, "tcp") {
 			return nil
 		}
-		now, err := socket.SetRaw(c, d.beforeSYN)
+		now, err := socket.Set(socket.RawSocket{RawConn: c}, d.beforeSYN)
 		for _, r := range now {
 			// Without its interface a connection would go another way than it must, so that
 			// one is not opened; without the others it is.

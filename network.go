@@ -105,7 +105,7 @@ func (n network) open(ctx context.Context, transport string, configured caddy.Ne
 		return nil, err
 	}
 	config.Control = func(_, _ string, c syscall.RawConn) error {
-		refused, err := socket.SetRaw(c, before)
+		refused, err := socket.Set(socket.RawSocket{RawConn: c}, before)
 		for _, r := range refused {
 			err = n.refusal(r)
 		}

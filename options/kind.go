@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
+
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
@@ -36,7 +38,7 @@ type values[T any] struct {
 	// want is that of the kind. wantJSON says it for JSON where that differs.
 	want, wantJSON string
 
-	// parse reads a value from the Caddyfile, text writes it again.
+	// parse reads a value from the Caddyfile, text writes it again. Nil is fmt.Sprint.
 	parse func(text string) (T, error)
 	text  func(T) string
 
@@ -82,7 +84,10 @@ func kindOf[T any](v values[T]) kind {
 		check: func(field any) error { return check(**field.(**T)) },
 		effects: func(field any, o socket.Option) []Effect {
 			value := **field.(**T)
-			e := Effect{Requested: v.text(value)}
+			e := Effect{Requested: fmt.Sprint(value)}
+			if v.text != nil {
+				e.Requested = v.text(value)
+			}
 			if v.kernel != nil {
 				e.setting = socket.Setting{Option: o, Value: v.kernel(value)}
 			}
@@ -124,7 +129,6 @@ var (
 	portRanges = kindOf(values[PortRange]{
 		want:  wantPortRange,
 		parse: ParsePortRange,
-		text:  PortRange.String,
 		check: PortRange.check,
 		// The first port in the lower half, the last in the upper (ip(7)), as the int
 		// that getsockopt returns.
@@ -137,7 +141,6 @@ var (
 	codePoints = kindOf(values[DSCP]{
 		want:  wantDSCP,
 		parse: ParseDSCP,
-		text:  DSCP.String,
 		check: DSCP.check,
 		// The lower two bits of the byte are the kernel's: ECN.
 		kernel: func(d DSCP) socket.Value { return socket.Value{Number: int64(d) << 2} },
@@ -156,7 +159,6 @@ func oneWord[T ~string](kernel func(T) socket.Value, words ...T) kind {
 	return kindOf(values[T]{
 		want:   list(words),
 		parse:  func(text string) (T, error) { return T(text), nil },
-		text:   func(word T) string { return string(word) },
 		check:  func(word T) error { return oneOf(word, words...) },
 		kernel: kernel,
 		show:   func(v socket.Value) string { return onOrOff(v.Number != 0) },
@@ -170,7 +172,6 @@ func named(want, is, letters string) kind {
 	return kindOf(values[string]{
 		want:  want,
 		parse: func(text string) (string, error) { return text, nil },
-		text:  func(name string) string { return name },
 		check: func(name string) error {
 			if name == "" || len(name) > 15 || strings.Trim(name, letters) != "" {
 				return fmt.Errorf("%q is not %s", name, is)
@@ -187,7 +188,6 @@ func sizes(least, most Size) kind {
 	return kindOf(values[Size]{
 		want:   wantSize,
 		parse:  ParseSize,
-		text:   Size.String,
 		check:  within(least, most, Size.String, " bytes"),
 		kernel: func(s Size) socket.Value { return socket.Value{Number: int64(s)} },
 		show:   func(v socket.Value) string { return Size(v.Number).String() },
@@ -200,7 +200,6 @@ func durations(unit, least, most time.Duration) kind {
 	return kindOf(values[Duration]{
 		want:  wantDuration,
 		parse: ParseDuration,
-		text:  Duration.String,
 		check: within(Duration(least), Duration(most), Duration.String, ""),
 		kernel: func(d Duration) socket.Value {
 			n := int64(d) / int64(unit)
@@ -274,8 +273,5 @@ func list[T ~string](words []T) string {
 	for i, word := range words {
 		texts[i] = string(word)
 	}
-	if n := len(texts); n > 1 {
-		return strings.Join(texts[:n-1], ", ") + " or " + texts[n-1]
-	}
-	return strings.Join(texts, "")
+	return english.WordSeries(texts, "or")
 }

@@ -1,6 +1,8 @@
 package options
 
 import (
+	"slices"
+
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
@@ -23,19 +25,11 @@ func (o *Options) Lines(phases Phase) []Line {
 
 // SizeLine is a line whose value is a size. check may be nil.
 func SizeLine(name string, to **Size, check func(Size) error) Line {
+	k := kindOf(values[Size]{want: wantSize, parse: ParseSize, check: check})
 	return Line{
-		Name:   name,
-		Want:   wantSize,
-		Values: 1,
-		IsSet:  func() bool { return *to != nil },
-		Parse: func(values []string) error {
-			size, err := ParseSize(values[0])
-			if err == nil && check != nil {
-				err = check(size)
-			}
-			*to = &size
-			return err
-		},
+		Name: name, Want: k.want, Values: k.words,
+		IsSet: func() bool { return *to != nil },
+		Parse: func(words []string) error { return k.parse(to, words) },
 	}
 }
 
@@ -63,10 +57,11 @@ func ParseBlock(d *caddyfile.Dispenser, lines []Line) error {
 
 func parseLine(d *caddyfile.Dispenser, lines []Line) error {
 	name := d.Val()
-	l, ok := find(lines, name)
-	if !ok {
+	i := find(lines, name)
+	if i < 0 {
 		return d.WrapErr(unknown(name, lines))
 	}
+	l := lines[i]
 	if l.Barred != "" {
 		return d.Errf("%s %s; here it can be %s", name, l.Barred, Names(lines))
 	}
@@ -96,13 +91,9 @@ func parseLine(d *caddyfile.Dispenser, lines []Line) error {
 // valuesText says how many values follow a name.
 var valuesText = map[int]string{1: "one value", 3: "three values"}
 
-func find(lines []Line, name string) (Line, bool) {
-	for _, l := range lines {
-		if l.Name == name {
-			return l, true
-		}
-	}
-	return Line{}, false
+// find returns the index of the line of a name, or -1.
+func find(lines []Line, name string) int {
+	return slices.IndexFunc(lines, func(l Line) bool { return l.Name == name })
 }
 
 // Names lists the lines that are allowed in a block.

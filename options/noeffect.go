@@ -47,21 +47,27 @@ func beyondLocalPorts(v socket.Value, _ []socket.Setting) string {
 	return fmt.Sprintf("the kernel ignores what is outside of %s, which is %d-%d", localPorts, first, last)
 }
 
+// between is a caution of values from least to most, in some of the phases.
+func between(phases Phase, least, most int64, text string) caution {
+	return func(requested int64, in Phase) string {
+		if phases&in == 0 || requested < least || requested > most {
+			return ""
+		}
+		return text
+	}
+}
+
+// raisedByQUIC says that quic-go raises a buffer of a UDP socket.
+func raisedByQUIC(requested int64, phases Phase) string {
+	if phases&Packet == 0 || requested == socket.AsQUIC(socket.Value{Number: requested}).Number {
+		return ""
+	}
+	return "quic-go raises less than 3.5MiB to 7MiB, as far as the sysctl or CAP_NET_ADMIN permits"
+}
+
 // loopbackSegment is the largest segment over loopback, in bytes. A receive buffer must
 // hold two of them, and the kernel doubles its size.
 const loopbackSegment = 65_483
-
-// smallBuffer says that a receive buffer holds less than two segments over loopback.
-func smallBuffer(requested socket.Setting, phases Phase) string {
-	if phases&Packet != 0 {
-		return raisedByQUIC(requested, phases)
-	}
-	if requested.Value.Number >= loopbackSegment {
-		return ""
-	}
-	return "it holds less than two segments over loopback (65483 bytes each), which slows or nearly stops what a client or " +
-		"backend on this machine sends; 64KiB is enough" + unitMeant(requested.Value)
-}
 
 // unitMeant asks whether a size without a unit was meant to have one.
 func unitMeant(requested socket.Value) string {
@@ -71,61 +77,12 @@ func unitMeant(requested socket.Value) string {
 	return fmt.Sprintf("; did you mean %dKiB?", requested.Number)
 }
 
-// raisedByQUIC says that quic-go raises a buffer of a UDP socket.
-func raisedByQUIC(requested socket.Setting, phases Phase) string {
-	if phases&Packet == 0 || requested.Value == socket.AsQUIC(requested.Value) {
-		return ""
-	}
-	return "quic-go raises less than 3.5MiB to 7MiB, as far as the sysctl or CAP_NET_ADMIN permits"
-}
-
-// lossyLinger says what SO_LINGER does to a response, or to the process.
-func lossyLinger(requested socket.Setting, _ Phase) string {
-	if requested.Value.Number == 0 {
-		return "closing a connection drops what the client has not received yet, also the end of a response"
-	}
-	return "each connection that is closed with unsent bytes waits in a thread of the process, and Go ends a process with 10,000 threads"
-}
-
-// ofTheProcess says that a listener of one server cannot be without MPTCP alone.
-func ofTheProcess(requested socket.Setting, phases Phase) string {
-	if phases&Listen == 0 || requested.Value.Number != 0 {
-		return ""
-	}
-	return "it is a setting of Go and holds for all listeners that this process opens from now on"
-}
-
 // unreadable says that a kernel parameter on which an effect depends cannot be read.
-func unreadable(sysctl, unless string) func(socket.Setting, Phase) string {
-	return func(requested socket.Setting, _ Phase) string {
-		if socket.Sysctl(sysctl) != "" || requested.Value.Number == 0 {
+func unreadable(sysctl, unless string) caution {
+	return func(requested int64, _ Phase) string {
+		if socket.Sysctl(sysctl) != "" || requested == 0 {
 			return ""
 		}
 		return sysctl + " cannot be read here: it has no effect unless " + unless
 	}
-}
-
-// heldBack says what Nagle's algorithm does.
-func heldBack(requested socket.Setting, _ Phase) string {
-	if requested.Value.Number != 0 {
-		return ""
-	}
-	return "Nagle's algorithm holds back the end of what is sent in pieces until the peer acknowledges, which may take it 40ms"
-}
-
-// wakesUp says what a small notsent_lowat costs.
-func wakesUp(requested socket.Setting, _ Phase) string {
-	if requested.Value.Number >= 4<<10 {
-		return ""
-	}
-	return "each write waits until nearly all before it was sent, which costs a wake-up for each segment; 16KiB is little enough" +
-		unitMeant(requested.Value)
-}
-
-// endsAtALoss says that a short user_timeout ends connections that work.
-func endsAtALoss(requested socket.Setting, _ Phase) string {
-	if requested.Value.Number == 0 || requested.Value.Number >= 1000 {
-		return ""
-	}
-	return "one lost segment, or a peer that is slow for a moment, ends the connection: a retransmission takes 200ms or more"
 }

@@ -214,7 +214,8 @@ type Options struct {
 var rows = []row{
 	{
 		name: "nodelay", option: socket.NoDelay, phases: Accept | Dial | Route, since: "2.0",
-		kind: onOff, without: "on", caution: heldBack,
+		kind: onOff, without: "on", cautions: []caution{between(Accept|Dial|Route, 0, 0,
+			"Nagle's algorithm holds back the end of what is sent in pieces until the peer acknowledges, which may take it 40ms")},
 		doc: "send small segments at once: Nagle's algorithm off",
 	},
 	{
@@ -230,7 +231,8 @@ var rows = []row{
 	{
 		name: "notsent_lowat", option: socket.NotSentLowat, phases: Accept | Dial | Route, since: "3.12",
 		kind: sizes(1, math.MaxInt32), without: "the sysctl, or unlimited behind MPTCP",
-		bounds: "net.ipv4.tcp_notsent_lowat", caution: wakesUp,
+		bounds: "net.ipv4.tcp_notsent_lowat", cautions: []caution{between(Accept|Dial|Route, 0, 4<<10-1,
+			"each write waits until nearly all before it was sent, which costs a wake-up for each segment; 16KiB is little enough")},
 		doc: "most unsent bytes before the socket stops being writable",
 	},
 	{
@@ -246,13 +248,16 @@ var rows = []row{
 	{
 		name: "recv_buffer", option: socket.RecvBuffer, phases: Listen | Accept | Dial | Packet, since: "2.0",
 		kind: sizes(1, maxBuffer), without: "tuned by the kernel", bounds: "net.core.rmem_max",
-		clampedBy: "net.core.rmem_max", capabilities: netAdmin, caution: smallBuffer,
+		clampedBy: "net.core.rmem_max", capabilities: netAdmin,
+		cautions: []caution{raisedByQUIC, between(Listen|Accept|Dial, 0, loopbackSegment-1,
+			"it holds less than two segments over loopback (65483 bytes each), which slows or nearly stops what a client or "+
+				"backend on this machine sends; 64KiB is enough")},
 		doc: "receive buffer; a fixed size switches the kernel's autotuning off",
 	},
 	{
 		name: "send_buffer", option: socket.SendBuffer, phases: Listen | Accept | Dial | Route | Packet, since: "2.0",
 		kind: sizes(1, maxBuffer), without: "tuned by the kernel", bounds: "net.core.wmem_max",
-		clampedBy: "net.core.wmem_max", capabilities: netAdmin, caution: raisedByQUIC,
+		clampedBy: "net.core.wmem_max", capabilities: netAdmin, cautions: []caution{raisedByQUIC},
 		doc: "send buffer; a fixed size switches the kernel's autotuning off",
 	},
 	{
@@ -307,12 +312,18 @@ var rows = []row{
 	{
 		name: "user_timeout", option: socket.UserTimeout, phases: Accept | Dial | Route, since: "2.6.37",
 		kind: durations(time.Millisecond, 0, math.MaxInt32*time.Millisecond), without: "until net.ipv4.tcp_retries2",
-		bounds: "net.ipv4.tcp_retries2", caution: endsAtALoss,
+		bounds: "net.ipv4.tcp_retries2", cautions: []caution{between(Accept|Dial|Route, 1, 999,
+			"one lost segment, or a peer that is slow for a moment, ends the connection: a retransmission takes 200ms or more")},
 		doc: "how long sent bytes may stay unacknowledged",
 	},
 	{
 		name: "linger", option: socket.Linger, phases: Accept, since: "2.0",
-		kind: durations(time.Second, 0, 32767*time.Second), without: "off", caution: lossyLinger,
+		kind: durations(time.Second, 0, 32767*time.Second), without: "off",
+		cautions: []caution{
+			between(Accept, 0, 0, "closing a connection drops what the client has not received yet, also the end of a response"),
+			between(Accept, 1, math.MaxInt64,
+				"each connection that is closed with unsent bytes waits in a thread of the process, and Go ends a process with 10,000 threads"),
+		},
 		doc: "how long close waits for unsent bytes; 0s drops them, which cuts responses",
 	},
 	{
@@ -364,7 +375,7 @@ var rows = []row{
 	},
 	{
 		name: "local_port_range", option: socket.LocalPortRange, phases: Dial, since: "6.3",
-		kind: portRanges, without: localPorts, bounds: localPorts, noEffect: beyondLocalPorts, caution: unreadable(localPorts, "the range is within that"),
+		kind: portRanges, without: localPorts, bounds: localPorts, noEffect: beyondLocalPorts, cautions: []caution{unreadable(localPorts, "the range is within that")},
 		doc: "local ports of connections to backends",
 	},
 	{
@@ -374,7 +385,8 @@ var rows = []row{
 	},
 	{
 		name: "multipath", option: socket.Multipath, phases: Listen | Dial, since: "5.6",
-		kind: onOff, without: "dialed off", bounds: "net.mptcp.enabled", caution: ofTheProcess,
+		kind: onOff, without: "dialed off", bounds: "net.mptcp.enabled", cautions: []caution{between(Listen, 0, 0,
+			"it is a setting of Go and holds for all listeners that this process opens from now on")},
 		doc: "Multipath TCP, to backends that speak it; off for all listeners of the process",
 	},
 	{
@@ -391,7 +403,7 @@ var rows = []row{
 	{
 		name: "fastopen", option: socket.FastOpen, phases: Listen, since: "3.7", sinceMPTCP: "6.2",
 		kind: counts(0, math.MaxInt32), bounds: "net.ipv4.tcp_fastopen", clampedBy: "net.core.somaxconn",
-		noEffect: withoutServerFastOpen, caution: unreadable("net.ipv4.tcp_fastopen", "that contains 2"),
+		noEffect: withoutServerFastOpen, cautions: []caution{unreadable("net.ipv4.tcp_fastopen", "that contains 2")},
 		doc: "TCP Fast Open: connections with data in the SYN that may wait",
 	},
 	{

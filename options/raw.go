@@ -125,14 +125,7 @@ var rawKind = kind{
 		}
 		return err
 	},
-	check: func(field any) error {
-		for _, raw := range *field.(*[]RawOption) {
-			if err := raw.check(); err != nil {
-				return err
-			}
-		}
-		return nil
-	},
+	check: func(any) error { return nil }, // named has checked them
 	effects: func(field any, _ socket.Option) (effects []Effect) {
 		for _, raw := range *field.(*[]RawOption) {
 			effects = append(effects, Effect{Requested: raw.numbers(), setting: socket.Setting{

@@ -78,7 +78,7 @@ func (o *Options) Resolve(phases Phase, log *zap.Logger) (Resolved, error) {
 		return s, fmt.Errorf("metrics reads what the kernel counts, which is not available on %s; leave it out", runtime.GOOS)
 	}
 	s.WithoutPeers = o.Peers != nil && !*o.Peers
-	s.Multipath = o.dialsMultipath()
+	s.Multipath = o.Multipath != nil && *o.Multipath
 	for _, r := range rows {
 		if !r.isSet(o) || r.option.Name == "" {
 			continue
@@ -107,8 +107,6 @@ func (s *Resolved) SplitDial() (before, after []socket.Setting) {
 	return before, after
 }
 
-func (o *Options) dialsMultipath() bool { return o.Multipath != nil && *o.Multipath }
-
 // add tries one value and adds it.
 func (s *Resolved) add(r row, e Effect, o *Options, phases Phase, log *zap.Logger) error {
 	taken, effective, err := r.try(e, phases, s.Multipath)
@@ -134,8 +132,13 @@ func (s *Resolved) add(r row, e Effect, o *Options, phases Phase, log *zap.Logge
 		e.Caution = fmt.Sprintf("the kernel takes no less than %s%s", e.Effective, unitMeant(requested))
 	case strings.HasPrefix(r.name, "keepalive_") && o.KeepAlive != nil && !*o.KeepAlive:
 		e.Caution = "it has no effect, since keepalive is off"
-	case r.caution != nil:
-		e.Caution = r.caution(e.setting, phases)
+	default:
+		for _, caution := range r.cautions {
+			e.Caution = cmp.Or(e.Caution, caution(requested.Number, phases))
+		}
+		if e.Caution != "" && r.want == wantSize {
+			e.Caution += unitMeant(requested)
+		}
 	}
 	if r.noEffect != nil {
 		e.NoEffect = r.noEffect(effective, s.Settings[taken.each()[0].Phase])
@@ -187,8 +190,9 @@ func (r row) barred(phases Phase) string {
 // A raw option may belong to any of them: one phase that takes it is enough.
 func (r row) try(e Effect, phases Phase, multipath bool) (taken Phase, effective socket.Value, err error) {
 	if !e.setting.Option.Supported() {
-		return 0, effective, r.refusal(e, errors.ErrUnsupported)
+		return 0, effective, r.refusal(e, errors.ErrUnsupported, 0)
 	}
+	var onlyMPTCP Phase // where the kernel refuses it on MPTCP sockets, and on no others
 	for _, p := range (phases & r.phases).each() {
 		scratch := p.scratchIn(multipath)
 		read, tryErr := trial.Try(scratch, e.setting)
@@ -196,18 +200,15 @@ func (r row) try(e Effect, phases Phase, multipath bool) (taken Phase, effective
 			taken, effective = taken|p.Phase, read
 			continue
 		}
-		if plain, mptcp := plain[scratch]; mptcp && isMissing(tryErr) {
+		err = tryErr
+		if plain, mptcp := plain[scratch]; mptcp && isMissing(err) {
 			if _, plainErr := trial.Try(plain, e.setting); plainErr == nil {
-				tryErr = errors.Join(onlyMPTCP[p.Phase], tryErr)
+				onlyMPTCP |= p.Phase
 			}
-		}
-		// A connection may refuse for another reason what the listening socket refuses for MPTCP.
-		if !errors.Is(err, onlyMPTCP[Listen]) {
-			err = tryErr
 		}
 	}
 	if err != nil && (taken == 0 || !r.repeats()) {
-		return 0, effective, r.refusal(e, err)
+		return 0, effective, r.refusal(e, err, onlyMPTCP)
 	}
 	// A raw option may stop the flow of data.
 	if r.repeats() && taken&(Accept|Dial|Route) != 0 {
@@ -251,11 +252,16 @@ func (s *Resolved) exchange(log *zap.Logger) {
 }
 
 // refusal says why this system refuses a value, and what it would take.
-func (r row) refusal(e Effect, err error) error {
+func (r row) refusal(e Effect, err error, onlyMPTCP Phase) error {
 	option, value, because := e.setting.Option.Name, e.Requested, fmt.Errorf
 	switch {
 	case err == errors.ErrUnsupported:
 		err = because("%s is not available on %s", option, runtime.GOOS)
+	case onlyMPTCP&Listen != 0: // a connection may refuse it for another reason
+		err = because("on this kernel listening sockets that speak MPTCP refuse %s: %s, or start Caddy with GODEBUG=multipathtcp=0",
+			option, r.needsMPTCP())
+	case onlyMPTCP != 0:
+		err = because("MPTCP connections to backends refuse %s; leave multipath out", option)
 	case errors.Is(err, syscall.ENOENT) && r.bounds != "":
 		offered := readable(r.bounds)
 		if names := socket.Sysctl(r.bounds); names != "" {
@@ -278,11 +284,6 @@ func (r row) refusal(e Effect, err error) error {
 		err = because("listening sockets speak MPTCP here; start Caddy with GODEBUG=multipathtcp=0")
 	case r.option.Is(socket.Multipath):
 		err = because("this system does not speak MPTCP; %s has to be 1", r.bounds)
-	case errors.Is(err, onlyMPTCP[Dial]):
-		err = because("MPTCP connections to backends refuse %s; leave multipath out", option)
-	case errors.Is(err, onlyMPTCP[Listen]):
-		err = because("on this kernel listening sockets that speak MPTCP refuse %s: %s, or start Caddy with GODEBUG=multipathtcp=0",
-			option, r.needsMPTCP())
 	case isMissing(err) && r.since != "" && !socket.KernelHas(r.since):
 		err = because("needs Linux %s, this is %s", r.since, socket.KernelRelease())
 	default:
@@ -308,12 +309,6 @@ func (r row) needsMPTCP() string {
 // sockets have the option.
 func (r row) tooOldForMPTCP() bool {
 	return r.sinceMPTCP == neverMPTCP || r.sinceMPTCP != "" && !socket.KernelHas(r.sinceMPTCP)
-}
-
-// onlyMPTCP marks, by phase, what the kernel refuses on MPTCP sockets, and on no others.
-var onlyMPTCP = map[Phase]error{
-	Listen: errors.New("listening MPTCP sockets refuse it"),
-	Dial:   errors.New("dialed MPTCP sockets refuse it"),
 }
 
 // isMissing reports whether the kernel has no such option.

@@ -43,9 +43,7 @@ type row struct {
 	// every value has an effect.
 	noEffect func(v socket.Value, before []socket.Setting) string
 
-	// caution says what is likely to go wrong with a value in these phases, and is
-	// empty where nothing is. Nil where no value needs it.
-	caution func(requested socket.Setting, phases Phase) string
+	cautions []caution
 
 	// Some values need one of the capabilities. privileged is such a value, where one is
 	// known: a kernel may take it from everybody. permits is the sysctl that lists the
@@ -56,6 +54,10 @@ type row struct {
 
 	kind
 }
+
+// caution says what is likely to go wrong with a value in these phases, and is empty
+// where nothing is.
+type caution func(requested int64, phases Phase) string
 
 // neverMPTCP says that no listening MPTCP socket has an option.
 const neverMPTCP = "never"

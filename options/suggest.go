@@ -11,7 +11,7 @@ import (
 // the http transport beside the block, the line for the kernel option of that name, or one
 // with a similar name. Where nothing is near, it lists all.
 func unknown(name string, lines []Line) error {
-	_, options := find(lines, "on_unsupported")
+	options := find(lines, "on_unsupported") >= 0
 	switch {
 	case options && slices.Contains(transportOptions, name):
 		return fmt.Errorf("unknown option %q: it is one of the transport's own; in transport sockopt write it beside socket { }, not inside", name)
@@ -27,9 +27,9 @@ func unknown(name string, lines []Line) error {
 			}
 		}
 	}
-	best, least := "", 1+len(name)/3
+	best, least := "", min(1+len(name)/3, 7) // a third of the longest name
 	for _, l := range lines {
-		d := distance(lower, l.Name)
+		d := distance(lower, l.Name, least)
 		if len(lower) >= 4 && strings.HasPrefix(l.Name, lower) {
 			d = 1
 		}
@@ -72,24 +72,16 @@ func (r row) instead(text string) string {
 	return ""
 }
 
-// distance returns how many letters have to be added, removed or replaced to make b of
-// a (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+// distance returns how many letters have to be added, removed or replaced to make b of a
+// (Levenshtein), or most where it is no less.
+func distance(a, b string, most int) int {
+	switch {
+	case most <= 0 || a == b:
+		return 0
+	case a == "" || b == "":
+		return min(len(a)+len(b), most)
+	case a[0] == b[0]:
+		return distance(a[1:], b[1:], most)
 	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			substituted := diagonal
-			if a[i] != b[j] {
-				substituted++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(substituted, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(b)]
+	return 1 + min(distance(a[1:], b, most-1), distance(a, b[1:], most-1), distance(a[1:], b[1:], most-1))
 }

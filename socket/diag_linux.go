@@ -5,40 +5,23 @@ import (
 	"os"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// Numbers and structs of the kernel's include/uapi/linux/inet_diag.h and sock_diag.h.
+// Numbers of the kernel's include/uapi/linux/inet_diag.h.
 const (
-	sockDiagByFamily = 20
-	diagSKMemInfo    = 7
-	stateListen      = 10
-	memInfoDrops     = 8 // SK_MEMINFO_DROPS
-	memInfoLength    = 9 // SK_MEMINFO_VARS
+	diagSKMemInfo = 7
+	inodeAt       = 68 // in inet_diag_msg
+	diagLength    = 72 // of that
 )
 
-type diagSockID struct {
-	_, _ uint16
-	_, _ [4]uint32
-	_    uint32
-	_    [2]uint32
-}
-
+// diagRequest is inet_diag_req_v2 there, behind its header.
 type diagRequest struct {
-	header           unix.NlMsghdr
-	family, protocol uint8
-	extensions, _    uint8
-	states           uint32
-	_                diagSockID
-}
-
-type diagAnswer struct {
-	_, _, _, _ uint8
-	_          diagSockID
-	_, _, _, _ uint32
-	inode      uint32
+	Header                          unix.NlMsghdr
+	Family, Protocol, Extensions, _ uint8
+	States                          uint32
+	_                               [48]byte // inet_diag_sockid
 }
 
 // listenersDropped returns how many connections each listening TCP socket has dropped, by
@@ -68,13 +51,13 @@ func listenersDropped() (map[uint32]uint32, error) {
 
 // addDropped adds the listening sockets of one family.
 func addDropped(dropped map[uint32]uint32, netlink int, family uint8) error {
-	request := diagRequest{
-		header: unix.NlMsghdr{
-			Len: uint32(unsafe.Sizeof(diagRequest{})), Type: sockDiagByFamily, Flags: unix.NLM_F_REQUEST | unix.NLM_F_DUMP,
+	request, _ := binary.Append(nil, binary.NativeEndian, diagRequest{
+		Header: unix.NlMsghdr{
+			Len: unix.SizeofNlMsghdr + 56, Type: unix.SOCK_DIAG_BY_FAMILY, Flags: unix.NLM_F_REQUEST | unix.NLM_F_DUMP,
 		},
-		family: family, protocol: unix.IPPROTO_TCP, extensions: 1 << (diagSKMemInfo - 1), states: 1 << stateListen,
-	}
-	if err := unix.Sendto(netlink, (*[unsafe.Sizeof(request)]byte)(unsafe.Pointer(&request))[:], 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil { //nolint:gosec // its own bytes
+		Family: family, Protocol: unix.IPPROTO_TCP, Extensions: 1 << (diagSKMemInfo - 1), States: 1 << unix.BPF_TCP_LISTEN,
+	})
+	if err := unix.Sendto(netlink, request, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return os.NewSyscallError("sendto", err)
 	}
 	buffer := make([]byte, 1<<15) // as large as the kernel's own (netlink(7))
@@ -91,9 +74,8 @@ func addDropped(dropped map[uint32]uint32, netlink int, family uint8) error {
 			if m.Header.Type == unix.NLMSG_DONE || m.Header.Type == unix.NLMSG_ERROR { // or there is no such family
 				return nil
 			}
-			if len(m.Data) >= int(unsafe.Sizeof(diagAnswer{})) {
-				answer := (*diagAnswer)(unsafe.Pointer(&m.Data[0])) //nolint:gosec // the length is checked
-				dropped[answer.inode] = droppedIn(m.Data[unsafe.Sizeof(*answer):])
+			if len(m.Data) >= diagLength {
+				dropped[binary.NativeEndian.Uint32(m.Data[inodeAt:])] = droppedIn(m.Data[diagLength:])
 			}
 		}
 	}
@@ -106,7 +88,7 @@ func droppedIn(attributes []byte) uint32 {
 		if length < unix.SizeofNlAttr || length > len(attributes) {
 			break
 		}
-		if at := unix.SizeofNlAttr + 4*memInfoDrops; kind == diagSKMemInfo && length >= at+4 {
+		if at := unix.SizeofNlAttr + 4*unix.SK_MEMINFO_DROPS; kind == diagSKMemInfo && length >= at+4 {
 			return binary.NativeEndian.Uint32(attributes[at:])
 		}
 		attributes = attributes[min((length+3)&^3, len(attributes)):]

@@ -10,33 +10,31 @@ type List struct {
 	size  int
 }
 
-// links are a Conn's neighbours in its List.
-type links struct{ before, after *Conn }
+// links are a Conn's place in its List: what points to it, and the Conn after it.
+type links struct {
+	before **Conn
+	after  *Conn
+}
 
 // Add adds a connection that is in no List.
 func (l *List) Add(c *Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if c.after = l.first; c.after != nil {
-		c.after.before = c
+		c.after.before = &c.after
 	}
-	l.first = c
+	l.first, c.before = c, &l.first
 	l.size++
 }
 
-// Remove removes a connection. One that is not in l it leaves alone.
+// Remove removes a connection. One that is in no List it leaves alone.
 func (l *List) Remove(c *Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch {
-	case c.before != nil:
-		c.before.after = c.after
-	case l.first == c:
-		l.first = c.after
-	default:
+	if c.before == nil {
 		return
 	}
-	if c.after != nil {
+	if *c.before = c.after; c.after != nil {
 		c.after.before = c.before
 	}
 	c.links = links{}

@@ -20,18 +20,23 @@ func (m *Measurement) readRest(fd int) error {
 		m.Congestion = value.Text
 	}
 	if memory, err := memoryOf(fd); err == nil {
-		m.RecvQueued, m.RecvBuffer, m.SendBuffer, m.SendQueued = memory[0], memory[1], memory[3], memory[5]
+		m.RecvQueued, m.RecvBuffer = memory[unix.SK_MEMINFO_RMEM_ALLOC], memory[unix.SK_MEMINFO_RCVBUF]
+		m.SendQueued, m.SendBuffer = memory[unix.SK_MEMINFO_WMEM_QUEUED], memory[unix.SK_MEMINFO_SNDBUF]
 	}
 	if protocol, _ := Multipath.get(fd); protocol.Number != 0 {
 		m.Multipath = true
-		m.readMultipath(fd)
+		const name = 1 // MPTCP_INFO in include/uapi/linux/mptcp.h
+		var info mptcpInfo
+		if _, err := getsockopt(fd, unix.SOL_MPTCP, name, &info); err == nil {
+			m.Subflows = int(info.subflows) + 1
+			m.BytesReceived, m.BytesAcked = int64(info.bytesReceived), int64(info.bytesAcked) //nolint:gosec // an int64 holds all the bytes of a connection
+		}
 	}
 	return nil
 }
 
-// memoryOf reads SO_MEMINFO. The order of its numbers is that of SK_MEMINFO_RMEM_ALLOC and the
-// rest in the kernel's include/uapi/linux/sock_diag.h.
-func memoryOf(fd int) (memory [memInfoLength]uint32, err error) {
+// memoryOf reads SO_MEMINFO.
+func memoryOf(fd int) (memory [unix.SK_MEMINFO_VARS]uint32, err error) {
 	_, err = getsockopt(fd, unix.SOL_SOCKET, unix.SO_MEMINFO, &memory)
 	return memory, err
 }
@@ -45,17 +50,4 @@ type mptcpInfo struct {
 	_, _          uint64 // bytes_retrans, bytes_sent
 	bytesReceived uint64
 	bytesAcked    uint64
-}
-
-// readMultipath reads MPTCP_INFO.
-func (m *Measurement) readMultipath(fd int) {
-	const (
-		level = 284 // SOL_MPTCP in include/linux/socket.h
-		name  = 1   // MPTCP_INFO in include/uapi/linux/mptcp.h
-	)
-	var info mptcpInfo
-	if _, err := getsockopt(fd, level, name, &info); err == nil {
-		m.Subflows = int(info.subflows) + 1
-		m.BytesReceived, m.BytesAcked = int64(info.bytesReceived), int64(info.bytesAcked) //nolint:gosec // an int64 holds all the bytes of a connection
-	}
 }

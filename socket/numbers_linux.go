@@ -2,13 +2,11 @@ package socket
 
 import "golang.org/x/sys/unix"
 
-// Numbers of Linux 6.15, from its include/uapi/linux/tcp.h, and of 6.3, from in.h.
+// Numbers of Linux 6.15, from its include/uapi/linux/tcp.h.
 const (
 	tcpRTOMaxMS    = 44
 	tcpRTOMinUS    = 45
 	tcpDelackMaxUS = 46
-
-	ipLocalPortRange = 51
 )
 
 // numbers are the numbers of the options on Linux, by the kernel's names.
@@ -40,7 +38,7 @@ var numbers = map[string]number{
 	"SO_PRIORITY":                      {level: unix.SOL_SOCKET, name: unix.SO_PRIORITY},
 	"SO_MARK":                          {level: unix.SOL_SOCKET, name: unix.SO_MARK},
 	"SO_BINDTODEVICE":                  {level: unix.SOL_SOCKET, name: unix.SO_BINDTODEVICE, form: text},
-	"IP_LOCAL_PORT_RANGE":              {level: unix.IPPROTO_IP, name: ipLocalPortRange},
+	"IP_LOCAL_PORT_RANGE":              {level: unix.IPPROTO_IP, name: unix.IP_LOCAL_PORT_RANGE},
 	"IP_BIND_ADDRESS_NO_PORT":          {level: unix.IPPROTO_IP, name: unix.IP_BIND_ADDRESS_NO_PORT},
 	"IP_FREEBIND, IPV6_FREEBIND":       {level: unix.IPPROTO_IP, name: unix.IP_FREEBIND, ipv6: unix.IPV6_FREEBIND},
 	"IP_TRANSPARENT, IPV6_TRANSPARENT": {level: unix.IPPROTO_IP, name: unix.IP_TRANSPARENT, ipv6: unix.IPV6_TRANSPARENT},

@@ -118,6 +118,12 @@ func Get(c syscall.Conn, o Option) (value Value, err error) {
 	return value, err
 }
 
+// RawSocket is a socket before it is connected, as net.Dialer.Control has it.
+type RawSocket struct{ syscall.RawConn }
+
+// SyscallConn returns the raw connection.
+func (s RawSocket) SyscallConn() (syscall.RawConn, error) { return s.RawConn, nil }
+
 // SpeaksMPTCP reports whether the socket of c is an MPTCP socket.
 func SpeaksMPTCP(c syscall.Conn) bool {
 	protocol, err := Get(c, Multipath)

@@ -64,14 +64,9 @@ func set(c syscall.Conn, settings []Setting) ([]Refusal, error) {
 	if err != nil {
 		return nil, err
 	}
-	return SetRaw(raw, settings)
-}
-
-// SetRaw is Set for a socket before it is connected, as net.Dialer.Control has it.
-func SetRaw(raw syscall.RawConn, settings []Setting) ([]Refusal, error) {
 	t := trips.Get().(*trip) //nolint:forcetypeassert // there is nothing else in it
 	t.settings = settings
-	err := controlRaw(raw, t.step)
+	err = controlRaw(raw, t.step)
 	refused := t.refused
 	t.settings, t.refused = nil, nil
 	trips.Put(t)

@@ -6,31 +6,71 @@ import (
 	"errors"
 	"net"
 	"syscall"
+	"time"
 )
 
-// number is, on systems other than Linux, the method of net.TCPConn that sets
-// the option, and that of net.UDPConn where it has one. Listening sockets have no such
-// methods.
+// number is, on systems other than Linux, what sets the option on a connection. Sockets that
+// listen, or are not yet connected, are left as they are.
 type number struct {
-	method   func(*net.TCPConn, int) error
-	datagram func(*net.UDPConn, int) error
+	apply func(c syscall.Conn, value int) error
 }
 
+// numbers are methods of package net, by the kernel's names of their options.
+var numbers = map[string]number{
+	"TCP_NODELAY":   method(func(c *net.TCPConn, value int) error { return c.SetNoDelay(value != 0) }),
+	"SO_RCVBUF":     method(buffered.SetReadBuffer),
+	"SO_SNDBUF":     method(buffered.SetWriteBuffer),
+	"SO_LINGER":     method((*net.TCPConn).SetLinger),
+	"SO_KEEPALIVE":  method(func(c *net.TCPConn, value int) error { return c.SetKeepAlive(value != 0) }),
+	"TCP_KEEPIDLE":  keepAlive(func(k *net.KeepAliveConfig, n int) { k.Idle = time.Duration(n) * time.Second }),
+	"TCP_KEEPINTVL": keepAlive(func(k *net.KeepAliveConfig, n int) { k.Interval = time.Duration(n) * time.Second }),
+	"TCP_KEEPCNT":   keepAlive(func(k *net.KeepAliveConfig, n int) { k.Count = n }),
+}
+
+// buffered is a *net.TCPConn or a *net.UDPConn.
+type buffered interface {
+	SetReadBuffer(bytes int) error
+	SetWriteBuffer(bytes int) error
+}
+
+func method[C any](set func(c C, value int) error) number {
+	return number{func(c syscall.Conn, value int) error {
+		if c, ok := c.(C); ok {
+			return set(c, value)
+		}
+		return errors.ErrUnsupported
+	}}
+}
+
+// keepAlive sets one thing and leaves the others alone.
+func keepAlive(set func(k *net.KeepAliveConfig, n int)) number {
+	return method(func(c *net.TCPConn, n int) error {
+		k := net.KeepAliveConfig{Enable: true, Idle: -1, Interval: -1, Count: -1}
+		set(&k, n)
+		return c.SetKeepAliveConfig(k)
+	})
+}
+
+// numbered returns that this system lacks the option.
+func numbered(int, int) number { return number{} }
+
+// Numbered reports false.
+func (Option) Numbered(_, _ int) bool { return false }
+
 // Supported reports whether this system has the option.
-func (o Option) Supported() bool { return o.method != nil }
+func (o Option) Supported() bool { return o.apply != nil }
 
 // AsSet returns read.
 func (o Option) AsSet(read Value) Value { return read }
 
-// A listening socket is left as it is; the connections that it accepts are not.
 func set(c syscall.Conn, settings []Setting) (refused []Refusal, err error) {
+	if _, ok := c.(net.Conn); !ok {
+		return nil, nil
+	}
 	for _, s := range settings {
-		var err error
-		switch c := c.(type) {
-		case *net.TCPConn:
-			err = call(s.Option.method, c, s.Value)
-		case *net.UDPConn:
-			err = call(s.Option.datagram, c, s.Value)
+		err := errors.ErrUnsupported
+		if s.Option.Supported() {
+			err = s.Option.apply(c, int(s.Value.Number))
 		}
 		if err != nil {
 			refused = append(refused, Refusal{s, err})
@@ -38,16 +78,6 @@ func set(c syscall.Conn, settings []Setting) (refused []Refusal, err error) {
 	}
 	return refused, nil
 }
-
-func call[C any](method func(C, int) error, c C, v Value) error {
-	if method == nil {
-		return errors.ErrUnsupported
-	}
-	return method(c, int(v.Number))
-}
-
-// SetRaw does nothing: elsewhere options are set on connections.
-func SetRaw(syscall.RawConn, []Setting) ([]Refusal, error) { return nil, nil }
 
 // State is what setting an option may change, which can be read on Linux only.
 type State struct{}

@@ -31,7 +31,7 @@ func (d *Drops) Of(c syscall.Conn) (count uint32, err error) {
 			return err
 		}
 		memory, err := memoryOf(fd)
-		count = memory[memInfoDrops]
+		count = memory[unix.SK_MEMINFO_DROPS]
 		return os.NewSyscallError("getsockopt", err)
 	})
 	return count, err

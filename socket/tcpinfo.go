@@ -28,17 +28,12 @@ const (
 // since 6.2 rcv_wnd, since 4.18 delivered_ce, and since 6.18 what AccECN counts.
 var (
 	RTT           = Figure{"rtt", Microseconds}
-	RTTVar        = Figure{"rttvar", Microseconds}
 	MinRTT        = Figure{"min_rtt", Microseconds}
 	SndCwnd       = Figure{"snd_cwnd", Segments}
-	SndSsthresh   = Figure{"snd_ssthresh", Segments}
-	RcvSpace      = Figure{"rcv_space", Bytes}
 	Unacked       = Figure{"unacked", Segments}
 	Lost          = Figure{"lost", Segments}
 	Retrans       = Figure{"retrans", Segments}
 	TotalRetrans  = Figure{"total_retrans", Segments}
-	Reordering    = Figure{"reordering", Segments}
-	DeliveryRate  = Figure{"delivery_rate", Bytes}
 	PacingRateNow = Figure{"pacing_rate", Bytes}
 	BytesAcked    = Figure{"bytes_acked", Bytes}
 	BytesReceived = Figure{"bytes_received", Bytes}
@@ -57,8 +52,17 @@ var (
 
 // Figures are all figures by which a connection can be asked for.
 var Figures = []Figure{
-	RTT, RTTVar, MinRTT, SndCwnd, SndSsthresh, RcvSpace, Unacked, Lost, Retrans, TotalRetrans, Reordering,
-	DeliveryRate, PacingRateNow, BytesAcked, BytesReceived, NotSentBytes, BusyTime, RwndLimited, SndbufLimited,
+	RTT,
+	{"rttvar", Microseconds},
+	MinRTT, SndCwnd,
+	{"snd_ssthresh", Segments},
+	{"rcv_space", Bytes},
+	Unacked, Lost, Retrans,
+	TotalRetrans,
+	{"reordering", Segments},
+	{"delivery_rate", Bytes},
+	PacingRateNow, BytesAcked, BytesReceived, NotSentBytes,
+	BusyTime, RwndLimited, SndbufLimited,
 	{"advmss", Bytes},
 	{"pmtu", Bytes},
 	{"snd_mss", Bytes},

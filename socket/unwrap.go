@@ -17,11 +17,15 @@ func TCPConn(c net.Conn) (*net.TCPConn, bool) { return find[*net.TCPConn](c) }
 // AckingConn returns the Conn inside c, which may be wrapped like TCPConn's.
 func AckingConn(c net.Conn) (*Conn, bool) { return find[*Conn](c) }
 
-// find returns the outermost T that c is or wraps.
-func find[T interface {
-	comparable
-	net.Conn
-}](c net.Conn) (found T, ok bool) {
+// TCPListener returns the kernel's listening TCP socket inside ln, however often
+// ln is wrapped by structs that embed a net.Listener, as Caddy's own and most
+// plugins' do.
+func TCPListener(ln net.Listener) (*net.TCPListener, bool) {
+	return find[*net.TCPListener](ln)
+}
+
+// find returns the outermost T that c, a connection or a listener, is or wraps.
+func find[T comparable](c any) (found T, ok bool) {
 	// The methods called are those of others, and a nil may be in their way.
 	defer func() {
 		if recover() != nil {
@@ -33,7 +37,7 @@ func find[T interface {
 			return match, match != *new(T)
 		}
 		switch w := c.(type) {
-		case nil, *net.TCPConn:
+		case nil, *net.TCPConn, *net.TCPListener:
 			return found, false
 		case *Conn:
 			c = w.TCPConn
@@ -43,28 +47,13 @@ func find[T interface {
 			c = w.Raw()
 		case interface{ TCPConn() (*net.TCPConn, bool) }:
 			c, _ = w.TCPConn()
+		case net.Listener:
+			c = embedded(w, "Listener", "TCPListener")
 		default:
-			c, _ = embedded(w, "Conn", "TCPConn").(net.Conn)
+			c = embedded(w, "Conn", "TCPConn")
 		}
 	}
 	return found, false
-}
-
-// TCPListener returns the kernel's listening TCP socket inside ln, however often
-// ln is wrapped by structs that embed a net.Listener, as Caddy's own and most
-// plugins' do.
-func TCPListener(ln net.Listener) (*net.TCPListener, bool) {
-	for range maxWraps {
-		switch w := ln.(type) {
-		case nil:
-			return nil, false
-		case *net.TCPListener:
-			return w, w != nil
-		default:
-			ln, _ = embedded(w, "Listener", "TCPListener").(net.Listener)
-		}
-	}
-	return nil, false
 }
 
 // embedded returns the first exported field by one of these names of the struct,

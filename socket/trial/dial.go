@@ -47,7 +47,9 @@ func BeforeSYN(kind Kind, settings []socket.Setting) (before, after []socket.Set
 	}
 	client := kind.dialer()
 	client.Control = func(_, _ string, raw syscall.RawConn) error {
-		check(func(_ int, s socket.Setting) bool { return setAll(rawConn{raw}, []socket.Setting{s}) == nil })
+		check(func(_ int, s socket.Setting) bool {
+			return setAll(socket.RawSocket{RawConn: raw}, []socket.Setting{s}) == nil
+		})
 		return nil
 	}
 	_ = connected(client, func(_, dialed *net.TCPConn) {

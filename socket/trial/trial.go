@@ -99,9 +99,8 @@ func Default(kind Kind, o socket.Option) (value socket.Value, err error) {
 func NeedsCapability(s socket.Setting) bool {
 	var refused error
 	_ = Scratch(Accepted, func(c syscall.Conn) {
-		if err := socket.WithoutCapabilities(func() { _, refused = set(c, s) }); err != nil {
-			refused = err
-		}
+		err := socket.WithoutCapabilities(func() { _, refused = set(c, s) })
+		refused = errors.Join(refused, err)
 	})
 	return errors.Is(refused, syscall.EPERM)
 }
@@ -190,7 +189,7 @@ func unconnected(kind Kind, use func(c syscall.Conn)) (err error) {
 	d.Control = func(_, _ string, raw syscall.RawConn) error {
 		if !used { // Go dials without MPTCP after it dialed with it
 			used = true
-			use(rawConn{raw})
+			use(socket.RawSocket{RawConn: raw})
 		}
 		return net.ErrClosed
 	}
@@ -205,8 +204,3 @@ func unconnected(kind Kind, use func(c syscall.Conn)) (err error) {
 	}
 	return err
 }
-
-// rawConn is a socket that is not yet a connection.
-type rawConn struct{ syscall.RawConn }
-
-func (c rawConn) SyscallConn() (syscall.RawConn, error) { return c.RawConn, nil }

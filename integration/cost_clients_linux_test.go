@@ -23,7 +23,7 @@ func TestCountsOfWellBehavedClients(t *testing.T) {
 		requests        int     // to each server
 		slack           float64 // what auto may take over plain HTTP, as a multiple of stock
 	}{
-		{"echo_payload", "echo_payload", lab.Long(100, 2000), 1.05},
+		{"echo_payload", "echo_payload", lab.Long(100, 1000), 1.05},
 		// While this one waits for its backend, net/http reads to learn whether
 		// the client leaves, and the kernel sends some acknowledgements by itself.
 		{"reverse_proxy", "reverse_proxy " + backend.Listener.Addr().String(), lab.Long(100, 500), 1.15},

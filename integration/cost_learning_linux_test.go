@@ -30,16 +30,16 @@ func TestWholeRequestsCostNothing(t *testing.T) {
 		name, stock, auto string
 		requests          int
 	}{
-		{"echo_payload", "echo_payload", "echo_payload", lab.Long(150, 3000)},
-		{"reverse_proxy", "reverse_proxy " + quick, "reverse_proxy " + quick, lab.Long(150, 3000)},
+		{"echo_payload", "echo_payload", "echo_payload", lab.Long(150, 1500)},
+		{"reverse_proxy", "reverse_proxy " + quick, "reverse_proxy " + quick, lab.Long(150, 1500)},
 		{
 			"reverse_proxy to h2c", "reverse_proxy h2c://" + quick,
-			"reverse_proxy h2c://" + quick + " {\ntransport sockopt\n}", lab.Long(150, 3000),
+			"reverse_proxy h2c://" + quick + " {\ntransport sockopt\n}", lab.Long(150, 1500),
 		},
-		{"a backend of 15 ms", "reverse_proxy " + slow, "reverse_proxy " + slow, lab.Long(40, 600)},
+		{"a backend of 15 ms", "reverse_proxy " + slow, "reverse_proxy " + slow, lab.Long(40, 300)},
 		{
 			"a backend of 15 ms over h2c", "reverse_proxy h2c://" + slow,
-			"reverse_proxy h2c://" + slow + " {\ntransport sockopt\n}", lab.Long(40, 600),
+			"reverse_proxy h2c://" + slow + " {\ntransport sockopt\n}", lab.Long(40, 300),
 		},
 	} {
 		if strings.HasPrefix(handler.stock, "reverse_proxy 127") && !lab.IsLong() {

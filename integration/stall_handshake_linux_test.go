@@ -153,7 +153,7 @@ func (c records) Write(p []byte) (n int, err error) {
 // it: with TCP_NODELAY, a new connection, one request, and the end. With -v it logs them
 // as a table.
 func TestCountsOfNewTLSConnections(t *testing.T) {
-	connections := lab.Long(24, 500)
+	connections := lab.Long(24, 200)
 	var l lab.Sites
 	cases := []handshake{{name: "HTTP/1.1"}, {name: "HTTP/2", http2: true}}
 	sites := make(map[string][2]lab.Site)

@@ -18,9 +18,15 @@ const (
 	optionsPath     = "/sockopt/options"
 )
 
-// AdminAPI shows, at GET /sockopt/ of Caddy's admin API, what the kernel made of
-// the configured options and how often connections refused them, and at GET
-// /sockopt/options what this kernel supports.
+// AdminAPI answers GET in Caddy's admin API, and takes no configuration:
+//
+// Path | Answer
+// -----|-------
+// `/sockopt/` | What the kernel made of the options, how often connections refused them, and what has none
+// `/sockopt/connections` | Who is connected, and what limits each
+// `/sockopt/peers` | Which peers waited for an acknowledgement
+// `/sockopt/findings` | What is wrong, its evidence and its fix
+// `/sockopt/options` | What this kernel supports
 type AdminAPI struct{}
 
 // CaddyModule returns the Caddy module information.

@@ -50,8 +50,7 @@ import (
 // A connection that is upgraded, for example to WebSocket, keeps the options of its
 // route to its end, without cork.
 //
-// Requests over HTTP/3 or Unix sockets pass without other options, which is logged once at
-// debug level. An option that the kernel refuses on one connection is counted and logged
+// Over HTTP/3 and Unix sockets only pacing_rate holds, which is logged once at debug level. An option that the kernel refuses on one connection is counted and logged
 // at a bounded rate; the request goes on without it.
 //
 // JSON:

@@ -16,6 +16,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
+	sockopt "github.com/caddy-sockopt/caddy-sockopt"
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 )
 
@@ -73,9 +74,12 @@ func documentedTypes(t *testing.T, directory string) (types map[string]documente
 // the JSON that this Caddyfile becomes.
 func TestDocCommentsOfModules(t *testing.T) {
 	types, modules := documentedTypes(t, ".")
+	for _, route := range (sockopt.AdminAPI{}).Routes() {
+		require.Contains(t, types["AdminAPI"].doc, "\n`"+route.Pattern+"` | ")
+	}
 	seen := 0
 	for name, id := range modules {
-		if id == "admin.api.sockopt" || !ast.IsExported(name) {
+		if name == "AdminAPI" || !ast.IsExported(name) {
 			continue // without configuration
 		}
 		seen++

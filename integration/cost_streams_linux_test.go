@@ -71,11 +71,13 @@ func countStreams(t *testing.T) (stock, auto *streamed) {
 		wg.Wait()
 		for _, s := range sites {
 			for _, k := range []*keeping{&s.http, &s.grpc, &s.clients} {
+				k.mu.Lock() // Caddy dials two at once, and closes one
 				for _, c := range k.conns {
-					if info, err := socket.Info(c); err == nil { // Caddy dials two at once, and closes one
+					if info, err := socket.Info(c); err == nil {
 						s.segments += int(info.Segs_in + info.Segs_out)
 					}
 				}
+				k.mu.Unlock()
 			}
 		}
 	})

@@ -41,14 +41,14 @@ func IsCaddy() bool { return os.Getenv(AsCaddy) != "" }
 // Main runs the tests of a package, or is a Caddy with the modules of the test binary. A
 // package whose tests use Spawn calls it in TestMain. Ten parallel tests run at once
 // where the command line does not say otherwise: most of their time they wait for a
-// delayed acknowledgement, or for their turn in this process (inprocess.Parallel). The race
-// detector makes them wait for a processor instead, so that there two run at once. Tests that count what a busy machine changes are not
-// parallel.
+// delayed acknowledgement, or for their turn in this process (inprocess.Parallel). The
+// race detector makes them wait for a processor instead, so that there four run at once.
+// Tests that count what a busy machine changes are not parallel.
 func Main(m *testing.M, caddyMain func()) {
 	BeCaddy(caddyMain)
 	parallel := "10"
 	if Race {
-		parallel = "2"
+		parallel = "4"
 	}
 	if err := flag.Set("test.parallel", parallel); err != nil {
 		panic(err)

@@ -98,12 +98,11 @@ func (forgetful) Put(string, *tls.ClientSessionState)        {}
 
 // run makes an experiment.
 func (c *client) run(ctx context.Context, e Experiment) Result {
-	r := Result{Experiment: e}
+	run, r := c.runInTurn, Result{Experiment: e}
 	if e.pipelined {
-		r.err = c.runPipelined(ctx, &r)
-	} else {
-		r.err = c.runInTurn(ctx, &r)
+		run = c.runPipelined
 	}
+	r.err = run(ctx, &r)
 	return r
 }
 
@@ -280,10 +279,8 @@ func (c *client) begin(w *wire, tcp *net.TCPConn, e Experiment) (conversation, e
 	if err := tcp.SetNoDelay(!e.nagle); err != nil {
 		return nil, err
 	}
-	inner := &stamped{Conn: tcp}
-	if e.ackAtOnce && socket.QuickAck.Supported() {
-		inner.Conn = acknowledging{tcp}
-	} else if e.ackAtOnce && !e.paused {
+	inner := &rawConn{TCPConn: tcp, acks: e.ackAtOnce && socket.QuickAck.Supported()}
+	if e.ackAtOnce && !inner.acks && !e.paused {
 		return nil, fmt.Errorf("needs TCP_QUICKACK, which only Linux has: %w", errors.ErrUnsupported)
 	}
 	w.Conn = inner
@@ -318,24 +315,24 @@ func (c *client) begin(w *wire, tcp *net.TCPConn, e Experiment) (conversation, e
 // some connections open late.
 func (c *client) path() float64 { return quantile(c.opened, .25) }
 
-// stamped knows when it was last written to.
-type stamped struct {
-	net.Conn
-	wrote time.Time
+// rawConn is a connection below TLS.
+type rawConn struct {
+	*net.TCPConn
+	acks  bool      // after each read
+	wrote time.Time // when something was last written
 }
 
-func (s *stamped) Write(p []byte) (int, error) {
-	s.wrote = time.Now()
-	return s.Conn.Write(p)
-}
-
-// acknowledging is a connection with an acknowledgement after each read.
-type acknowledging struct{ *net.TCPConn }
-
-func (a acknowledging) Read(p []byte) (int, error) {
-	n, err := a.TCPConn.Read(p)
-	_, _ = socket.Set(a.TCPConn, []socket.Setting{{Option: socket.QuickAck, Value: socket.Value{Number: 1}}})
+func (r *rawConn) Read(p []byte) (int, error) {
+	n, err := r.TCPConn.Read(p)
+	if r.acks {
+		_, _ = socket.Set(r.TCPConn, []socket.Setting{{Option: socket.QuickAck, Value: socket.Value{Number: 1}}})
+	}
 	return n, err
+}
+
+func (r *rawConn) Write(p []byte) (int, error) {
+	r.wrote = time.Now()
+	return r.TCPConn.Write(p)
 }
 
 // hint returns a better error than err where a port with TLS is probed over http.

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -28,6 +29,7 @@ type http2Conn struct {
 	window     int                // of the connection
 	initial    int                // window of a new stream
 	unread     int                // bytes that the server was not given back yet
+	settled    bool               // the server's settings have come
 	leaving    bool               // the server accepts no more streams
 	ended      func()             // called after each response, if it is set
 }
@@ -71,17 +73,14 @@ func newHTTP2(w *wire, atOnce bool) (*http2Conn, error) {
 	if err := h.flush(); err != nil {
 		return nil, err
 	}
-	frame, err := h.framer.ReadFrame()
-	if err == nil {
-		if _, ok := frame.(*http2.SettingsFrame); ok {
-			return h, h.handle(frame)
-		}
-		err = fmt.Errorf("its first frame is %v", frame.Header().Type)
+	err := h.read()
+	if err == nil && !h.settled {
+		err = errors.New("its first frame has no settings")
 	}
-	if isClosed(err) {
+	if err != nil && isClosed(err) {
 		err = fmt.Errorf("%w/2 with prior knowledge: %w", errHTTP, err)
 	}
-	return nil, err
+	return h, err
 }
 
 // flush writes the frames in one write, or in several that end at the cuts.
@@ -206,15 +205,12 @@ func (h *http2Conn) encode() {
 	}
 }
 
+// read handles a frame.
 func (h *http2Conn) read() error {
 	frame, err := h.framer.ReadFrame()
 	if err != nil {
 		return err
 	}
-	return h.handle(frame)
-}
-
-func (h *http2Conn) handle(frame http2.Frame) error {
 	id := frame.Header().StreamID
 	s := h.streams[id]
 	switch f := frame.(type) {
@@ -222,6 +218,7 @@ func (h *http2Conn) handle(frame http2.Frame) error {
 		if f.IsAck() {
 			return nil
 		}
+		h.settled = true
 		_ = f.ForeachSetting(h.set)
 		_ = h.framer.WriteSettingsAck()
 		return h.flush()

@@ -45,12 +45,11 @@ func rttVec(name, help string) *prometheus.HistogramVec {
 // Register adds the metrics to the registry of a configuration. They outlive it: the
 // next configuration has another registry, and the same metrics.
 func Register(registry *prometheus.Registry) error {
+	err := errors.Join(register(registry, openConnections), register(registry, allCounters))
 	for _, m := range closeMetrics {
-		if err := register(registry, m.vector); err != nil {
-			return err
-		}
+		err = errors.Join(err, register(registry, m.vector))
 	}
-	return errors.Join(register(registry, openConnections), register(registry, allCounters))
+	return err
 }
 
 // register adds a collector, unless another module has added it.

@@ -63,15 +63,15 @@ var peers = peerTable{of: make(map[peerKey]*peerWaits)}
 func (t *peerTable) answered(key peerKey, waited bool, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	defer func() { t.size.Store(int64(len(t.of))) }()
 	p := t.of[key]
-	switch {
-	case p == nil && !waited:
+	if p == nil && !waited {
 		return
-	case p == nil:
+	}
+	if p == nil {
 		t.makeRoom(now)
 		p = new(peerWaits)
 		t.of[key] = p
+		t.size.Store(int64(len(t.of)))
 	}
 	if waited {
 		p.waits++

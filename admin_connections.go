@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -124,25 +125,24 @@ func valueOf(f *stats.Field, o *stats.Open) float64 {
 	return value
 }
 
-func totalsOf(open []*stats.Open) []connectionTotals {
-	totals := []connectionTotals{}
-	at := make(map[stats.Place]int)
-	for i := range open {
-		place := open[i].Place()
-		n, ok := at[place]
-		if !ok {
-			n, at[place] = len(totals), len(totals)
-			totals = append(totals, connectionTotals{Place: place, LimitedBy: make(map[stats.Limit]int)})
+func totalsOf(open []*stats.Open) []*connectionTotals {
+	at := make(map[stats.Place]*connectionTotals)
+	for _, o := range open {
+		t := at[o.Place()]
+		if t == nil {
+			t = &connectionTotals{Place: o.Place(), LimitedBy: make(map[stats.Limit]int)}
+			at[t.Place] = t
 		}
-		totals[n].Connections++
-		totals[n].LimitedBy[open[i].LimitedBy]++
+		t.Connections++
+		t.LimitedBy[o.LimitedBy]++
 	}
-	slices.SortFunc(totals, func(a, b connectionTotals) int { return a.Place.Compare(b.Place) })
+	totals := slices.AppendSeq([]*connectionTotals{}, maps.Values(at))
+	slices.SortFunc(totals, func(a, b *connectionTotals) int { return a.Place.Compare(b.Place) })
 	return totals
 }
 
 // streamConnections writes the answer, a connection a line, so that the JSON of all is never in memory.
-func streamConnections(w http.ResponseWriter, matched int, totals []connectionTotals, open []*stats.Open) error {
+func streamConnections(w http.ResponseWriter, matched int, totals []*connectionTotals, open []*stats.Open) error {
 	head, err := json.Marshal(totals)
 	if err != nil {
 		return err

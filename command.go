@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -43,7 +42,8 @@ It asks the kernel itself and needs no running Caddy.`,
 			if asJSON {
 				return writeJSON(cmd.OutOrStdout(), options.ThisSystem())
 			}
-			return writeOptions(cmd.OutOrStdout(), options.ThisSystem())
+			writeOptions(cmd.OutOrStdout(), options.ThisSystem())
+			return nil
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -51,15 +51,13 @@ It asks the kernel itself and needs no running Caddy.`,
 }
 
 // writeOptions prints the options as a table for people.
-func writeOptions(w io.Writer, s options.System) error {
+func writeOptions(w io.Writer, s options.System) {
 	fmt.Fprintln(w, strings.TrimSpace(s.OS+" "+s.Kernel))
 	if s.OS != "linux" {
 		fmt.Fprintf(w, "This system supports only %s. The other options need Linux.\n", s.Supported())
 	}
 	fmt.Fprintln(w)
-	var table strings.Builder
-	t := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "OPTION\tKERNEL\tPHASES\tHERE\tDEFAULT\tBOUNDS")
+	table := [][]string{{"OPTION", "KERNEL", "PHASES", "HERE", "DEFAULT", "BOUNDS"}}
 	for _, o := range s.Options {
 		here := "yes"
 		if !o.Supported {
@@ -67,18 +65,9 @@ func writeOptions(w io.Writer, s options.System) error {
 		} else if o.NeedsMPTCP != "" {
 			here = "MPTCP: " + o.NeedsMPTCP
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n",
-			o.Name, o.Kernel, phasesOf(o), here, o.Default, bounds(o))
+		table = append(table, []string{o.Name, o.Kernel, phasesOf(o), here, o.Default, bounds(o)})
 	}
-	if err := t.Flush(); err != nil {
-		return err
-	}
-	for line := range strings.Lines(table.String()) {
-		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " \n")); err != nil {
-			return err
-		}
-	}
-	return nil
+	printTable(w, table, 0)
 }
 
 // phasesOf lists when an option is set.

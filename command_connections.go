@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -37,10 +38,6 @@ wrapper or the transport: GET /sockopt/connections of its admin API. It prints a
 totals by server and upstream on top. On a terminal it leaves out the columns that do not fit.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			address, err := caddycmd.DetermineAdminAPIAddress(admin, nil, "", "")
-			if err != nil {
-				return err
-			}
 			uri := connectionsPath
 			if sort != "" {
 				query := url.Values{"sort": {sort}}
@@ -53,7 +50,7 @@ totals by server and upstream on top. On a terminal it leaves out the columns th
 				return errors.New("--watch takes a time such as 2s, and goes without --json")
 			}
 			for {
-				if err := showOpen(address, uri, asJSON, watch > 0); err != nil || watch == 0 {
+				if err := showOpen(admin, uri, asJSON, watch > 0); err != nil || watch == 0 {
 					return err
 				}
 				time.Sleep(watch)
@@ -68,36 +65,44 @@ totals by server and upstream on top. On a terminal it leaves out the columns th
 }
 
 // showOpen prints the open connections, where it does so again on a cleared terminal.
-func showOpen(address, uri string, asJSON, again bool) error {
-	answer, err := askAdmin(address, uri)
-	if err != nil {
-		return err
-	}
+func showOpen(admin, uri string, asJSON, again bool) error {
+	var open connectionsAnswer
+	var waiting peersAnswer
+	answer, err := askAdmin(admin, uri, &open)
 	page := bytes.NewBuffer(answer)
-	if !asJSON {
-		peers, err := askAdmin(address, peersPath)
-		if err != nil {
-			return err
-		}
+	if err == nil && !asJSON {
 		page = new(bytes.Buffer)
 		width, _, _ := term.GetSize(int(os.Stdout.Fd())) // 0 where that is no terminal
 		if again && width > 0 {
 			page.WriteString("\x1b[H\x1b[2J") // to the first line, and clear
 		}
-		if err := printConnections(page, answer, peers, width); err != nil {
-			return err
-		}
+		_, err = askAdmin(admin, peersPath, &waiting)
+		printConnections(page, open, waiting.Peers, width)
+	}
+	if err != nil {
+		return err
 	}
 	_, err = page.WriteTo(os.Stdout)
 	return err
 }
 
-// askAdmin asks an endpoint of ours. Its errors say what to do.
-func askAdmin(address, uri string) ([]byte, error) {
+// askAdmin asks an endpoint of the admin API at an address, or at Caddy's default, and decodes the
+// answer. Its errors say what to do.
+func askAdmin(admin, uri string, into any) (answer []byte, err error) {
+	address, err := caddycmd.DetermineAdminAPIAddress(admin, nil, "", "")
+	if err != nil {
+		return nil, err
+	}
 	resp, err := caddycmd.AdminAPIRequest(address, http.MethodGet, uri, nil, nil)
 	if err == nil {
 		defer resp.Body.Close()
-		return io.ReadAll(resp.Body)
+		if answer, err = io.ReadAll(resp.Body); err != nil {
+			return nil, err
+		}
+		if err = json.Unmarshal(answer, into); err != nil {
+			err = fmt.Errorf("the answer of the admin API is not what was expected; is that Caddy older or newer? %w", err)
+		}
+		return answer, err
 	}
 	// AdminAPIRequest keeps nothing of an error but its text.
 	text, endpoint := err.Error(), strings.SplitN(uri, "?", 2)[0]
@@ -144,51 +149,41 @@ var connectionColumns = []struct {
 }{
 	{"PEER", func(c *connectionAnswer) string { return c.Peer.String() }},
 	{"LIMITED BY", func(c *connectionAnswer) string { return string(c.LimitedBy) }},
-	{"RTT", func(c *connectionAnswer) string { return shown(c.RTT, inMilliseconds) }},
-	{"UNSENT", func(c *connectionAnswer) string { return shown(c.Unsent, inBytes) }},
-	{"RETRANS", func(c *connectionAnswer) string { return shown(c.Retrans, humanize.Ftoa) }},
+	{"RTT", func(c *connectionAnswer) string { return shown(inMilliseconds, c.RTT) }},
+	{"UNSENT", func(c *connectionAnswer) string { return shown(inBytes, c.Unsent) }},
+	{"RETRANS", func(c *connectionAnswer) string { return shown(humanize.Ftoa, c.Retrans) }},
 	{"QUICKACK", func(c *connectionAnswer) string { return c.QuickAck.State }},
 	{"STALLS", func(c *connectionAnswer) string { return fmt.Sprint(c.QuickAck.Stalls) }},
-	{"SENT", func(c *connectionAnswer) string { return shown(c.Acked, inBytes) }},
-	{"RECEIVED", func(c *connectionAnswer) string { return shown(c.Received, inBytes) }},
-	{"IDLE", func(c *connectionAnswer) string { return idle(c.LastSent, c.LastReceived) }},
-	{"CWND", func(c *connectionAnswer) string { return shown(c.Window, humanize.Ftoa) }},
+	{"SENT", func(c *connectionAnswer) string { return shown(inBytes, c.Acked) }},
+	{"RECEIVED", func(c *connectionAnswer) string { return shown(inBytes, c.Received) }},
+	{"IDLE", func(c *connectionAnswer) string { return shown(inTime, c.LastSent, c.LastReceived) }},
+	{"CWND", func(c *connectionAnswer) string { return shown(humanize.Ftoa, c.Window) }},
 	{"CONGESTION", func(c *connectionAnswer) string { return c.Congestion }},
 	{"DIRECTION", func(c *connectionAnswer) string { return string(c.Direction) }},
 	{"SERVER", func(c *connectionAnswer) string { return c.Server }},
 }
 
-// unknown stands for what the kernel does not say.
-const unknown = "-"
-
 func inMilliseconds(seconds float64) string { return humanize.FtoaWithDigits(seconds*1e3, 2) + "ms" }
 
 func inBytes(n float64) string { return humanize.IBytes(uint64(n)) }
 
-func shown(figure *float64, as func(float64) string) string {
-	if figure == nil {
-		return unknown
-	}
-	return as(*figure)
+func inTime(seconds float64) string {
+	return time.Duration(seconds * float64(time.Second)).Round(time.Millisecond).String()
 }
 
-func idle(sent, received *float64) string {
-	if sent == nil || received == nil {
-		return unknown
+// shown shows the least of figures, or "-" where the kernel does not say one.
+func shown(as func(float64) string, figures ...*float64) string {
+	if slices.Contains(figures, nil) {
+		return "-"
 	}
-	return time.Duration(min(*sent, *received) * float64(time.Second)).Round(time.Millisecond).String()
+	return as(*slices.MinFunc(figures, func(a, b *float64) int { return cmp.Compare(*a, *b) }))
 }
 
 // shownPeers is how many of the peers that wait the command prints.
 const shownPeers = 10
 
 // printConnections prints totals and a table that fits width, or all of it where that is 0.
-func printConnections(w *bytes.Buffer, answer, peers []byte, width int) error {
-	var a connectionsAnswer
-	var waiting peersAnswer
-	if err := cmp.Or(json.Unmarshal(answer, &a), json.Unmarshal(peers, &waiting)); err != nil {
-		return fmt.Errorf("the answer of the admin API is not what was expected; is that Caddy older or newer? %w", err)
-	}
+func printConnections(w io.Writer, a connectionsAnswer, peers []stats.Peer, width int) {
 	totals := [][]string{{"SERVER", "WHERE", "CONNECTIONS", "LIMITED BY"}}
 	for _, t := range a.Totals {
 		var limits []string
@@ -211,7 +206,7 @@ func printConnections(w *bytes.Buffer, answer, peers []byte, width int) error {
 		}
 	}
 	wait := [][]string{{"PEER THAT WAITS", "COUNT", "KIND", "LAST", "SERVER"}}
-	for _, p := range waiting.Peers[:min(len(waiting.Peers), shownPeers)] {
+	for _, p := range peers[:min(len(peers), shownPeers)] {
 		peer := p.Peer.String()
 		if p.Peer.IsSingleIP() {
 			peer = p.Peer.Addr().String()
@@ -224,15 +219,14 @@ func printConnections(w *bytes.Buffer, answer, peers []byte, width int) error {
 	if hidden := a.Matched - len(a.Connections); hidden > 0 {
 		fmt.Fprintf(w, "and %d more; the admin API shows them with limit=0\n", hidden)
 	}
-	if len(waiting.Peers) > 0 {
+	if len(peers) > 0 {
 		fmt.Fprintln(w)
 		printTable(w, wait, width)
 	}
-	return nil
 }
 
-// printTable prints rows with as many columns as fit.
-func printTable(w *bytes.Buffer, rows [][]string, width int) {
+// printTable prints rows with as many columns as fit width, or all of them where that is 0.
+func printTable(w io.Writer, rows [][]string, width int) {
 	const gap = 2
 	columns := len(rows[0])
 	for i, used := 0, 0; i < columns && width > 0; i++ {
@@ -245,9 +239,13 @@ func printTable(w *bytes.Buffer, rows [][]string, width int) {
 		}
 		used += gap
 	}
-	t := tabwriter.NewWriter(w, 0, 0, gap, ' ', 0)
+	var table strings.Builder
+	t := tabwriter.NewWriter(&table, 0, 0, gap, ' ', 0)
 	for _, row := range rows {
-		fmt.Fprintln(t, strings.TrimRight(strings.Join(row[:columns], "\t"), "\t"))
+		fmt.Fprintln(t, strings.Join(row[:columns], "\t"))
 	}
 	_ = t.Flush() // into memory
+	for line := range strings.Lines(table.String()) {
+		fmt.Fprintln(w, strings.TrimRight(line, " \n"))
+	}
 }

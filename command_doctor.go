@@ -2,7 +2,6 @@ package sockopt
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -49,22 +48,15 @@ Exit status:
 }
 
 func runDoctor(admin string, during time.Duration, asJSON bool) (status int, err error) {
-	address, err := caddycmd.DetermineAdminAPIAddress(admin, nil, "", "")
-	if err != nil {
-		return exitError, err
-	}
 	if during < 0 || during > longestLook {
 		return exitError, fmt.Errorf("--during %s is not a time from 0s to %s", during, longestLook)
 	}
 	ended := countDown(during)
-	answer, err := askAdmin(address, findingsPath+"?during="+during.String())
+	var a findingsAnswer
+	answer, err := askAdmin(admin, findingsPath+"?during="+during.String(), &a)
 	ended()
 	if err != nil {
 		return exitError, err
-	}
-	var a findingsAnswer
-	if err := json.Unmarshal(answer, &a); err != nil {
-		return exitError, fmt.Errorf("the answer of the admin API is not what was expected; is that Caddy older or newer? %w", err)
 	}
 	if asJSON {
 		_, err = os.Stdout.Write(answer)

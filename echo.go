@@ -125,8 +125,10 @@ func checkWriteSize(size options.Size) error {
 // ServeHTTP answers with the payload. The answer to HEAD has the same header
 // and no payload. A body over the server's limit is answered with status 413.
 func (e *EchoPayload) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-	if err := drop(r.Body); err != nil {
-		return err
+	// Caddy's and net/http's limits hold: request_body max_size, whose status 413 stays, and
+	// read_timeout.
+	if _, err := io.Copy(io.Discard, r.Body); err != nil {
+		return caddyhttp.Error(http.StatusBadRequest, err)
 	}
 
 	// Other handlers edit headers in place, so each response has its own.
@@ -145,50 +147,24 @@ func (e *EchoPayload) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyh
 }
 
 // send writes the payload, flushing where the configuration says so.
-func (e *EchoPayload) send(w http.ResponseWriter, headersOnly bool) error {
-	rc := http.NewResponseController(w)
-	if e.FlushHeaders {
-		if err := flush(rc); err != nil {
-			return err
+func (e *EchoPayload) send(w http.ResponseWriter, headersOnly bool) (err error) {
+	flush := func(wanted bool) {
+		if err == nil && wanted {
+			err = http.NewResponseController(w).Flush()
+		}
+		if errors.Is(err, http.ErrNotSupported) { // another handler keeps the response back, and sends it later
+			err = nil
 		}
 	}
-	if headersOnly {
-		return nil
-	}
-	for left := e.size; left > 0; {
-		piece := min(left, e.piece)
-		left -= piece
-		for piece > 0 {
-			n, err := w.Write(e.block[:min(piece, int64(len(e.block)))])
-			if err != nil {
-				return err
-			}
+	flush(e.FlushHeaders)
+	for left := e.size; left > 0 && !headersOnly && err == nil; {
+		for piece := min(left, e.piece); piece > 0 && err == nil; {
+			var n int
+			n, err = w.Write(e.block[:min(piece, int64(len(e.block)))])
 			piece -= int64(n)
+			left -= int64(n)
 		}
-		if e.WriteSize != nil {
-			if err := flush(rc); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// flush sends what was written so far. Where another handler keeps the response
-// back, that is sent later.
-func flush(rc *http.ResponseController) error {
-	err := rc.Flush()
-	if errors.Is(err, http.ErrNotSupported) {
-		return nil
+		flush(e.WriteSize != nil)
 	}
 	return err
-}
-
-// drop reads a request's body to its end. Caddy's and net/http's limits hold:
-// request_body max_size, whose status 413 stays, and read_timeout.
-func drop(body io.Reader) error {
-	if _, err := io.Copy(io.Discard, body); err != nil {
-		return caddyhttp.Error(http.StatusBadRequest, err)
-	}
-	return nil
 }

@@ -70,7 +70,6 @@ type Handler struct {
 	overrides []socket.Override // while the request is served
 	late      []socket.Override // those that the response brings with it
 	entry     *entry
-	observer  *stats.Observer
 	noTCP     func(proto string)
 }
 
@@ -122,10 +121,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	server.restoreWhenIdle()
 	h.entry = server.show(stats.Origin{Direction: stats.Route}, &resolved, h, log)
-	h.observer = h.entry.observer
 	for _, o := range resolved.Overrides {
 		server.routeOptions[o.Option.Name] = true
-		o.Observer = h.observer
+		o.Observer = h.entry.observer
 		if o.Option.Is(socket.PacingRate) {
 			o.Observer = heldAnyway{}
 		}
@@ -159,7 +157,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	req.add(h)
 	corks := h.Cork != nil && *h.Cork && req.conn != nil
 	if corks && req.shared() {
-		h.observer.Refused(req.conn.TCP, socket.Cork, errHTTP2)
+		h.entry.observer.Refused(req.conn.TCP, socket.Cork, errHTTP2)
 		corks = false
 	}
 	if req.response == nil && (corks || h.PacingRate != nil) {

@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-sockopt/caddy-sockopt/internal/findings"
 	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
 )
 
@@ -65,7 +66,7 @@ func configurationOf(ctx caddy.Context) *configuration {
 	if err := cmp.Or(stats.Register(registry), stats.RegisterFound(registry, foundNow)); err != nil {
 		ctx.Logger().Error("there are no metrics of sockopt", zap.Error(err))
 	}
-	go c.find(ctx, ctx.Logger(findingsLog{}))
+	go c.find(ctx, ctx.Logger(findingsLog{}), findings.Every)
 	context.AfterFunc(ctx, func() {
 		configurations.Lock()
 		defer configurations.Unlock()

@@ -61,10 +61,18 @@ func (before look) since() (now look, a findingsAnswer) {
 			if !e.server.configuration.isNewest() {
 				continue // it is being replaced
 			}
-			evidence = append(evidence, findings.Evidence{
+			seen := findings.Evidence{
 				Place: findings.Place{Server: e.Server, Address: e.Address, Upstream: e.Upstream}, During: during,
 				Totals: between[e.Origin], QuickAck: e.QuickAck, Reason: e.Reason, Options: e.Options,
-			})
+			}
+			if w, ok := e.module.(*ListenerWrapper); ok {
+				for _, p := range w.passed {
+					if !p.option.Is(socket.PacingRate) || !w.server.routeOptions[p.option.Name] { // in a route it holds
+						seen.PassedBy = append(seen.PassedBy, p.name)
+					}
+				}
+			}
+			evidence = append(evidence, seen)
 			a.LookedAt.Connections += between[e.Origin].Open
 		}
 		switch direction {
@@ -146,8 +154,8 @@ func keyOf(f findings.Finding) findingKey { return findingKey{f.Name, f.Place} }
 
 // find looks once in a time until the configuration ends, and warns of findings that are new, of
 // each once an hour at most.
-func (c *configuration) find(ctx context.Context, log *zap.Logger) {
-	ticker := time.NewTicker(findings.Every)
+func (c *configuration) find(ctx context.Context, log *zap.Logger, every time.Duration) {
+	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
 		select {

@@ -57,6 +57,7 @@ type ListenerWrapper struct {
 	shared    bool             // listening sockets may be another configuration's, too
 	log       *zap.Logger
 	server    *server
+	passed    []passed
 	entries   []*entry
 }
 
@@ -95,31 +96,33 @@ func (w *ListenerWrapper) Provision(ctx caddy.Context) (err error) {
 		log.Warn("quickack and metrics have no effect behind another listener wrapper; list sockopt before it", zap.String("wrapper", w.hidden))
 	}
 	w.shared = w.server.sharesListeners()
-	w.warnOfHTTP3(log)
+	w.passed = w.passedBy()
+	for _, p := range w.passed {
+		log.Warn("HTTP/3 has no "+p.name+" of a listener wrapper; "+p.instead, options.Named(p.option))
+	}
 	w.inherit(log)
 	w.server.wraps = true
 	return nil
 }
 
-// warnOfHTTP3 says which options clients of HTTP/3 pass by.
-func (w *ListenerWrapper) warnOfHTTP3(log *zap.Logger) {
+// passed is an option of the listener wrapper that clients of HTTP/3 pass by.
+type passed struct {
+	set           bool
+	name, instead string
+	option        socket.Option
+}
+
+// passedBy returns the options that HTTP/3, if the server has it, passes by.
+func (w *ListenerWrapper) passedBy() []passed {
 	if !w.server.hasHTTP3() {
-		return
+		return nil
 	}
 	const without = "leave HTTP/3 out with protocols h1 h2"
-	for _, o := range []struct {
-		set           bool
-		name, instead string
-		option        socket.Option
-	}{
+	return slices.DeleteFunc([]passed{
 		{w.PacingRate != nil, "pacing_rate", "set it in a route as well (sockopt { pacing_rate … } in the site), or " + without, socket.PacingRate},
 		{w.UserTimeout != nil, "user_timeout", "if that matters, " + without, socket.UserTimeout},
 		{w.DSCP != nil && !w.server.marksPackets(), "dscp", "set it in packet_conn_wrappers { sockopt { dscp … } } as well, or " + without, socket.TrafficClass},
-	} {
-		if o.set {
-			log.Warn("HTTP/3 has no "+o.name+" of a listener wrapper; "+o.instead, options.Named(o.option))
-		}
-	}
+	}, func(p passed) bool { return !p.set })
 }
 
 // inherit finds out which options connections inherit. Without that each is set.

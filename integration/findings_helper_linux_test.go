@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -40,6 +41,16 @@ func (f found) the(t testing.TB, name string) findings.Finding {
 	require.Len(t, f.Findings, 1)
 	require.Equal(t, name, f.Findings[0].Name)
 	return f.Findings[0]
+}
+
+// reload loads a configuration and waits for the end of the listening socket before: until then the
+// server from before takes connections, and drops them.
+func reload(t testing.TB, c *lab.Running, addr, global, sites string) {
+	t.Helper()
+	c.Reload(global, sites)
+	port, err := strconv.Atoi(lab.PortOf(addr))
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return listening(t, port) == 1 }, lab.Patience, time.Millisecond)
 }
 
 // numberIn returns what an expression captures, which is a number.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strconv"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -43,10 +42,7 @@ func TestFindAcceptQueue(t *testing.T) {
 	require.LessOrEqual(t, dropped, int(*statusOf(t, c).listener(t, lab.PortOf(addr)).AcceptQueue.Dropped), "clients knock again")
 
 	backlog := numberIn(t, f.Fix, `^listener_wrappers { sockopt { backlog (\d+) } }$`)
-	c.Reload(lab.Wrappers("sockopt"+lab.Block(fmt.Sprintf("backlog %d", backlog))), lab.EchoSite(addr))
-	require.Eventually(t, func() bool { // the socket of the configuration before has gone
-		return statusOf(t, c).listener(t, lab.PortOf(addr)).AcceptQueue.Limit == backlog
-	}, lab.Patience, 10*time.Millisecond)
+	reload(t, c, addr, lab.Wrappers("sockopt"+lab.Block(fmt.Sprintf("backlog %d", backlog))), lab.EchoSite(addr))
 	require.Empty(t, overflow().Findings)
 }
 

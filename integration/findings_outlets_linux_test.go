@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"encoding/json"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -90,4 +91,27 @@ func TestFindingsErrors(t *testing.T) {
 		code, _ := c.API(http.MethodGet, "/sockopt/findings?during=0s", "", "")
 		return code == http.StatusOK
 	}, lab.Patience, 10*time.Millisecond)
+}
+
+// TestLookCosts: at most 20 ms of CPU time for a look at a thousand connections.
+func TestLookCosts(t *testing.T) {
+	addr := lab.Address(t)
+	c := lab.Spawn(t, lab.Wrappers("sockopt"), lab.EchoSite(addr))
+	const connections, looks = 1000, 20
+	for range connections {
+		conn, err := net.Dial("tcp", addr)
+		require.NoError(t, err)
+		defer conn.Close()
+	}
+	require.Eventually(t, func() bool { return findWhile(t, c, "0s", func() {}).LookedAt.Connections == connections }, lab.Patience, 10*time.Millisecond)
+	took := time.Hour
+	for range 5 { // a busy machine makes it dearer, never cheaper
+		before := lab.CPU(c.PID)
+		for range looks / 2 {
+			require.Empty(t, findWhile(t, c, "0s", func() {}).Findings)
+		}
+		took = min(took, (lab.CPU(c.PID)-before)/looks)
+	}
+	t.Logf("%v for a look", took)
+	require.Less(t, took, 20*time.Millisecond)
 }

@@ -24,9 +24,10 @@ type Evidence struct {
 	During time.Duration // between two looks at what is counted
 	stats.Totals
 
-	QuickAck string // the mode, or why it is off
-	Reason   string
+	QuickAck string // the mode
+	Reason   string // why it has no effect
 	Options  []options.Effect
+	PassedBy []string // options that HTTP/3 passes by
 
 	Trap, Fix string // why it lacks options by mistake, and what adds them
 
@@ -76,82 +77,23 @@ func apply(rows []row, evidence []Evidence, s System) []Finding {
 // Every is the time between two looks of a running configuration.
 var Every = time.Minute
 
-// Fewer of these in a look are chance.
-const fewest = 10
-
-// rows are the findings, those that cost most first.
-var rows = []row{
-	{
-		"uncovered", "no option holds there, and clients with Nagle's algorithm on wait 40 ms",
-		"GET /sockopt/ has the address under listeners",
-		func(e *Evidence, _ System) (string, string) {
-			if e.Trap == "" {
-				return "", ""
-			}
-			return "the server has no listener wrapper sockopt, and others have: " + e.Trap, e.Fix
-		},
-	},
-	{
-		"accept_queue_overflows", "a client whose connection is dropped tries again after 1 s, then after 2 s more",
-		"caddy_sockopt_dropped_connections_total stays as it is",
-		func(e *Evidence, s System) (string, string) {
-			if e.Dropped == 0 || e.Queue == nil {
-				return "", ""
-			}
-			// Twice what there was room for, and room for all that came.
-			backlog := powerOfTwo(max(2*int64(e.Queue.Limit), int64(e.Queue.Limit)+int64(e.Dropped))) //nolint:gosec // a counter
-			backlog = min(backlog, 65535)
-			most := s.number("net.core.somaxconn")
-			fix := fmt.Sprintf("listener_wrappers { sockopt { backlog %d } }", backlog)
-			if most < backlog {
-				fix += fmt.Sprintf("; sysctl -w net.core.somaxconn=%d", backlog)
-			}
-			return fmt.Sprintf("%d connections dropped in %s; %d of %d wait now; net.core.somaxconn is %d",
-				e.Dropped, e.During, e.Queue.Connections, e.Queue.Limit, most), fix
-		},
-	},
-	{
-		"datagrams_dropped", "clients of HTTP/3 send again, and send slower for a while",
-		"caddy_sockopt_dropped_datagrams_total stays as it is",
-		func(e *Evidence, s System) (string, string) {
-			if e.DroppedDatagrams < fewest {
-				return "", ""
-			}
-			// The kernel has doubled what was set, and counts 2,304 bytes for a datagram of QUIC.
-			buffer := powerOfTwo(max(e.RecvBuffer, e.RecvBuffer/2+int64(e.DroppedDatagrams)*2304/2))
-			buffer = min(max(buffer, 8<<20), 64<<20) // quic-go asks for 7 MiB
-			most := s.number("net.core.rmem_max")
-			fix := fmt.Sprintf("packet_conn_wrappers { sockopt { recv_buffer %s } }", options.Size(buffer))
-			capability := "held"
-			if !s.HasCapability("CAP_NET_ADMIN") {
-				capability = "not held"
-				if most < buffer {
-					fix += fmt.Sprintf("; sysctl -w net.core.rmem_max=%d", buffer)
-				}
-			}
-			return fmt.Sprintf("%d datagrams dropped in %s; the receive buffer has %d bytes with the kernel's bookkeeping; net.core.rmem_max is %d; CAP_NET_ADMIN is %s",
-				e.DroppedDatagrams, e.During, e.RecvBuffer, most, capability), fix
-		},
-	},
+// requested returns the value of an option, empty where it is not named.
+func (e *Evidence) requested(option string) string {
+	for _, o := range e.Options {
+		if o.Option == option && o.LeftOut == "" {
+			return o.Requested
+		}
+	}
+	return ""
 }
 
-// noteRows are notes: what they show has no fix here.
-var noteRows = []row{
-	{
-		"client_windows_limit", "nothing here helps: the programs of these peers read slowly, or their receive buffers are small",
-		"limited_by of GET /sockopt/connections has other values than peer_window",
-		func(e *Evidence, _ System) (string, string) {
-			if e.Busy < time.Second || e.PeerWindow < e.Busy/2 {
-				return "", ""
-			}
-			return fmt.Sprintf("the peers' windows were closed for %s of the %s in which %d open connections had something to send",
-				short(e.PeerWindow), short(e.Busy), e.Open), ""
-		},
-	},
+// block is where the connections of the place have their options.
+func (e *Evidence) block(lines string) string {
+	if e.Upstream != "" {
+		return "transport sockopt { socket { " + lines + " } }"
+	}
+	return "listener_wrappers { sockopt { " + lines + " } }"
 }
-
-// short returns a time for people.
-func short(d time.Duration) time.Duration { return d.Round(100 * time.Millisecond) }
 
 // number returns a sysctl that is a number, 0 where it cannot be read.
 func (s System) number(name string) (n int64) {

@@ -2,7 +2,6 @@ package stats
 
 import (
 	"maps"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -47,34 +46,31 @@ type Losses struct {
 // TakeLook reads the counters of all origins, and TCP_INFO of their open connections. It returns
 // what happened since the look before, by origin. What is newer than that began at 0.
 func TakeLook(before Look) (now Look, between map[Origin]Totals) {
-	now = Look{make(map[Origin]Totals), make(map[*socket.Conn]Progress)}
-	opened := make(map[Origin]*OpenTotals)
-	received := make(map[Origin]int64)
-	for _, o := range openConns(func(Origin) bool { return true }, func(netip.Addr) bool { return true }) {
-		if !o.readFirst() {
-			continue
-		}
-		p := o.progress()
-		now.conns[o.conn] = p
-		received[o.Origin] += p.Received
-		if opened[o.Origin] == nil {
-			opened[o.Origin] = new(OpenTotals)
-		}
-		opened[o.Origin].add(o, p.minus(before.conns[o.conn]))
-	}
+	now = Look{make(map[Origin]Totals), make(map[*socket.Conn]Progress, len(before.conns))}
+	between = make(map[Origin]Totals)
 	registry.Lock()
 	all := slices.Collect(maps.Values(registry.of))
 	registry.Unlock()
-	between = make(map[Origin]Totals, len(all))
 	var drops socket.Drops
+	var conns []*socket.Conn
+	var o Open
 	for _, c := range all {
 		t := c.totals(&drops)
-		t.Received += received[c.origin]
+		var open OpenTotals
+		conns = c.open.Append(conns[:0])
+		for _, conn := range conns {
+			o.conn, o.list = conn, &c.open
+			if !o.readFirst() {
+				continue
+			}
+			p := o.progress()
+			now.conns[conn] = p
+			t.Received += p.Received
+			open.add(&o, p.minus(before.conns[conn]))
+		}
 		now.totals[c.origin] = t
 		d := t.minus(before.totals[c.origin])
-		if o := opened[c.origin]; o != nil {
-			d.OpenTotals = *o
-		}
+		d.OpenTotals = open
 		between[c.origin] = d
 	}
 	return now, between

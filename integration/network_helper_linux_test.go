@@ -106,12 +106,16 @@ func newNetwork(t *testing.T, handler http.HandlerFunc) *network {
 	return n
 }
 
-// addSecondLink adds the second link to a namespace.
+// addSecondLink adds the second link to a namespace. It goes with the test: the kernel takes
+// its time to delete it with the namespace.
 func addSecondLink(t testing.TB, n *lab.Namespace) {
 	t.Helper()
 	var thread int
 	n.Do(func() { thread = unix.Gettid() })
 	ip(t, nil, "link", "add", secondLink, "type", "veth", "peer", "name", "second1", "netns", fmt.Sprint(thread))
+	t.Cleanup(func() { // which may have deleted it
+		_ = exec.CommandContext(context.Background(), lab.Require(t, "ip"), "link", "delete", secondLink).Run()
+	})
 	ip(t, nil, "address", "add", secondNear+"/30", "dev", secondLink)
 	ip(t, nil, "link", "set", secondLink, "up")
 	ip(t, n, "address", "add", secondFar+"/30", "dev", "second1")

@@ -86,13 +86,14 @@ func newDialer(t *reverseproxy.HTTPTransport, beforeSYN []socket.Setting, transp
 	return d, nil
 }
 
-// dial opens a connection. The observer learns which options it refused. Errors are
-// reverseproxy.DialErrors.
-func (d *dialer) dial(ctx context.Context, network, address string, observer socket.RefusalObserver) (net.Conn, error) {
+// dial opens a connection, and returns how long that took from its SYN on, or 0 over Unix
+// sockets. The observer learns which options it refused. Errors are reverseproxy.DialErrors.
+func (d *dialer) dial(ctx context.Context, network, address string, observer socket.RefusalObserver) (conn net.Conn, took time.Duration, err error) {
 	var mu sync.Mutex // several addresses of a backend are tried at the same time
 	var refused []socket.Refusal
+	began := make(map[string]time.Time) // by address
 	once := d.Dialer
-	once.ControlContext = func(_ context.Context, network, _ string, c syscall.RawConn) error {
+	once.ControlContext = func(_ context.Context, network, remote string, c syscall.RawConn) error {
 		if !strings.HasPrefix(network, "tcp") {
 			return nil
 		}
@@ -107,13 +108,14 @@ func (d *dialer) dial(ctx context.Context, network, address string, observer soc
 		mu.Lock()
 		defer mu.Unlock()
 		refused = append(refused, now...)
+		began[remote] = time.Now() // connect(2) is next
 		return err
 	}
 	client := d.client(ctx, network)
 	if client != nil {
 		once.LocalAddr = client
 	}
-	conn, err := once.DialContext(ctx, network, address)
+	conn, err = once.DialContext(ctx, network, address)
 	if _, none := errors.AsType[*net.AddrError](err); none && client != nil { // no address of the client's family
 		once.LocalAddr = d.LocalAddr
 		conn, err = once.DialContext(ctx, network, address)
@@ -122,14 +124,17 @@ func (d *dialer) dial(ctx context.Context, network, address string, observer soc
 		}
 	}
 	if err != nil {
-		return nil, reverseproxy.NewDialError(err)
+		return nil, 0, reverseproxy.NewDialError(err)
 	}
 	mu.Lock()
 	defer mu.Unlock()
+	if began, known := began[conn.RemoteAddr().String()]; known {
+		took = time.Since(began)
+	}
 	for _, r := range refused {
 		observer.Refused(conn, r.Option, r.Err)
 	}
-	return conn, nil
+	return conn, took, nil
 }
 
 // client returns the address to connect from, where that is the client's. There is none for

@@ -58,7 +58,7 @@ func TestDialerIsThatOfTheHTTPTransport(t *testing.T) {
 
 // TestDialErrors: reverse_proxy sends a request again after them.
 func TestDialErrors(t *testing.T) {
-	_, err := dialerOf(t, reverseproxy.HTTPTransport{}).dial(t.Context(), "tcp", lab.Address(t), nil)
+	_, _, err := dialerOf(t, reverseproxy.HTTPTransport{}).dial(t.Context(), "tcp", lab.Address(t), nil)
 	require.ErrorAs(t, err, new(reverseproxy.DialError))
 }
 
@@ -75,16 +75,17 @@ func TestRefusedBeforeSYN(t *testing.T) {
 	d := &dialer{
 		beforeSYN: []socket.Setting{{Option: socket.Raw(6, 1000)}, {Option: socket.UserTimeout, Value: socket.Value{Number: 20_000}}},
 	}
-	conn, err := d.dial(t.Context(), "tcp", ln.Addr().String(), &refused)
+	conn, took, err := d.dial(t.Context(), "tcp", ln.Addr().String(), &refused)
 	require.NoError(t, err)
 	t.Cleanup(func() { conn.Close() })
 	require.Equal(t, refusals{"level 6 option 1000"}, refused)
+	require.Positive(t, took)
 	timeout, err := socket.Get(conn.(*net.TCPConn), socket.UserTimeout)
 	require.NoError(t, err)
 	require.EqualValues(t, 20_000, timeout.Number)
 
 	d.beforeSYN = []socket.Setting{{Option: socket.Interface, Value: socket.Value{Text: "none0"}}}
-	_, err = d.dial(t.Context(), "tcp", ln.Addr().String(), &refused)
+	_, _, err = d.dial(t.Context(), "tcp", ln.Addr().String(), &refused)
 	require.ErrorContains(t, err, "interface none0: setsockopt: no such device")
 	require.ErrorAs(t, err, new(reverseproxy.DialError))
 }

@@ -74,7 +74,11 @@ func (p *placeholders) make(ctx context.Context) *askedInfo {
 // ask makes the placeholders ask a connection from now on. A nil a does nothing.
 func (a *askedInfo) ask(got httptrace.GotConnInfo) {
 	if a != nil {
-		tcp, _ := socket.TCPConn(got.Conn)
-		*a = askedInfo{placeholders: a.placeholders, tcp: tcp}
+		*a = askedInfo{placeholders: a.placeholders}
+		if acking, ok := socket.AckingConn(got.Conn); ok {
+			a.tcp = acking
+		} else if tcp, ok := socket.TCPConn(got.Conn); ok {
+			a.tcp = tcp
+		}
 	}
 }

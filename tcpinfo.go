@@ -1,11 +1,11 @@
 package sockopt
 
 import (
-	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 
 	"go.uber.org/zap"
 
@@ -118,7 +118,7 @@ type placeholders struct {
 // askedInfo is what the kernel says of a request's connection, once it is asked.
 type askedInfo struct {
 	*placeholders
-	tcp *net.TCPConn // nil where there is none
+	tcp syscall.Conn // nil where there is none
 	syn func() *socket.SYN
 
 	info       sync.Once

@@ -173,11 +173,14 @@ func (t *Transport) Cleanup() error {
 func (t *Transport) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	network, address, upstream := destination(ctx, network, address)
 	observer := t.observer(upstream)
-	conn, err := t.dialer.dial(ctx, network, address, observer)
+	conn, took, err := t.dialer.dial(ctx, network, address, observer)
 	if err != nil {
 		return nil, err
 	}
 	conn = t.attach(conn, observer)
+	if acking, ok := socket.AckingConn(conn); ok {
+		acking.SetConnectTime(took)
+	}
 	if t.ProxyProtocol != "" {
 		if err := sendProxyHeader(ctx, conn, t.ProxyProtocol, t.log); err != nil {
 			_ = conn.Close()

@@ -156,7 +156,7 @@ const (
 // loopback before setsockopt(2) returns.
 func (c *Conn) waited(fd int, wait time.Duration) bool {
 	switch {
-	case c.result >= smallSegment || c.result == len(c.buf):
+	case c.result >= smallSegment || int(c.result) == len(c.buf):
 		return false
 	case c.prompt:
 		return true

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/caddy-sockopt/caddy-sockopt/socket/quickack"
 )
@@ -36,9 +37,10 @@ type Conn struct {
 
 	// One read at a time holds reading; it guards byByte, the arguments and results
 	// of a step, and the learner.
-	reading sync.Mutex
-	buf     []byte
-	result  int // bytes, or a negative errno, as of a system call
+	reading     sync.Mutex
+	buf         []byte
+	result      int32         // bytes, or a negative errno, as of a system call
+	connectTime atomic.Uint32 // in microseconds, or 0 where it is not known
 
 	// step is readStep as a value: made for each call it would be an allocation.
 	step func(fd uintptr) bool
@@ -85,6 +87,12 @@ func NewConn(c *net.TCPConn, options AckOptions, observer Observer) (*Conn, erro
 	conn.learner.Start(options.Mode == AckAuto)
 	conn.step = conn.readStep
 	return conn, nil
+}
+
+// SetConnectTime says how long the connection took from its SYN until it was open, which
+// nobody else can tell.
+func (c *Conn) SetConnectTime(d time.Duration) {
+	c.connectTime.Store(uint32(d.Microseconds())) //nolint:gosec // a dial ends within an hour
 }
 
 // NetConn returns the *net.TCPConn. What is read from it directly is not
@@ -147,7 +155,7 @@ func (c *Conn) wait(op, call string, buf []byte) (int, error) {
 		// allocation in every request: net/http ends a read with a deadline in each.
 		raw.Op, raw.Source, raw.Addr = op, c.LocalAddr(), c.RemoteAddr()
 	}
-	n := max(c.result, 0)
+	n := int(max(c.result, 0))
 	c.buf, c.result = nil, 0
 	return n, err
 }
@@ -161,10 +169,10 @@ func (c *Conn) readStep(fd uintptr) (done bool) {
 		c.park(int(fd))
 		return false
 	case errno != 0:
-		c.result = -int(errno)
+		c.result = -int32(errno) //nolint:gosec // a few hundred
 		return true
 	}
-	c.result = n
+	c.result = int32(n) //nolint:gosec // the kernel reads less than 2 GiB at once (read(2))
 	if n > 0 && len(c.buf) > 0 {
 		c.byByte = len(c.buf) == 1 || len(c.buf)-n == 1
 		if c.first == 0 {

@@ -32,7 +32,10 @@ type Learned struct {
 // Measure reads TCP_INFO of c into m: one call of the kernel.
 //
 // Errors: those of Info.
-func (c *Conn) Measure(m *Measurement) error { return control(c, m.read) }
+func (c *Conn) Measure(m *Measurement) error {
+	m.connectTime = c.connectTime.Load()
+	return control(c, m.read)
+}
 
 // MeasureRest reads what m has beside TCP_INFO, which takes three calls, or four with MPTCP.
 // What this kernel lacks stays empty.

@@ -11,7 +11,7 @@ import (
 // What only Linux has is missing here: reading it always fails with errors.ErrUnsupported.
 
 // TCPInfo exists on Linux only: elsewhere it has no figures.
-type TCPInfo struct{}
+type TCPInfo struct{ connectTime uint32 }
 
 func (*TCPInfo) read(int) error { return errors.ErrUnsupported }
 

@@ -1,6 +1,7 @@
 package socket
 
 import (
+	"slices"
 	"syscall"
 	"time"
 )
@@ -41,6 +42,7 @@ var (
 	BusyTime      = Figure{"busy_time", Microseconds}
 	RwndLimited   = Figure{"rwnd_limited", Microseconds}
 	SndbufLimited = Figure{"sndbuf_limited", Microseconds}
+	ConnectTime   = Figure{"connect_time", Microseconds} // of dialed ones, from the SYN until they were open: Conn.SetConnectTime
 )
 
 // Figures that findings need, and nobody can ask for. LastAckRecv is in milliseconds.
@@ -51,7 +53,7 @@ var (
 )
 
 // Figures are all figures by which a connection can be asked for.
-var Figures = []Figure{
+var Figures = slices.Concat([]Figure{
 	RTT,
 	{"rttvar", Microseconds},
 	MinRTT, SndCwnd,
@@ -63,6 +65,11 @@ var Figures = []Figure{
 	{"delivery_rate", Bytes},
 	PacingRateNow, BytesAcked, BytesReceived, NotSentBytes,
 	BusyTime, RwndLimited, SndbufLimited,
+	ConnectTime,
+}, PathFigures)
+
+// PathFigures are sizes, timers and windows of a connection, and counts of what ECN marked.
+var PathFigures = []Figure{
 	{"advmss", Bytes},
 	{"pmtu", Bytes},
 	{"snd_mss", Bytes},
@@ -81,11 +88,14 @@ var Figures = []Figure{
 	{"received_ce_bytes", Bytes},
 }
 
-// Info reads what the kernel counts and measures about c: TCP_INFO.
+// Info reads what the kernel counts and measures about c: TCP_INFO. Of a Conn it has ConnectTime, too.
 //
 // Errors: net.ErrClosed, an *os.SyscallError, or errors.ErrUnsupported where there is none.
 func Info(c syscall.Conn) (*TCPInfo, error) {
 	info := new(TCPInfo)
+	if conn, ok := c.(*Conn); ok {
+		info.connectTime = conn.connectTime.Load()
+	}
 	if err := control(c, info.read); err != nil {
 		return nil, err
 	}

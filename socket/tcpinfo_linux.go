@@ -16,6 +16,8 @@ type TCPInfo struct {
 
 	// length is how many bytes of it this kernel knows.
 	length uint32
+
+	connectTime uint32 // that of the Conn
 }
 
 // read fills i from a descriptor.
@@ -37,6 +39,9 @@ var fields = func() map[string]reflect.StructField {
 // older than the field does not, and some fields are without a value until
 // something has been measured.
 func (i *TCPInfo) Value(f Figure) (value int64, known bool) {
+	if f == ConnectTime {
+		return int64(i.connectTime), i.connectTime != 0
+	}
 	field, has := fields[f.Name]
 	if !has || field.Offset+field.Type.Size() > uintptr(i.length) {
 		return 0, false

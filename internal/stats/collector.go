@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -139,26 +140,45 @@ func fillCounters(f *filled) {
 	}
 }
 
-// closeMetrics add up what the kernel counted of connections when they were closed, a figure a row.
-var closeMetrics = []struct {
+// closeMetric adds up a figure of connections when they were closed.
+type closeMetric struct {
 	vector
 	figure socket.Figure
-}{
+}
+
+// closeMetrics are all of them, a figure a row.
+var closeMetrics = append([]closeMetric{
 	{rttVec("rtt_seconds", "Smoothed round-trip time of connections when they were closed."), socket.RTT},
 	{rttVec("min_rtt_seconds", "Smallest round-trip time of connections when they were closed."), socket.MinRTT},
+	{rttVec("connect_seconds", "Time from the SYN until a connection to a backend was open, of those that were closed."), socket.ConnectTime},
 	{total("retransmitted_segments_total", "Segments sent again, on connections that were closed."), socket.TotalRetrans},
 	{total("acked_bytes_total", "Bytes that peers acknowledged, on connections that were closed."), socket.BytesAcked},
 	{total("received_bytes_total", "Bytes that peers sent, on connections that were closed."), socket.BytesReceived},
 	{total("busy_seconds_total", "Time with something to send, on connections that were closed."), socket.BusyTime},
 	{total("rwnd_limited_seconds_total", "Of the busy time, the time that the peer's receive window held it up."), socket.RwndLimited},
 	{total("sndbuf_limited_seconds_total", "Of the busy time, the time that the send buffer held it up."), socket.SndbufLimited},
+}, ofPath()...)
+
+// ofPath are a row for each path figure: a total of what ECN counts, and of the others a sum and how
+// many connections, which give their mean.
+func ofPath() (all []closeMetric) {
+	for _, f := range socket.PathFigures {
+		unit := map[socket.Unit]string{socket.Segments: "_segments", socket.Bytes: "_bytes", socket.Microseconds: "_seconds"}[f.Unit]
+		name, help := strings.TrimSuffix(f.Name, unit)+unit, "tcpi_"+f.Name+" of connections when they were closed."
+		if strings.HasPrefix(f.Name, "delivered_") || strings.HasPrefix(f.Name, "received_") {
+			all = append(all, closeMetric{total(name+"_total", help), f})
+			continue
+		}
+		all = append(all, closeMetric{prometheus.NewSummaryVec(prometheus.SummaryOpts{Name: metricPrefix + name, Help: help}, originLabels), f})
+	}
+	return all
 }
 
 // adders are those of closeMetrics for one origin.
 func adders(labels labelValues) (add []func(float64)) {
 	for _, m := range closeMetrics {
 		switch v := m.vector.(type) {
-		case *prometheus.HistogramVec:
+		case prometheus.ObserverVec:
 			add = append(add, v.WithLabelValues(labels[:]...).Observe)
 		case *prometheus.CounterVec:
 			add = append(add, v.WithLabelValues(labels[:]...).Add)

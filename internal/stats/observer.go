@@ -133,7 +133,7 @@ func (o *Observer) Closing(c *socket.Conn) {
 	if o.atClose == nil && !o.CountsReceived {
 		return
 	}
-	info, err := socket.Info(c.TCPConn)
+	info, err := socket.Info(c)
 	if err != nil {
 		return
 	}

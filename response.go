@@ -2,7 +2,6 @@ package sockopt
 
 import (
 	"io"
-	"math"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -33,12 +32,11 @@ func (w *response) WriteHeader(status int) {
 func (w *response) Write(p []byte) (n int, err error) {
 	w.begin()
 	for {
-		part := p[n:]
-		part = part[:min(int64(len(part)), w.part())]
-		if err := w.wait(int64(len(part))); err != nil {
+		part, err := w.next(int64(len(p) - n))
+		if err != nil {
 			return n, err
 		}
-		m, err := w.ResponseWriterWrapper.Write(part)
+		m, err := w.ResponseWriterWrapper.Write(p[n : n+int(part)])
 		n += m
 		if err != nil || n >= len(p) {
 			return n, err
@@ -62,8 +60,8 @@ func (w *response) ReadFrom(r io.Reader) (n int64, err error) {
 		if n > 0 {
 			w.sendPart()
 		}
-		most := min(limited.N, w.part())
-		if err := w.wait(most); err != nil {
+		most, err := w.next(limited.N)
+		if err != nil {
 			return n, err
 		}
 		rest := limited.N - most
@@ -111,29 +109,20 @@ func (w *response) begin() {
 // would leave late.
 func (w *response) sendPart() { _ = http.NewResponseController(w.ResponseWriter).Flush() }
 
-// part is the most that is written at once.
-func (w *response) part() int64 {
+// next waits until a part of n bytes may be sent, and returns how many those are. Once all is
+// sent that goes unpaced, the kernel paces as well.
+func (w *response) next(n int64) (part int64, err error) {
 	switch {
 	case w.pace == nil:
-		return math.MaxInt64
+		return n, nil
 	case w.free > 0:
-		return w.free
-	}
-	return w.pace.part
-}
-
-// wait waits until n bytes may be sent. Once all is sent that goes unpaced, the kernel paces
-// as well.
-func (w *response) wait(n int64) error {
-	switch {
-	case w.pace == nil:
-		return nil
-	case w.free > 0:
-		w.free -= n
-		return nil
+		part = min(n, w.free)
+		w.free -= part
+		return part, nil
 	case w.free == 0:
 		w.free--
 		w.req.set(socket.PacingRate)
 	}
-	return w.pace.WaitN(w.req.Context(), int(n))
+	part = min(n, w.pace.part)
+	return part, w.pace.WaitN(w.req.Context(), int(part))
 }

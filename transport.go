@@ -165,7 +165,12 @@ func (t *Transport) oneRequestEach() error {
 // Cleanup closes idle connections and removes the transport from what the admin
 // API shows.
 func (t *Transport) Cleanup() error {
-	t.upstreams.hide()
+	t.upstreams.mu.Lock()
+	t.upstreams.ended = true
+	for _, e := range t.upstreams.of {
+		e.hide()
+	}
+	t.upstreams.mu.Unlock()
 	return t.HTTPTransport.Cleanup()
 }
 

@@ -43,16 +43,6 @@ func (t *Transport) observer(upstream string) *stats.Observer {
 	return e.observer
 }
 
-// hide removes the backends from what the admin API shows.
-func (u *upstreams) hide() {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.ended = true
-	for _, e := range u.of {
-		e.hide()
-	}
-}
-
 // destination returns what to dial for a request, and its backend as metrics of
 // reverse_proxy name it: an address that depends on the request stands for itself. The
 // transport's address is the upstream's, save where the context has another one: that of a

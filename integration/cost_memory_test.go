@@ -42,7 +42,7 @@ func TestMemoryOfIdleConnections(t *testing.T) {
 			l := lab.Sites{Options: "timeouts {\nwrite_idle -1s\n}"} // its timers keep streams for a minute
 			server := l.Add(t, test.w, test.p, test.lines+"echo_payload")
 			caddy := l.Spawn(t)
-			connections := lab.Long(1000, 10_000)
+			connections := lab.Long(2000, 10_000)
 			if test.p == lab.H2C {
 				connections = lab.Long(400, 10_000)
 			}

@@ -35,6 +35,17 @@ func findWhile(t testing.TB, c *lab.Running, during string, do func()) (f found)
 	return f
 }
 
+// findFirst is findWhile until something is found: on a busy machine do may outlast a look.
+func findFirst(t testing.TB, c *lab.Running, during string, do func()) (f found) {
+	t.Helper()
+	for range 5 {
+		if f = findWhile(t, c, during, do); len(f.Findings) > 0 {
+			break
+		}
+	}
+	return f
+}
+
 // the returns the one finding, which has this name.
 func (f found) the(t testing.TB, name string) findings.Finding {
 	t.Helper()

@@ -1,7 +1,6 @@
 package integration_test
 
 import (
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -34,24 +33,23 @@ func TestFindMultipath(t *testing.T) {
 	site := "http://" + addr + " {\necho_payload 100\n}"
 	c := inprocess.Run(t, lab.Wrappers("sockopt"), site)
 	const clients = 12
-	speak := func() found {
-		return findWhile(t, c, "0.5s", func() {
-			for i := range clients {
-				client := lab.DialMPTCP(t, addr)
-				_, err := io.WriteString(client, requestLine)
-				require.NoError(t, err)
-				// The server has read that, and parks.
-				require.Eventually(t, func() bool { return failures(statusOf(t, c).Listeners[0]) == uint64(i+1) }, lab.Patience, time.Millisecond)
-				ask(t, client, requestRest)
-				client.Close()
-			}
-		})
-	}
-	f := speak().the(t, "quickack_has_no_effect")
-	require.Equal(t, fmt.Sprintf("%d of %[1]d connections in 1s spoke MPTCP, which refuses quickack", clients), f.Evidence)
+	refused := uint64(0)
+	f := findFirst(t, c, "2s", func() {
+		for range clients {
+			client := lab.DialMPTCP(t, addr)
+			_, err := io.WriteString(client, requestLine)
+			require.NoError(t, err)
+			refused++
+			// The server has read that, and parks.
+			require.Eventually(t, func() bool { return failures(statusOf(t, c).Listeners[0]) == refused }, lab.Patience, time.Millisecond)
+			ask(t, client, requestRest)
+			client.Close()
+		}
+	}).the(t, "quickack_has_no_effect")
+	require.InDelta(t, clients, numberIn(t, f.Evidence, `^(\d+) of \d+ connections in 2s spoke MPTCP, which refuses quickack$`), 2)
 
 	reload(t, c, addr, wrappersOf(t, f.Fix), site)
-	require.Empty(t, findWhile(t, c, "0.5s", func() {
+	require.Empty(t, findWhile(t, c, "1s", func() {
 		for range clients {
 			client, err := net.Dial("tcp", addr)
 			require.NoError(t, err)
@@ -83,19 +81,17 @@ func TestFindPeersThatWait(t *testing.T) {
 	const requests = 15
 	client := site.DialNagle(t)
 	client.Times(t, client.SendInPieces, warmUp, 0)
-	wait := func() found {
-		return findWhile(t, c, "1s", func() { client.Times(t, client.SendInPieces, 0, requests) })
-	}
-	f := wait().the(t, "peers_wait")
+	wait := func() { client.Times(t, client.SendInPieces, 0, requests) }
+	f := findFirst(t, c, "2s", wait).the(t, "peers_wait")
 	require.Equal(t, listens(site.Addr), f.Address)
-	require.InDelta(t, requests, numberIn(t, f.Evidence, `^(\d+) suspected stalls in 1s, among \d+ segments with data from peers; quickack is off$`), requests/3)
+	require.InDelta(t, requests, numberIn(t, f.Evidence, `^(\d+) suspected stalls in 2s, among \d+ segments with data from peers; quickack is off$`), requests/3)
 	require.InDelta(t, 2*requests, numberIn(t, f.Evidence, `among (\d+) segments`), requests)
 
 	_, sites := l.Caddyfile()
 	reload(t, c, site.Addr, wrappersOf(t, f.Fix), sites)
 	client = site.DialNagle(t)
 	client.Times(t, client.SendInPieces, warmUp, 0)
-	require.Empty(t, wait().Findings)
+	require.Empty(t, findWhile(t, c, "2s", wait).Findings)
 }
 
 // TestFindOptions: what a load has made of options, and what to set.

@@ -65,18 +65,13 @@ func writeOptions(w io.Writer, s options.System) {
 		} else if o.NeedsMPTCP != "" {
 			here = "MPTCP: " + o.NeedsMPTCP
 		}
-		table = append(table, []string{o.Name, o.Kernel, phasesOf(o), here, o.Default, bounds(o)})
+		phases := strings.Join(o.Phases, " ")
+		if o.BeforeSYN {
+			phases = strings.Replace(phases, "dial", "dial(SYN)", 1)
+		}
+		table = append(table, []string{o.Name, o.Kernel, phases, here, o.Default, bounds(o)})
 	}
 	printTable(w, table, 0)
-}
-
-// phasesOf lists when an option is set.
-func phasesOf(s options.Support) string {
-	phases := strings.Join(s.Phases, " ")
-	if s.BeforeSYN {
-		return strings.Replace(phases, "dial", "dial(SYN)", 1)
-	}
-	return phases
 }
 
 // bounds says what limits the values of an option.

@@ -13,36 +13,35 @@ import (
 	"github.com/quic-go/quic-go/http3"
 	"golang.org/x/time/rate"
 
+	"github.com/caddy-sockopt/caddy-sockopt/internal/connection"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-// limit is what the requests of one connection under the same pacing_rate share.
-type limit struct {
-	*rate.Limiter
-	part int64 // the most that is written at once
+// newLimit returns what the requests of one connection under the same pacing_rate share. It lets a
+// tenth of a second's bytes go ahead of it.
+func newLimit(bytesPerSecond int64) *rate.Limiter {
+	return rate.NewLimiter(rate.Limit(bytesPerSecond), int(min(max(bytesPerSecond/10, 1), math.MaxInt32)))
 }
 
-// newLimit lets a tenth of a second's bytes go ahead of it.
-func newLimit(bytesPerSecond int64) *limit {
-	burst := min(max(bytesPerSecond/10, 1), math.MaxInt32)
-	return &limit{rate.NewLimiter(rate.Limit(bytesPerSecond), int(burst)), max(burst/2, 1)}
-}
-
-// limits are those of the connections that are paced, for as long as they exist.
+// limits are those of connections that have no connection.Served, for as long as they exist.
 var limits = struct {
 	sync.Mutex
-	of map[limitKey]*limit
-}{of: make(map[limitKey]*limit)}
+	of map[limitKey]*rate.Limiter
+}{of: make(map[limitKey]*rate.Limiter)}
 
 type limitKey struct {
 	addr           any // a weak pointer
 	bytesPerSecond int64
 }
 
-// limitOf returns the limit of a request's connection. net/http and quic-go make the address
-// once for each connection, and its requests have the same pointer. A request whose address
-// is no such pointer is a connection of its own.
-func limitOf(r *http.Request, bytesPerSecond int64) *limit {
+// limitOf returns the limit of a request's connection. Where it has no connection.Served, over HTTP/3
+// or a Unix socket, its address stands for it: net/http and quic-go make it once for each connection,
+// and its requests have the same pointer. A request whose address is no such pointer is a connection
+// of its own.
+func limitOf(r *http.Request, bytesPerSecond int64) *rate.Limiter {
+	if served, ok := connection.ServedBy(r); ok {
+		return served.Limit(bytesPerSecond, newLimit)
+	}
 	addr := r.Context().Value(http3.RemoteAddrContextKey)
 	if addr == nil {
 		addr = r.Context().Value(http.LocalAddrContextKey)
@@ -58,7 +57,7 @@ func limitOf(r *http.Request, bytesPerSecond int64) *limit {
 	return newLimit(bytesPerSecond)
 }
 
-func limitAt[A any](addr *A, bytesPerSecond int64) *limit {
+func limitAt[A any](addr *A, bytesPerSecond int64) *rate.Limiter {
 	key := limitKey{weak.Make(addr), bytesPerSecond}
 	limits.Lock()
 	defer limits.Unlock()

@@ -4,6 +4,8 @@ import (
 	"io"
 	"net/http"
 
+	"golang.org/x/time/rate"
+
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
@@ -16,8 +18,8 @@ type response struct {
 	req    *routed
 	begun  bool
 	corked bool
-	pace   *limit // nil where nothing is paced
-	free   int64  // bytes that are yet to go unpaced
+	pace   *rate.Limiter // nil where nothing is paced
+	free   int64         // bytes that are yet to go unpaced
 }
 
 // WriteHeader begins, unless the status is informational.
@@ -123,6 +125,6 @@ func (w *response) next(n int64) (part int64, err error) {
 		w.free--
 		w.req.set(socket.PacingRate)
 	}
-	part = min(n, w.pace.part)
+	part = min(n, max(int64(w.pace.Burst())/2, 1))
 	return part, w.pace.WaitN(w.req.Context(), int(part))
 }

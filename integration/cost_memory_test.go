@@ -44,7 +44,7 @@ func TestMemoryOfIdleConnections(t *testing.T) {
 			caddy := l.Spawn(t)
 			connections := lab.Long(2000, 10_000)
 			if test.p == lab.H2C {
-				connections = lab.Long(400, 10_000)
+				connections = lab.Long(1000, 10_000)
 			}
 			open := func(count int) {
 				for range count {

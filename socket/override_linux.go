@@ -21,7 +21,7 @@ type Overrides struct {
 
 	// priority is that from before. While a traffic class is held, the one that the
 	// kernel derives from it is the base.
-	priority Value
+	priority int64
 }
 
 // overridden is an option that was held. It is small, since idle connections keep it.
@@ -89,7 +89,7 @@ func (o *Overrides) apply(descriptor uintptr) {
 			// changes (__ip_sock_set_tos in net/ipv4/ip_sockglue.c). While the
 			// traffic class alone is held, the derived priority is meant.
 			now, _ = x.option.save(fd) // it was read before
-			x.base = o.priority
+			x.base.Number = o.priority
 			if class.override != nil {
 				x.base = now.value
 			}
@@ -103,7 +103,14 @@ func (o *Overrides) apply(descriptor uintptr) {
 // read reads the values that options have before they are held.
 func (o *Overrides) read(fd int, overrides []Override) {
 	if o.options == nil {
-		o.options = make([]overridden, 0, len(overrides)+1)
+		has := func(option Option) bool {
+			return slices.ContainsFunc(overrides, func(x Override) bool { return x.Option.Is(option) })
+		}
+		room := len(overrides) // and no more, since idle connections keep it
+		if has(TrafficClass) && !has(Priority) {
+			room++
+		}
+		o.options = make([]overridden, 0, room)
 	}
 	for i := range overrides {
 		option := &overrides[i].Option
@@ -133,7 +140,7 @@ func (o *Overrides) save(fd int, option *Option) {
 	// What cannot be read is not fixed, and so differs from all that is set.
 	x.base, x.fixed, x.unreadable = base.value, base.fixed && err == nil, err != nil
 	if option.Is(Priority) {
-		o.priority = x.base
+		o.priority = x.base.Number
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
@@ -21,6 +23,7 @@ type Served struct {
 	syn      *socket.SYN
 
 	mu        sync.Mutex
+	limits    []*rate.Limiter   // of requests that are paced, each with another rate
 	overrides *socket.Overrides // nil until a request has options
 	holds     []*socket.Hold    // of requests, the latest is last
 	corked    bool              // what is written may stay in the kernel
@@ -36,6 +39,18 @@ func (s *Served) SYN() *socket.SYN {
 		}
 	})
 	return s.syn
+}
+
+// Limit returns the limit that the requests with this rate share. The first of them makes it.
+func (s *Served) Limit(bytesPerSecond int64, newLimit func(int64) *rate.Limiter) *rate.Limiter {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.limits, func(l *rate.Limiter) bool { return l.Limit() == rate.Limit(bytesPerSecond) })
+	if i < 0 {
+		i = len(s.limits)
+		s.limits = append(s.limits, newLimit(bytesPerSecond))
+	}
+	return s.limits[i]
 }
 
 type servedKey struct{}

@@ -62,7 +62,7 @@ func (before look) since() (now look, a findingsAnswer) {
 				continue // it is being replaced
 			}
 			seen := findings.Evidence{
-				Place: findings.Place{Server: e.Server, Address: e.Address, Upstream: e.Upstream}, During: during,
+				Found: stats.Found{Server: e.Server, Address: e.Address, Upstream: e.Upstream}, During: during,
 				Totals: between[e.Origin], QuickAck: e.QuickAck, Reason: e.Reason, Options: e.Options,
 			}
 			if w, ok := e.module.(*ListenerWrapper); ok {
@@ -87,13 +87,13 @@ func (before look) since() (now look, a findingsAnswer) {
 		now.datagrams[p.Address] = p.Dropped
 		dropped := p.Dropped - min(p.Dropped, before.datagrams[p.Address])
 		evidence = append(evidence, findings.Evidence{
-			Place: findings.Place{Server: p.Server, Address: p.Address}, During: during,
+			Found: stats.Found{Server: p.Server, Address: p.Address}, During: during,
 			Options: p.Options, DroppedDatagrams: dropped, RecvBuffer: p.RecvBuffer,
 		})
 		a.LookedAt.UDPSockets++
 	}
 	for _, u := range uncoveredNow() {
-		evidence = append(evidence, findings.Evidence{Place: findings.Place{Server: u.Server, Address: u.Address, Upstream: u.Upstream}, Trap: u.Trap, Fix: u.Fix})
+		evidence = append(evidence, findings.Evidence{Found: stats.Found{Server: u.Server, Address: u.Address, Upstream: u.Upstream}, Trap: u.Trap, Fix: u.Fix})
 	}
 	a.Findings, a.Notes = findings.In(evidence, findings.System{Sysctl: socket.Sysctl, HasCapability: socket.HasCapability})
 	return now, a
@@ -140,17 +140,9 @@ func (findingsLog) CaddyModule() caddy.ModuleInfo { return caddy.ModuleInfo{ID: 
 var found = struct {
 	sync.Mutex
 	before look // the last
-	now    []findings.Finding
-	warned map[findingKey]time.Time
-}{before: look{at: time.Now()}, warned: make(map[findingKey]time.Time)}
-
-// findingKey tells a finding from others.
-type findingKey struct {
-	name string
-	findings.Place
-}
-
-func keyOf(f findings.Finding) findingKey { return findingKey{f.Name, f.Place} }
+	now    []stats.Found
+	warned map[stats.Found]time.Time
+}{before: look{at: time.Now()}, warned: make(map[stats.Found]time.Time)}
 
 // find looks once in a time until the configuration ends, and warns of findings that are new, of
 // each once an hour at most.
@@ -175,25 +167,21 @@ func warn(log *zap.Logger, now time.Time) {
 	last := found.now
 	var a findingsAnswer
 	found.before, a = found.before.since()
-	found.now = a.Findings
+	found.now = nil
 	for _, f := range a.Findings {
-		key := keyOf(f)
-		isNew := !slices.ContainsFunc(last, func(other findings.Finding) bool { return keyOf(other) == key })
-		if !isNew || now.Sub(found.warned[key]) < time.Hour {
+		found.now = append(found.now, f.Found)
+		if slices.Contains(last, f.Found) || now.Sub(found.warned[f.Found]) < time.Hour {
 			continue
 		}
-		found.warned[key] = now
+		found.warned[f.Found] = now
 		log.Warn(f.Name+": "+f.Evidence, zap.String("server", f.Server), zap.String("address", f.Address),
 			zap.String("upstream", f.Upstream), zap.String("cost", f.Cost), zap.String("fix", f.Fix))
 	}
 }
 
 // foundNow returns what the gauge of findings shows.
-func foundNow() (all []stats.Found) {
+func foundNow() []stats.Found {
 	found.Lock()
 	defer found.Unlock()
-	for _, f := range found.now {
-		all = append(all, stats.Found{Name: f.Name, Server: f.Server, Address: f.Address, Upstream: f.Upstream})
-	}
-	return all
+	return found.now
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/internal/findings"
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab/inprocess"
+	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
 )
 
 // trap is a configuration with a server that lacks the wrapper by mistake, and the same repaired.
@@ -39,7 +40,7 @@ func TestFindUncovered(t *testing.T) {
 	}
 
 	f := findWhile(t, c, "0s", func() {}).the(t, "uncovered")
-	require.Equal(t, findings.Place{Server: "second", Address: address}, f.Place)
+	require.Equal(t, stats.Found{Name: "uncovered", Server: "second", Address: address}, f.Found)
 	require.Contains(t, f.Evidence, "its own block servers replaces the one without an address")
 	require.Equal(t, "servers "+address+" { listener_wrappers { sockopt } }", f.Fix)
 	require.Eventually(t, gauge, lab.Patience, 10*time.Millisecond)

@@ -11,17 +11,10 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/options"
 )
 
-// Place is what a finding is about: a listener, a backend, or a UDP socket of a server.
-type Place struct {
-	Server   string `json:"server"`
-	Address  string `json:"address,omitempty"`
-	Upstream string `json:"upstream,omitempty"`
-}
-
-// Evidence is what was seen of one place.
+// Evidence is what was seen of one place: a listener, a backend, or a UDP socket.
 type Evidence struct {
-	Place
-	During time.Duration // between two looks at what is counted
+	stats.Found               // the place, without a name
+	During      time.Duration // between two looks at what is counted
 	stats.Totals
 
 	QuickAck string // the mode
@@ -43,8 +36,7 @@ type System struct {
 
 // Finding is what is wrong at one place. A note is the same without a fix of ours.
 type Finding struct {
-	Name string `json:"finding"`
-	Place
+	stats.Found
 	Evidence string `json:"evidence"`
 	Cost     string `json:"cost"`
 	Fix      string `json:"fix,omitempty"` // a line of a Caddyfile, or a sysctl
@@ -67,7 +59,9 @@ func apply(rows []row, evidence []Evidence, s System) []Finding {
 	for _, r := range rows {
 		for i := range evidence {
 			if seen, fix := r.see(&evidence[i], s); seen != "" {
-				found = append(found, Finding{r.name, evidence[i].Place, seen, r.cost, fix, r.check})
+				at := evidence[i].Found
+				at.Name = r.name
+				found = append(found, Finding{at, seen, r.cost, fix, r.check})
 			}
 		}
 	}

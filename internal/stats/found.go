@@ -2,8 +2,13 @@ package stats
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// Found is a finding.
-type Found struct{ Name, Server, Address, Upstream string }
+// Found is a finding, with what it is about: a listener, a backend, or a UDP socket of a server.
+type Found struct {
+	Name     string `json:"finding"`
+	Server   string `json:"server"`
+	Address  string `json:"address,omitempty"`
+	Upstream string `json:"upstream,omitempty"`
+}
 
 // RegisterFound adds the gauge of findings to the registry of a configuration. now returns those of
 // the last look.

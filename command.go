@@ -57,7 +57,7 @@ func writeOptions(w io.Writer, s options.System) {
 		fmt.Fprintf(w, "This system supports only %s. The other options need Linux.\n", s.Supported())
 	}
 	fmt.Fprintln(w)
-	table := [][]string{{"OPTION", "KERNEL", "PHASES", "HERE", "DEFAULT", "BOUNDS"}}
+	table := append(make([][]string, 0, 1+len(s.Options)), []string{"OPTION", "KERNEL", "PHASES", "HERE", "DEFAULT", "BOUNDS"})
 	for _, o := range s.Options {
 		here := "yes"
 		if !o.Supported {

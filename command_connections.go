@@ -184,7 +184,7 @@ const shownPeers = 10
 
 // printConnections prints totals and a table that fits width, or all of it where that is 0.
 func printConnections(w io.Writer, a connectionsAnswer, peers []stats.Peer, width int) {
-	totals := [][]string{{"SERVER", "WHERE", "CONNECTIONS", "LIMITED BY"}}
+	totals := append(make([][]string, 0, 1+len(a.Totals)), []string{"SERVER", "WHERE", "CONNECTIONS", "LIMITED BY"})
 	for _, t := range a.Totals {
 		var limits []string
 		for _, limit := range stats.Limits {
@@ -205,7 +205,7 @@ func printConnections(w io.Writer, a connectionsAnswer, peers []stats.Peer, widt
 			open[i+1] = append(open[i+1], column.of(&a.Connections[i]))
 		}
 	}
-	wait := [][]string{{"PEER THAT WAITS", "COUNT", "KIND", "LAST", "SERVER"}}
+	wait := append(make([][]string, 0, 1+shownPeers), []string{"PEER THAT WAITS", "COUNT", "KIND", "LAST", "SERVER"})
 	for _, p := range peers[:min(len(peers), shownPeers)] {
 		peer := p.Peer.String()
 		if p.Peer.IsSingleIP() {

@@ -74,7 +74,7 @@ func SVG(w io.Writer, reports ...*Report) error {
 
 	const panelHeight, legendRow, legendRows = 380, 22, 5
 	end := len(reports) * panelHeight
-	var panels []panel
+	panels := make([]panel, 0, len(reports))
 	for i, r := range reports {
 		p := panel{mark: mark{Y: i * panelHeight, Text: fmt.Sprintf("%s %s: %s", r.Method, r.URL, r.Verdict)}}
 		for power := lowest; power <= highest; power++ {
@@ -92,7 +92,7 @@ func SVG(w io.Writer, reports ...*Report) error {
 		}
 		panels = append(panels, p)
 	}
-	var legend []mark
+	legend := make([]mark, 0, len(experiments))
 	for i, e := range made(reports) {
 		legend = append(legend, mark{80 + 345*(i/legendRows), end + 1 + legendRow*(i%legendRows), fmt.Sprintf("%d  %s", e.Number, e.Name)})
 	}

@@ -116,6 +116,7 @@ func (o Option) set(fd int, v Value) error {
 			return os.NewSyscallError("socket", cmp.Or(err, error(unix.EPROTONOSUPPORT)))
 		}
 		return nil
+	case opaque: // the kernel alone writes it
 	}
 	return errors.ErrUnsupported
 }
@@ -218,7 +219,7 @@ func (o Option) get(fd int) (v Value, err error) {
 
 // getsockopt reads an option of any size. It returns how many bytes of value are known.
 func getsockopt[T any](fd, level, name int, value *T) (length uint32, err error) {
-	length = uint32(unsafe.Sizeof(*value))
+	length = uint32(unsafe.Sizeof(*value)) //nolint:gosec // it fits
 	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), uintptr(level), uintptr(name),
 		uintptr(unsafe.Pointer(value)), uintptr(unsafe.Pointer(&length)), 0) //nolint:gosec // the kernel writes to both
 	if errno != 0 {

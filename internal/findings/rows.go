@@ -147,13 +147,13 @@ var rows = []row{
 			}
 			evidence := fmt.Sprintf("the send buffer was full for %s of the %s in which %d open connections had something to send", short(e.SendBuffer), short(e.Busy), e.Open)
 			var least, usual, most int64
-			_, _ = fmt.Sscan(s.Sysctl(tcpWmem), &least, &usual, &most)
+			_, _ = fmt.Sscan(s.Sysctl(sendBuffers), &least, &usual, &most)
 			if fixed := e.requested("send_buffer"); fixed != "" {
 				return evidence + "; send_buffer is " + fixed,
 					fmt.Sprintf("remove the line send_buffer %s: the kernel then grows it to %d bytes", fixed, most)
 			}
-			return fmt.Sprintf("%s; %s is %d %d %d", evidence, tcpWmem, least, usual, most),
-				fmt.Sprintf("sysctl -w %s=\"%d %d %d\"", tcpWmem, least, usual, 2*most)
+			return fmt.Sprintf("%s; %s is %d %d %d", evidence, sendBuffers, least, usual, most),
+				fmt.Sprintf("sysctl -w %s=\"%d %d %d\"", sendBuffers, least, usual, 2*most)
 		},
 	},
 	{
@@ -220,7 +220,7 @@ var noteRows = []row{
 // short returns a time for people.
 func short(d time.Duration) time.Duration { return d.Round(100 * time.Millisecond) }
 
-const tcpWmem = "net.ipv4.tcp_wmem"
+const sendBuffers = "net.ipv4.tcp_wmem"
 
 // seenLoss says what was lost, where that is one segment in fifty or more.
 func seenLoss(l stats.Losses) string {

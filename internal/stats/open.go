@@ -176,14 +176,14 @@ type Field struct {
 var Fields = fields()
 
 func fields() []Field {
-	all := []Field{
+	all := slices.Grow([]Field{
 		{"last_data_recv", func(o *Open) (float64, bool) { return o.SinceReceived.Seconds(), true }},
 		{"last_data_sent", func(o *Open) (float64, bool) { return o.SinceSent.Seconds(), true }},
 		{"recv_queued", func(o *Open) (float64, bool) { return float64(o.rest().RecvQueued), true }},
 		{"recv_buffer", func(o *Open) (float64, bool) { return float64(o.rest().RecvBuffer), true }},
 		{"send_queued", func(o *Open) (float64, bool) { return float64(o.rest().SendQueued), true }},
 		{"send_buffer", func(o *Open) (float64, bool) { return float64(o.rest().SendBuffer), true }},
-	}
+	}, len(socket.Figures))
 	for _, f := range socket.Figures {
 		all = append(all, Field{f.Name, func(o *Open) (float64, bool) { return o.figure(f) }})
 	}

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,6 +20,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
@@ -124,6 +126,11 @@ func (d *dialer) dial(ctx context.Context, network, address string, observer soc
 		}
 	}
 	if err != nil {
+		// bind(2) says the same of a local_address that the machine does not have.
+		call, ok := errors.AsType[*os.SyscallError](err)
+		if o, counts := observer.(*stats.Observer); counts && ok && call.Syscall == "connect" && errors.Is(err, syscall.EADDRNOTAVAIL) {
+			o.NoPort()
+		}
 		return nil, 0, reverseproxy.NewDialError(err)
 	}
 	mu.Lock()

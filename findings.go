@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -95,8 +97,16 @@ func (before look) since() (now look, a findingsAnswer) {
 	for _, u := range uncoveredNow() {
 		evidence = append(evidence, findings.Evidence{Found: stats.Found{Server: u.Server, Address: u.Address, Upstream: u.Upstream}, Trap: u.Trap, Fix: u.Fix})
 	}
-	a.Findings, a.Notes = findings.In(evidence, findings.System{Sysctl: socket.Sysctl, HasCapability: socket.HasCapability})
+	a.Findings, a.Notes = findings.In(evidence, findings.System{Sysctl: socket.Sysctl, HasCapability: socket.HasCapability, TimeWait: timeWait})
 	return now, a
+}
+
+// timeWait returns how many sockets are in TIME-WAIT, 0 where that cannot be read.
+func timeWait() (n int) {
+	text, _ := os.ReadFile("/proc/net/sockstat")
+	_, after, _ := strings.Cut(string(text), " tw ")
+	_, _ = fmt.Sscan(after, &n)
+	return n
 }
 
 // looking permits one look of the admin API at a time.

@@ -2,6 +2,10 @@ package integration_test
 
 import (
 	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
 	"strconv"
 	"testing"
 
@@ -63,4 +67,38 @@ func TestFindDatagrams(t *testing.T) {
 
 	c.Reload(h3Wrapper("recv_buffer 16MiB"), site)
 	require.Empty(t, overflow().Findings)
+}
+
+// TestFindSourcePorts: more connections to a backend than the range has ports, until it is larger.
+func TestFindSourcePorts(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	backend := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	addr := lab.Address(t)
+	site := "http://" + addr + lab.Block("reverse_proxy "+backend+" {", "transport sockopt", "}")
+	c := lab.Spawn(t, lab.Wrappers("sockopt"), site)
+	const clients, ports, name = 40, 20, "/proc/sys/net/ipv4/ip_local_port_range"
+	ask := func(ports string) found {
+		require.NoError(t, os.WriteFile(name, []byte("1024 65535"), 0o600))
+		var conns []net.Conn
+		for range clients {
+			conn, err := net.Dial("tcp", addr)
+			require.NoError(t, err)
+			t.Cleanup(func() { conn.Close() })
+			conns = append(conns, conn)
+		}
+		require.NoError(t, os.WriteFile(name, []byte(ports), 0o600))
+		return findWhile(t, c, "1s", func() {
+			for _, conn := range conns {
+				_, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: "+addr+"\r\n\r\n")
+				require.NoError(t, err)
+			}
+		})
+	}
+	f := ask("40000 40019").the(t, "source_ports_run_out")
+	require.Equal(t, backend, f.Upstream)
+	require.Equal(t, clients-ports, numberIn(t, f.Evidence, `^(\d+) dials in 1s found no free source port \(EADDRNOTAVAIL\), beside 20 new and 20 open connections; \d+ sockets .* is 40000 40019$`))
+	require.Equal(t, `sysctl -w net.ipv4.ip_local_port_range="1024 65535"`, f.Fix)
+	require.Empty(t, ask("1024 65535").Findings)
 }

@@ -15,7 +15,7 @@ func TestFixesBySystem(t *testing.T) {
 		"net.core.somaxconn": "4096", "net.core.rmem_max": "212992", "net.ipv4.tcp_wmem": "4096 16384 4194304",
 		"net.ipv4.tcp_available_congestion_control": "reno cubic",
 	}
-	system := System{func(name string) string { return sysctls[name] }, func(string) bool { return false }}
+	system := System{func(name string) string { return sysctls[name] }, func(string) bool { return false }, func() int { return 0 }}
 	at := stats.Found{Server: "srv0", Address: "[::]:443"}
 	to := stats.Found{Server: "srv0", Upstream: "127.0.0.1:9000"}
 	queues := stats.Totals{}

@@ -175,6 +175,27 @@ var rows = []row{
 		},
 	},
 	{
+		"source_ports_run_out", "requests fail with 502",
+		"the finding is gone in the next look",
+		func(e *Evidence, s System) (string, string) {
+			// Without any connection the address has no way there (EADDRNOTAVAIL, too).
+			if e.NoPort < fewest || e.Connections == 0 && e.Open == 0 {
+				return "", ""
+			}
+			const name = "net.ipv4.ip_local_port_range"
+			ports := s.Sysctl(name)
+			evidence := fmt.Sprintf("%d dials in %s found no free source port (EADDRNOTAVAIL), beside %d new and %d open connections; %d sockets of this network namespace are in TIME-WAIT; %s is %s",
+				e.NoPort, e.During, e.Connections, e.Open, s.TimeWait(), name, ports)
+			if own := e.requested("local_ports"); own != "" {
+				return evidence, "remove the line local_ports " + own
+			}
+			if ports == "1024 65535" {
+				return evidence, "sysctl -w net.ipv4.tcp_tw_reuse=1"
+			}
+			return evidence, fmt.Sprintf("sysctl -w %s=\"1024 65535\"", name)
+		},
+	},
+	{
 		"vanished_peers", "each holds a connection and what was sent to it for 15 minutes, until the kernel gives up",
 		"the connections with unacked above 0 in GET /sockopt/connections end",
 		func(e *Evidence, _ System) (string, string) {

@@ -56,7 +56,8 @@ type Counters struct {
 	counts []atomic.Uint64
 	open   socket.List
 
-	received atomic.Int64 // segments with data, on connections that were closed
+	received atomic.Int64  // segments with data, on connections that were closed
+	noPort   atomic.Uint64 // dials that found no free source port
 
 	metrics atomic.Bool // those of its connections are wanted
 

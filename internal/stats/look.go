@@ -19,6 +19,7 @@ type Totals struct {
 	Connections, Stalled, Unreachable uint64
 
 	Multipath uint64       // connections that refused TCP_QUICKACK
+	NoPort    uint64       // dials that found no free source port
 	Received  int64        // segments with data that peers sent, where quickack is off or with metrics
 	Queue     *AcceptQueue // or nil
 	Dropped   uint64       // by listening sockets
@@ -79,7 +80,7 @@ func TakeLook(before Look) (now Look, between map[Origin]Totals) {
 func (c *Counters) totals(drops *socket.Drops) Totals {
 	t := Totals{
 		Connections: Connections.Of(c), Stalled: Stalled.Of(c), Unreachable: Unreachable.Of(c),
-		Received: c.received.Load(), Queue: c.AcceptQueue(drops),
+		Received: c.received.Load(), NoPort: c.noPort.Load(), Queue: c.AcceptQueue(drops),
 	}
 	if t.Queue != nil && t.Queue.Dropped != nil {
 		t.Dropped = *t.Queue.Dropped
@@ -97,6 +98,7 @@ func (t Totals) minus(before Totals) Totals {
 	t.Stalled -= before.Stalled
 	t.Unreachable -= before.Unreachable
 	t.Multipath -= before.Multipath
+	t.NoPort -= before.NoPort
 	t.Received = max(0, t.Received-before.Received) // a connection may close while it is read
 	t.Dropped -= min(t.Dropped, before.Dropped)     // those of a socket with defer_accept are not known
 	return t

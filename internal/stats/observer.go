@@ -58,6 +58,9 @@ func (o *Observer) sometimes(kind any, f func()) {
 // Connected counts a connection.
 func (o *Observer) Connected() { Connections.add(o.Counters) }
 
+// NoPort counts a dial that found no free source port.
+func (o *Observer) NoPort() { o.noPort.Add(1) }
+
 // Refused counts an option that one connection refused.
 func (o *Observer) Refused(conn net.Conn, option socket.Option, err error) {
 	key := refusalKey{option.Name, socket.ErrnoName(err)}

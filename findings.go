@@ -3,13 +3,13 @@ package sockopt
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
-	"os"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
+	"github.com/prometheus/procfs"
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
@@ -101,11 +101,26 @@ func (before look) since() (now look, a findingsAnswer) {
 	return now, a
 }
 
-// timeWait returns how many sockets are in TIME-WAIT, 0 where that cannot be read.
-func timeWait() (n int) {
-	text, _ := os.ReadFile("/proc/net/sockstat")
-	_, after, _ := strings.Cut(string(text), " tw ")
-	_, _ = fmt.Sscan(after, &n)
+// timeWait returns how many sockets of this network namespace that were connected to an
+// address are in TIME-WAIT, 0 where that cannot be read.
+func timeWait(upstream string) (n int) {
+	to, err := net.ResolveTCPAddr("tcp", upstream)
+	if err != nil {
+		return 0
+	}
+	const state = 6 // TCP_TIME_WAIT in the kernel's include/net/tcp_states.h
+	proc, err := procfs.NewDefaultFS()
+	if err != nil {
+		return 0
+	}
+	for _, read := range []func() (procfs.NetTCP, error){proc.NetTCP, proc.NetTCP6} {
+		sockets, _ := read() // none where there is no IPv6
+		for _, s := range sockets {
+			if s.St == state && s.RemPort == uint64(to.Port) && s.RemAddr.Equal(to.IP) { //nolint:gosec // a port
+				n++
+			}
+		}
+	}
 	return n
 }
 

@@ -32,7 +32,7 @@ type Evidence struct {
 type System struct {
 	Sysctl        func(name string) string
 	HasCapability func(name string) bool
-	TimeWait      func() int // sockets in TIME-WAIT
+	TimeWait      func(upstream string) int // sockets in TIME-WAIT that were connected to it
 }
 
 // Finding is what is wrong at one place. A note is the same without a fix of ours.

@@ -184,8 +184,8 @@ var rows = []row{
 			}
 			const name = "net.ipv4.ip_local_port_range"
 			ports := s.Sysctl(name)
-			evidence := fmt.Sprintf("%d dials in %s found no free source port (EADDRNOTAVAIL), beside %d new and %d open connections; %d sockets of this network namespace are in TIME-WAIT; %s is %s",
-				e.NoPort, e.During, e.Connections, e.Open, s.TimeWait(), name, ports)
+			evidence := fmt.Sprintf("%d dials in %s found no free source port (EADDRNOTAVAIL), beside %d new and %d open connections; %d sockets that were connected to it are in TIME-WAIT; %s is %s",
+				e.NoPort, e.During, e.Connections, e.Open, s.TimeWait(e.Upstream), name, ports)
 			if own := e.requested("local_ports"); own != "" {
 				return evidence, "remove the line local_ports " + own
 			}

@@ -30,6 +30,7 @@ type configuration struct {
 	askedMultipath bool           // its listener wrappers were asked
 	multipathOff   bool           // one says so
 
+	started   bool
 	used      bool           // something has options
 	positions map[any]string // of its modules
 	uncovered []uncovered    // once the configuration has started
@@ -77,11 +78,22 @@ func configurationOf(ctx caddy.Context) *configuration {
 	return c
 }
 
-// isNewest reports whether no configuration is to replace c.
+// newest returns the configuration that has started last, or nil; one without HTTP counts as
+// started. The caller holds the lock of configurations.
+func newest() *configuration {
+	for _, c := range slices.Backward(configurations.all) {
+		if c.started || c.http == nil && len(c.servers) > 0 {
+			return c
+		}
+	}
+	return nil
+}
+
+// isNewest reports whether c has started, and none that has is to replace it.
 func (c *configuration) isNewest() bool {
 	configurations.Lock()
 	defer configurations.Unlock()
-	return len(configurations.all) > 0 && configurations.all[len(configurations.all)-1] == c
+	return newest() == c
 }
 
 // onEvent calls f when the configuration of ctx has an event of Caddy's.

@@ -44,14 +44,14 @@ func (c *configuration) watch(ctx caddy.Context) {
 	_ = json.Unmarshal(rawHTTP(ctx), &raw) // Caddy has read it already
 	log := ctx.Logger(coverage{})
 	err := onEvent(ctx, "started", func() {
-		if !c.used {
-			return
+		covered := coverage{uncovered: []uncovered{}}
+		if c.used {
+			covered = c.covers(raw.Servers)
+			covered.log(log)
 		}
-		covered := c.covers(raw.Servers)
-		covered.log(log)
 		configurations.Lock()
 		defer configurations.Unlock()
-		c.uncovered, c.positions = covered.uncovered, covered.positions
+		c.started, c.uncovered, c.positions = true, covered.uncovered, covered.positions
 	})
 	if err != nil {
 		log.Error("cannot find out what is covered", zap.Error(err))
@@ -220,8 +220,8 @@ func (v *coverage) log(log *zap.Logger) {
 func uncoveredNow() []uncovered {
 	configurations.Lock()
 	defer configurations.Unlock()
-	if n := len(configurations.all); n > 0 {
-		return configurations.all[n-1].uncovered
+	if c := newest(); c != nil {
+		return c.uncovered
 	}
 	return []uncovered{}
 }

@@ -2,6 +2,7 @@ package sockopt
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -31,7 +32,8 @@ const (
 type look struct {
 	at        time.Time
 	stats     stats.Look
-	datagrams map[string]uint32 // dropped by UDP sockets, by address
+	datagrams map[*packetSocket]uint32 // dropped by UDP sockets
+	overflows uint64                   // of accept queues in this network namespace
 }
 
 // lookedAt is how much there was to look at.
@@ -52,20 +54,22 @@ type findingsAnswer struct {
 
 // since looks again, and finds what is wrong since the look before.
 func (before look) since() (now look, a findingsAnswer) {
-	now = look{at: time.Now(), datagrams: make(map[string]uint32)}
+	now = look{at: time.Now(), datagrams: make(map[*packetSocket]uint32), overflows: overflows()}
 	var between map[stats.Origin]stats.Totals
 	now.stats, between = stats.TakeLook(before.stats)
 	during := now.at.Sub(before.at).Round(time.Second)
 	a.LookedAt.During = during.String()
 	var evidence []findings.Evidence
+	listening := make(map[stats.Origin]bool)
 	for _, direction := range []stats.Direction{stats.Accepted, stats.Dialed, stats.Route} {
 		for _, e := range shownEntries(direction) {
-			if !e.server.configuration.isNewest() {
-				continue // it is being replaced
+			if !e.server.configuration.isNewest() || listening[e.Origin] {
+				continue // it is being replaced, or a second socket has the same address
 			}
+			listening[e.Origin] = direction == stats.Accepted
 			seen := findings.Evidence{
 				Found: stats.Found{Server: e.Server, Address: e.Address, Upstream: e.Upstream}, During: during,
-				Totals: between[e.Origin], QuickAck: e.QuickAck, Reason: e.Reason, Options: e.Options,
+				Totals: between[e.Origin], Overflows: now.overflows - min(now.overflows, before.overflows), QuickAck: e.QuickAck, Reason: e.Reason, Options: e.Options,
 			}
 			if w, ok := e.module.(*ListenerWrapper); ok {
 				for _, p := range w.passed {
@@ -86,8 +90,8 @@ func (before look) since() (now look, a findingsAnswer) {
 		}
 	}
 	for _, p := range packetSockets.now() {
-		now.datagrams[p.Address] = p.Dropped
-		dropped := p.Dropped - min(p.Dropped, before.datagrams[p.Address])
+		now.datagrams[p.socket] = p.Dropped
+		dropped := p.Dropped - min(p.Dropped, before.datagrams[p.socket])
 		evidence = append(evidence, findings.Evidence{
 			Found: stats.Found{Server: p.Server, Address: p.Address}, During: during,
 			Options: p.Options, DroppedDatagrams: dropped, RecvBuffer: p.RecvBuffer,
@@ -113,7 +117,7 @@ func timeWait(upstream string) (n int) {
 	if err != nil {
 		return 0
 	}
-	for _, read := range []func() (procfs.NetTCP, error){proc.NetTCP, proc.NetTCP6} {
+	for _, read := range []func() (procfs.NetTCP, error){proc.NetTCP, proc.NetTCP6} { //nolint:staticcheck // netlink is faster, and this is rare
 		sockets, _ := read() // none where there is no IPv6
 		for _, s := range sockets {
 			if s.St == state && s.RemPort == uint64(to.Port) && s.RemAddr.Equal(to.IP) { //nolint:gosec // a port
@@ -124,8 +128,27 @@ func timeWait(upstream string) (n int) {
 	return n
 }
 
+// overflows returns how often an accept queue of this network namespace was full, 0 where that
+// cannot be read. A listening socket counts half-open scans and the like as drops, too.
+func overflows() uint64 {
+	self, err := procfs.Self()
+	if err != nil {
+		return 0
+	}
+	netstat, err := self.Netstat()
+	if err != nil || netstat.ListenOverflows == nil {
+		return 0
+	}
+	return uint64(*netstat.ListenOverflows)
+}
+
 // looking permits one look of the admin API at a time.
 var looking = make(chan struct{}, 1)
+
+// exiting ends looks when Caddy exits: it waits for requests to its admin API.
+var exiting = make(chan struct{})
+
+func init() { caddy.OnExit(func(context.Context) { close(exiting) }) }
 
 // showFindings looks for as long as it is asked to.
 func showFindings(w http.ResponseWriter, r *http.Request) error {
@@ -150,6 +173,8 @@ func showFindings(w http.ResponseWriter, r *http.Request) error {
 	case <-time.After(during):
 	case <-r.Context().Done():
 		return nil
+	case <-exiting:
+		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: errors.New("Caddy exits")}
 	}
 	_, answer := before.since()
 	return writeJSON(w, answer)
@@ -161,13 +186,25 @@ type findingsLog struct{}
 // CaddyModule returns the Caddy module information.
 func (findingsLog) CaddyModule() caddy.ModuleInfo { return caddy.ModuleInfo{ID: "sockopt.findings"} }
 
-// found is what the looks found that are logged, for all configurations of this process.
+// found is what the last of the looks found that are logged, for all configurations of this
+// process.
 var found = struct {
 	sync.Mutex
+	now []stats.Found
+}{}
+
+// looks are those looks. They take some time, for which nobody waits who asks what was found.
+var looks = struct {
+	sync.Mutex
 	before look // the last
-	now    []stats.Found
-	warned map[stats.Found]time.Time
-}{before: look{at: time.Now()}, warned: make(map[stats.Found]time.Time)}
+	warned map[stats.Found]warning
+}{before: look{at: time.Now()}, warned: make(map[stats.Found]warning)}
+
+// warning is when a finding was warned of, and whether it has been there since.
+type warning struct {
+	at   time.Time
+	last bool
+}
 
 // find looks once in a time until the configuration ends, and warns of findings that are new, of
 // each once an hour at most.
@@ -187,18 +224,29 @@ func (c *configuration) find(ctx context.Context, log *zap.Logger, every time.Du
 }
 
 func warn(log *zap.Logger, now time.Time) {
-	found.Lock()
-	defer found.Unlock()
-	last := found.now
+	looks.Lock()
+	defer looks.Unlock()
 	var a findingsAnswer
-	found.before, a = found.before.since()
-	found.now = nil
+	looks.before, a = looks.before.since()
+	all := make([]stats.Found, len(a.Findings))
+	for i, f := range a.Findings {
+		all[i] = f.Found
+	}
+	found.Lock()
+	found.now = all
+	found.Unlock()
+	for f, before := range looks.warned {
+		before.last = before.last && slices.Contains(all, f)
+		looks.warned[f] = before
+		if !before.last && now.Sub(before.at) >= time.Hour {
+			delete(looks.warned, f)
+		}
+	}
 	for _, f := range a.Findings {
-		found.now = append(found.now, f.Found)
-		if slices.Contains(last, f.Found) || now.Sub(found.warned[f.Found]) < time.Hour {
+		if _, known := looks.warned[f.Found]; known {
 			continue
 		}
-		found.warned[f.Found] = now
+		looks.warned[f.Found] = warning{now, true}
 		log.Warn(f.Name+": "+f.Evidence, zap.String("server", f.Server), zap.String("address", f.Address),
 			zap.String("upstream", f.Upstream), zap.String("cost", f.Cost), zap.String("fix", f.Fix))
 	}

@@ -187,6 +187,8 @@ type packetStatus struct {
 
 	// Datagrams that the kernel dropped, since the socket exists.
 	Dropped uint32 `json:"dropped_datagrams"`
+
+	socket *packetSocket
 }
 
 // now returns the sockets that have a user, by server and address.
@@ -205,6 +207,7 @@ func (l *packetSocketList) now() []packetStatus {
 			Address: s.LocalAddr().String(),
 			Metrics: u.resolved.Metrics,
 			Options: withDevice(u.resolved.Live(s.UDPConn), s.UDPConn),
+			socket:  s,
 		}
 		// What cannot be read stays 0: that is so on systems other than Linux.
 		recv, _ := socket.Get(s.UDPConn, socket.RecvBuffer)

@@ -44,13 +44,23 @@ type server struct {
 func serverOf(ctx caddy.Context) *server {
 	c := configurationOf(ctx)
 	for _, module := range ctx.Modules() {
-		if app, ok := module.(*caddyhttp.App); ok && c.http == nil {
-			c.http = app
+		if app, ok := module.(*caddyhttp.App); ok && c.isFirst(app) {
 			c.watch(ctx)
 		}
 	}
 	of, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	return c.server(of)
+}
+
+// isFirst keeps the HTTP app, when the first of its modules is provisioned.
+func (c *configuration) isFirst(app *caddyhttp.App) bool {
+	configurations.Lock()
+	defer configurations.Unlock()
+	if c.http != nil {
+		return false
+	}
+	c.http = app
+	return true
 }
 
 // server returns the record of a server of the configuration. nil stands for other apps.

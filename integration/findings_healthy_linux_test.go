@@ -2,10 +2,13 @@ package integration_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -13,6 +16,45 @@ import (
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 )
+
+// TestHalfOpenScan: a scan that ends each handshake with a reset counts as drops at the listening
+// socket, whose queue has room.
+func TestHalfOpenScan(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	addr := lab.Address(t)
+	c := lab.Spawn(t, lab.Wrappers("sockopt"), lab.EchoSite(addr))
+	port, err := strconv.Atoi(lab.PortOf(addr))
+	require.NoError(t, err)
+	conn, err := net.ListenPacket("ip4:tcp", "127.0.0.1")
+	require.NoError(t, err)
+	defer conn.Close()
+	f := findWhile(t, c, "1s", func() {
+		for from := range 50 { // the kernel resets what it knows no socket of
+			_, err := conn.WriteTo(syn(20_000+from, port), &net.IPAddr{IP: net.IPv4(127, 0, 0, 1)})
+			require.NoError(t, err)
+		}
+	})
+	require.Empty(t, f.Findings)
+	require.Greater(t, *statusOf(t, c).Listeners[0].AcceptQueue.Dropped, uint64(10), "the kernel counts them")
+}
+
+// syn is a segment with SYN from a port of the loopback address to another.
+func syn(from, to int) []byte {
+	segment := make([]byte, 20)
+	binary.BigEndian.PutUint16(segment, uint16(from))
+	binary.BigEndian.PutUint16(segment[2:], uint16(to))
+	segment[12], segment[13] = 5<<4, 2 // words of the header, SYN
+	binary.BigEndian.PutUint16(segment[14:], 65535)
+	sum := uint32(2*(127<<8+1) + syscall.IPPROTO_TCP + len(segment)) // of the addresses, protocol and length
+	for i := 0; i < len(segment); i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(segment[i:]))
+	}
+	sum = sum>>16 + sum&0xffff
+	binary.BigEndian.PutUint16(segment[16:], ^uint16(sum+sum>>16))
+	return segment
+}
 
 // TestHealthyIsSilent: what is no fault of the server leaves the doctor at 0.
 func TestHealthyIsSilent(t *testing.T) {

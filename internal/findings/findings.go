@@ -24,6 +24,7 @@ type Evidence struct {
 
 	Trap, Fix string // why it lacks options by mistake, and what adds them
 
+	Overflows        uint64 // of all accept queues
 	DroppedDatagrams uint32
 	RecvBuffer       int64 // of a UDP socket, as getsockopt(2) reads it
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
+	"github.com/caddy-sockopt/caddy-sockopt/options"
 )
 
 // TestFixesBySystem: what to set depends on sysctls, capabilities and what the kernel offers.
@@ -15,7 +16,7 @@ func TestFixesBySystem(t *testing.T) {
 		"net.core.somaxconn": "4096", "net.core.rmem_max": "212992", "net.ipv4.tcp_wmem": "4096 16384 4194304",
 		"net.ipv4.tcp_available_congestion_control": "reno cubic",
 	}
-	system := System{func(name string) string { return sysctls[name] }, func(string) bool { return false }, func() int { return 0 }}
+	system := System{func(name string) string { return sysctls[name] }, func(string) bool { return false }, func(string) int { return 5 }}
 	at := stats.Found{Server: "srv0", Address: "[::]:443"}
 	to := stats.Found{Server: "srv0", Upstream: "127.0.0.1:9000"}
 	queues := stats.Totals{}
@@ -29,7 +30,7 @@ func TestFixesBySystem(t *testing.T) {
 	}{
 		{
 			"accept_queue_overflows",
-			Evidence{Found: at, Totals: stats.Totals{Dropped: 100, Queue: &stats.AcceptQueue{Limit: 4096}}},
+			Evidence{Found: at, Totals: stats.Totals{Dropped: 100, Queue: &stats.AcceptQueue{Limit: 4096}}, Overflows: 1000},
 			"listener_wrappers { sockopt { backlog 8192 } }; sysctl -w net.core.somaxconn=8192",
 		},
 		{
@@ -40,6 +41,11 @@ func TestFixesBySystem(t *testing.T) {
 		{"send_buffer_limits", Evidence{Found: at, Totals: full}, `sysctl -w net.ipv4.tcp_wmem="4096 16384 8388608"`},
 		{"loss", Evidence{Found: to, Totals: queues}, "modprobe tcp_bbr; transport sockopt { socket { congestion bbr; notsent_lowat 128KiB } }"},
 		{"quickack_has_no_effect", Evidence{Found: to, QuickAck: "auto", Totals: stats.Totals{Connections: 20, Multipath: 10}}, "transport sockopt { socket { multipath off } }"},
+		{
+			"source_ports_run_out",
+			Evidence{Found: to, Totals: stats.Totals{Connections: 20, NoPort: 20}, Options: []options.Effect{{Option: "local_port_range", Requested: "40000-40019"}}},
+			"remove the line local_port_range 40000-40019",
+		},
 		{"peers_wait", Evidence{Found: to, QuickAck: "off", Totals: stats.Totals{Stalled: 10, Received: 100}}, "transport sockopt { socket { quickack auto } }"},
 	} {
 		found, _ := In([]Evidence{test.Evidence}, system)
@@ -57,6 +63,7 @@ func TestFewAreChance(t *testing.T) {
 	lossy.Busy, lossy.SendBuffer = time.Minute, 5*time.Second
 	found, notes := In([]Evidence{
 		{DroppedDatagrams: 9},
+		{Totals: stats.Totals{Dropped: 1000, Queue: &stats.AcceptQueue{Limit: 4096}}},
 		{QuickAck: "auto", Totals: stats.Totals{Connections: 1000, Multipath: 49, Unreachable: 49}},
 		{QuickAck: "off", Totals: stats.Totals{Stalled: 9, Received: 9, Multipath: 100}},
 		{QuickAck: "off", Totals: stats.Totals{Stalled: 10, Received: 101}},

@@ -29,11 +29,12 @@ var rows = []row{
 		"accept_queue_overflows", "a client whose connection is dropped tries again after 1 s, then after 2 s more",
 		"caddy_sockopt_dropped_connections_total stays as it is",
 		func(e *Evidence, s System) (string, string) {
-			if e.Dropped == 0 || e.Queue == nil {
+			dropped := min(e.Dropped, e.Overflows) // others were half-open, and no queue was full
+			if dropped == 0 || e.Queue == nil {
 				return "", ""
 			}
 			// Twice what there was room for, and room for all that came.
-			backlog := powerOfTwo(max(2*int64(e.Queue.Limit), int64(e.Queue.Limit)+int64(e.Dropped))) //nolint:gosec // a counter
+			backlog := powerOfTwo(max(2*int64(e.Queue.Limit), int64(e.Queue.Limit)+int64(dropped))) //nolint:gosec // a counter
 			backlog = min(backlog, 65535)
 			most := s.number("net.core.somaxconn")
 			fix := fmt.Sprintf("listener_wrappers { sockopt { backlog %d } }", backlog)
@@ -41,7 +42,7 @@ var rows = []row{
 				fix += fmt.Sprintf("; sysctl -w net.core.somaxconn=%d", backlog)
 			}
 			return fmt.Sprintf("%d connections dropped in %s; %d of %d wait now; net.core.somaxconn is %d",
-				e.Dropped, e.During, e.Queue.Connections, e.Queue.Limit, most), fix
+				dropped, e.During, e.Queue.Connections, e.Queue.Limit, most), fix
 		},
 	},
 	{
@@ -186,8 +187,8 @@ var rows = []row{
 			ports := s.Sysctl(name)
 			evidence := fmt.Sprintf("%d dials in %s found no free source port (EADDRNOTAVAIL), beside %d new and %d open connections; %d sockets that were connected to it are in TIME-WAIT; %s is %s",
 				e.NoPort, e.During, e.Connections, e.Open, s.TimeWait(e.Upstream), name, ports)
-			if own := e.requested("local_ports"); own != "" {
-				return evidence, "remove the line local_ports " + own
+			if own := e.requested("local_port_range"); own != "" {
+				return evidence + "; local_port_range is " + own, "remove the line local_port_range " + own
 			}
 			if ports == "1024 65535" {
 				return evidence, "sysctl -w net.ipv4.tcp_tw_reuse=1"

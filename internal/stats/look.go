@@ -94,11 +94,12 @@ func (c *Counters) totals(drops *socket.Drops) Totals {
 }
 
 func (t Totals) minus(before Totals) Totals {
-	t.Connections -= before.Connections
-	t.Stalled -= before.Stalled
-	t.Unreachable -= before.Unreachable
-	t.Multipath -= before.Multipath
-	t.NoPort -= before.NoPort
+	// An origin may have gone and come back, with counters from 0.
+	t.Connections -= min(t.Connections, before.Connections)
+	t.Stalled -= min(t.Stalled, before.Stalled)
+	t.Unreachable -= min(t.Unreachable, before.Unreachable)
+	t.Multipath -= min(t.Multipath, before.Multipath)
+	t.NoPort -= min(t.NoPort, before.NoPort)
 	t.Received = max(0, t.Received-before.Received) // a connection may close while it is read
 	t.Dropped -= min(t.Dropped, before.Dropped)     // those of a socket with defer_accept are not known
 	return t
@@ -119,8 +120,10 @@ func (o *Open) progress() Progress {
 
 // count returns a figure, 0 where it is not known.
 func (o *Open) count(f socket.Figure) int64 {
-	value, _ := o.Value(f)
-	return value
+	if value, known := o.Value(f); known {
+		return value
+	}
+	return 0
 }
 
 func (o *Open) time(f socket.Figure) time.Duration {
@@ -140,7 +143,8 @@ func (t *OpenTotals) add(o *Open, p Progress) {
 	t.Busy += p.Busy
 	t.PeerWindow += p.PeerWindow
 	t.SendBuffer += p.SendBuffer
-	if o.count(socket.Unacked) > 0 && time.Duration(o.count(socket.LastAckRecv))*time.Millisecond >= VanishedAfter {
+	// Without a retransmission it is what a peer that was silent is sent just now.
+	if o.count(socket.Unacked) > 0 && o.count(socket.Figure{Name: "retransmits"}) > 0 && time.Duration(o.count(socket.LastAckRecv))*time.Millisecond >= VanishedAfter {
 		t.Vanished++
 	}
 	if p.Sent == 0 {

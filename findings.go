@@ -174,7 +174,7 @@ func showFindings(w http.ResponseWriter, r *http.Request) error {
 	case <-r.Context().Done():
 		return nil
 	case <-exiting:
-		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: errors.New("Caddy exits")}
+		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: errors.New("this Caddy exits")}
 	}
 	_, answer := before.since()
 	return writeJSON(w, answer)

@@ -128,7 +128,13 @@ func TestCountersOfAnotherTest(t *testing.T) {
 	for i := range 2 {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			c := inprocess.Run(t, lab.Wrappers("sockopt"), lab.EchoSite(addr))
-			newVisitor(addr).get(t)
+			conn, err := net.Dial("tcp", addr)
+			require.NoError(t, err)
+			defer conn.Close()
+			_, err = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: "+addr+"\r\nConnection: close\r\n\r\n")
+			require.NoError(t, err)
+			_, err = io.Copy(io.Discard, conn) // counters of an open connection stay
+			require.NoError(t, err)
 			require.EqualValues(t, 1, statusOf(t, c).Listeners[0].Counters.Connections)
 		})
 	}

@@ -15,8 +15,8 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 )
 
-// rush opens connections to a Caddy that does not run until all have knocked, and again when the
-// kernel has dropped some.
+// rush opens connections to a Caddy that does not run until all have knocked, and closes them:
+// those that were dropped would knock again at the next rush.
 func rush(t testing.TB, pid int, addr string, count int) {
 	t.Helper()
 	port, err := strconv.Atoi(lab.PortOf(addr))
@@ -26,7 +26,7 @@ func rush(t testing.TB, pid int, addr string, count int) {
 	for range count {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 		require.NoError(t, err)
-		t.Cleanup(func() { unix.Close(fd) })
+		defer unix.Close(fd)
 		if err := unix.Connect(fd, &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}}); err != unix.EINPROGRESS {
 			require.NoError(t, err)
 		}

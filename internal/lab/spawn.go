@@ -65,7 +65,7 @@ func CaddyCommand(ctx context.Context, dir string, wrap []string, args ...string
 	}
 	all := slices.Concat(wrap, []string{self}, args)
 	cmd := Command(ctx, all[0], all[1:]...)
-	cmd.Env = append(os.Environ(), AsCaddy+"="+child, "HOME="+dir, "XDG_DATA_HOME=", "XDG_CONFIG_HOME=")
+	cmd.Env = append(Environ(), AsCaddy+"="+child, "HOME="+dir, "XDG_DATA_HOME=", "XDG_CONFIG_HOME=")
 	return cmd, nil
 }
 

@@ -60,10 +60,12 @@ func LoadJSON(t testing.TB, config []byte) {
 	t.Helper()
 	const variable = "GODEBUG" // to which multipath off adds, until a while after its configuration ends
 	before := os.Getenv(variable)
+	lab.GODEBUG.CompareAndSwap(nil, &before)
 	require.NoError(t, caddy.Load(config, true))
 	t.Cleanup(func() {
 		require.NoError(t, caddy.Stop())
 		require.Eventually(t, func() bool { return len(os.Getenv(variable)) <= len(before) }, lab.Patience, time.Millisecond)
+		lab.GODEBUG.Store(nil)
 		forget(t)
 	})
 	// TLS.Start of Caddy 2.11.9 still writes to itself while its servers accept

@@ -97,7 +97,7 @@ func askAdmin(admin, uri string, into any) (answer []byte, err error) {
 	if err == nil {
 		defer resp.Body.Close()
 		if answer, err = io.ReadAll(resp.Body); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("the answer of the Caddy at %s broke off: %w", address, err)
 		}
 		if err = json.Unmarshal(answer, into); err != nil {
 			err = fmt.Errorf("the answer of the admin API is not what was expected; is that Caddy older or newer? %w", err)

@@ -2,7 +2,6 @@ package sockopt
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -22,11 +21,15 @@ import (
 
 const findingsPath = "/sockopt/findings"
 
-// Times between two looks.
+// Times between two looks of the admin API.
 const (
 	usualLook   = 10 * time.Second
 	longestLook = time.Minute
 )
+
+// mostLooked bounds how many connections of each listener and backend the look of each minute reads
+// and remembers.
+const mostLooked = 1000
 
 // look is what was counted until a moment.
 type look struct {
@@ -52,11 +55,12 @@ type findingsAnswer struct {
 	Notes    []findings.Finding `json:"notes"`
 }
 
-// since looks again, and finds what is wrong since the look before.
-func (before look) since() (now look, a findingsAnswer) {
+// since looks again, at so many connections of each listener and backend or at all, and finds what
+// is wrong since the look before.
+func (before look) since(most int) (now look, a findingsAnswer) {
 	now = look{at: time.Now(), datagrams: make(map[*packetSocket]uint32), overflows: overflows()}
 	var between map[stats.Origin]stats.Totals
-	now.stats, between = stats.TakeLook(before.stats)
+	now.stats, between = stats.TakeLook(before.stats, most)
 	during := now.at.Sub(before.at).Round(time.Second)
 	a.LookedAt.During = during.String()
 	var evidence []findings.Evidence
@@ -165,7 +169,7 @@ func showFindings(w http.ResponseWriter, r *http.Request) error {
 	default:
 		return caddy.APIError{HTTPStatus: http.StatusTooManyRequests, Err: fmt.Errorf("somebody else looks already; ask again in %s", longestLook)}
 	}
-	before, _ := look{}.since()
+	before, _ := look{}.since(0)
 	if err := http.NewResponseController(w).Flush(); err != nil { // whoever asks knows that it begins
 		return err
 	}
@@ -174,9 +178,9 @@ func showFindings(w http.ResponseWriter, r *http.Request) error {
 	case <-r.Context().Done():
 		return nil
 	case <-exiting:
-		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: errors.New("this Caddy exits")}
+		panic(http.ErrAbortHandler) // the header was sent: an answer that breaks off is no answer
 	}
-	_, answer := before.since()
+	_, answer := before.since(0)
 	return writeJSON(w, answer)
 }
 
@@ -227,7 +231,7 @@ func warn(log *zap.Logger, now time.Time) {
 	looks.Lock()
 	defer looks.Unlock()
 	var a findingsAnswer
-	looks.before, a = looks.before.since()
+	looks.before, a = looks.before.since(mostLooked)
 	all := make([]stats.Found, len(a.Findings))
 	for i, f := range a.Findings {
 		all[i] = f.Found

@@ -50,8 +50,9 @@ import (
 // A connection that is upgraded, for example to WebSocket, keeps the options of its
 // route to its end, without cork.
 //
-// Over HTTP/3 and Unix sockets only pacing_rate holds, which is logged once at debug level. An option that the kernel refuses on one connection is counted and logged
-// at a bounded rate; the request goes on without it.
+// Over HTTP/3 and Unix sockets only pacing_rate holds, which is logged once at debug level.
+// An option that the kernel refuses on one connection is counted and logged at a bounded
+// rate; the request goes on without it.
 //
 // JSON:
 //

@@ -95,8 +95,9 @@ func (s *server) listenConfig() net.ListenConfig {
 }
 
 // adoptKeepAlive gives Go, which sets keepalive on each connection anyway, the values of
-// settings. A server whose keepalive_interval is negative keeps Go's defaults. onListener says that the listening sockets are set to them, too: connections
-// then inherit idle time and count, and Go must not set these.
+// settings. A server whose keepalive_interval is negative keeps Go's defaults. onListener says
+// that the listening sockets are set to them, too: connections then inherit idle time and
+// count, and Go must not set these.
 func (s *server) adoptKeepAlive(settings []socket.Setting, onListener bool) {
 	if s.KeepAliveInterval < 0 {
 		return

@@ -33,7 +33,7 @@ func rush(t testing.TB, pid int, addr string, count int) {
 	}
 }
 
-// TestFindAcceptQueue: the queue overflows, and with the backlog that is named it does not.
+// TestFindAcceptQueue: the accept queue overflows. With the printed backlog it does not.
 func TestFindAcceptQueue(t *testing.T) {
 	addr := lab.Address(t)
 	c := lab.Spawn(t, lab.Wrappers("sockopt"+lab.Block("backlog 4")), lab.EchoSite(addr))
@@ -50,7 +50,7 @@ func TestFindAcceptQueue(t *testing.T) {
 	require.Empty(t, overflow().Findings)
 }
 
-// TestFindDatagrams: a burst overflows the buffer, and with the one that is named it does not.
+// TestFindDatagrams: a burst overflows the receive buffer. With the printed buffer it does not.
 func TestFindDatagrams(t *testing.T) {
 	requireRoot(t)
 	s := newH3Site(t)

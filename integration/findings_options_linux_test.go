@@ -71,8 +71,7 @@ func TestFindHidden(t *testing.T) {
 	require.Empty(t, findWhile(t, c, "0s", func() {}).Findings)
 }
 
-// TestFindPeersThatWait: of clients and of a backend, each where quickack is off, and not with the
-// option that is named.
+// TestFindPeersThatWait: clients wait where quickack is off. With the printed option they do not.
 func TestFindPeersThatWait(t *testing.T) {
 	t.Parallel()
 	var l lab.Sites

@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"encoding/json"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -25,7 +26,8 @@ func trap(t *testing.T) (global, repaired, sites, address string) {
 	return global, repaired, "http://" + first + " {\nrespond ok\n}\nhttp://" + second + " {\nrespond ok\n}\n", second
 }
 
-// TestFindUncovered: the trap is named, and repaired it is gone, in each of the outlets.
+// TestFindUncovered: the API, the command, the log and the gauge show a server without the wrapper.
+// With the printed block they do not.
 func TestFindUncovered(t *testing.T) {
 	inprocess.Parallel(t)
 	every := findings.Every
@@ -92,6 +94,20 @@ func TestFindingsErrors(t *testing.T) {
 		code, _ := c.API(http.MethodGet, "/sockopt/findings?during=0s", "", "")
 		return code == http.StatusOK
 	}, lab.Patience, 10*time.Millisecond)
+}
+
+// TestLookEndsWithCaddy: a look does not hold up a Caddy that exits, and its answer breaks off.
+func TestLookEndsWithCaddy(t *testing.T) {
+	c := lab.Spawn(t, lab.Wrappers("sockopt"), lab.EchoSite(lab.Address(t)))
+	resp, err := http.Get("http://" + c.Admin + "/sockopt/findings?during=60s")
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	code, answer := c.API(http.MethodPost, "/stop", "", "")
+	require.Equal(t, http.StatusOK, code, answer)
+	body, err := io.ReadAll(resp.Body)
+	require.Error(t, err)
+	require.Empty(t, body)
+	require.Eventually(t, func() bool { return strings.Contains(c.Logged(), `"shutdown complete","exit_code":0`) }, lab.Patience, time.Millisecond)
 }
 
 // TestLookCosts: at most 20 ms of CPU time for a look at a thousand connections.

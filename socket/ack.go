@@ -1,6 +1,7 @@
 package socket
 
 import (
+	"syscall"
 	"time"
 
 	"github.com/caddy-sockopt/caddy-sockopt/socket/quickack"
@@ -41,6 +42,13 @@ func (c *Conn) SetHeldBack(held bool) { c.report(c.learner.HoldBack(held, now())
 // Errors: net.ErrClosed.
 func (c *Conn) Push() error {
 	c.report(c.learner.Push(now()))
+	return Push(c)
+}
+
+// Push sends what TCP_CORK holds back, and sets it again.
+//
+// Errors: net.ErrClosed.
+func Push(c syscall.Conn) error {
 	_, err := Set(c, push)
 	return err
 }

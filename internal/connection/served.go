@@ -172,14 +172,11 @@ func (s *Served) Corked() {
 	}
 }
 
-// pushed sends what TCP_CORK holds back, and sets it again.
-var pushed = []socket.Setting{{Option: socket.Cork}, {Option: socket.Cork, Value: socket.Value{Number: 1}}}
-
 // Push sends what TCP_CORK holds back. If the connection is closed there is nothing.
 func (s *Served) Push() {
 	if s.acking != nil {
 		_ = s.acking.Push()
 		return
 	}
-	_, _ = socket.Set(s.TCP, pushed)
+	_ = socket.Push(s.TCP)
 }

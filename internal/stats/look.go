@@ -1,6 +1,7 @@
 package stats
 
 import (
+	"hash/maphash"
 	"maps"
 	"slices"
 	"time"
@@ -20,11 +21,12 @@ type Totals struct {
 
 	Multipath uint64       // connections that refused TCP_QUICKACK
 	NoPort    uint64       // dials that found no free source port
-	Received  int64        // segments with data that peers sent, where quickack is off or with metrics
+	Received  int64        // segments with data from peers; those of closed connections where quickack is off or with metrics
 	Queue     *AcceptQueue // or nil
 	Dropped   uint64       // by listening sockets
 
 	OpenTotals
+	oneIn uint64 // of the open connections one in so many was looked at
 }
 
 // OpenTotals are what the connections that are open did since the look before.
@@ -44,9 +46,13 @@ type Losses struct {
 	RTT, MinRTT         time.Duration // sums over the connections that sent again
 }
 
-// TakeLook reads the counters of all origins, and TCP_INFO of their open connections. It returns
-// what happened since the look before, by origin. What is newer than that began at 0.
-func TakeLook(before Look) (now Look, between map[Origin]Totals) {
+// chosen says which connections are looked at where there are many: the same in each look.
+var chosen = maphash.MakeSeed()
+
+// TakeLook reads the counters of all origins, and TCP_INFO of at most so many open connections of
+// each, or of all where most is 0. It returns what happened since the look before, by origin. What
+// is newer than that began at 0.
+func TakeLook(before Look, most int) (now Look, between map[Origin]Totals) {
 	now = Look{make(map[Origin]Totals), make(map[*socket.Conn]Progress, len(before.conns))}
 	between = make(map[Origin]Totals)
 	registry.Lock()
@@ -56,22 +62,28 @@ func TakeLook(before Look) (now Look, between map[Origin]Totals) {
 	var conns []*socket.Conn
 	var o Open
 	for _, c := range all {
-		t := c.totals(&drops)
-		var open OpenTotals
+		t, earlier := c.totals(&drops), before.totals[c.origin]
 		conns = c.open.Append(conns[:0])
+		for t.oneIn = 1; most > 0 && len(conns) > most*int(t.oneIn); t.oneIn *= 2 { //nolint:gosec // it fits
+		}
+		open := OpenTotals{Open: len(conns)}
 		for _, conn := range conns {
+			choice := maphash.Comparable(chosen, conn)
 			o.conn, o.list = conn, &c.open
-			if !o.readFirst() {
+			if choice%t.oneIn != 0 || !o.readFirst() {
 				continue
 			}
 			p := o.progress()
 			now.conns[conn] = p
-			t.Received += p.Received
-			open.add(&o, p.minus(before.conns[conn]))
+			start, known := before.conns[conn]
+			if known || choice%max(earlier.oneIn, 1) == 0 { // otherwise it may be older than that look
+				open.add(&o, p.minus(start), int(t.oneIn)) //nolint:gosec // it fits
+			}
 		}
 		now.totals[c.origin] = t
-		d := t.minus(before.totals[c.origin])
+		d := t.minus(earlier)
 		d.OpenTotals = open
+		d.Received += open.Received
 		between[c.origin] = d
 	}
 	return now, between
@@ -100,8 +112,8 @@ func (t Totals) minus(before Totals) Totals {
 	t.Unreachable -= min(t.Unreachable, before.Unreachable)
 	t.Multipath -= min(t.Multipath, before.Multipath)
 	t.NoPort -= min(t.NoPort, before.NoPort)
-	t.Received = max(0, t.Received-before.Received) // a connection may close while it is read
-	t.Dropped -= min(t.Dropped, before.Dropped)     // those of a socket with defer_accept are not known
+	t.Received -= min(t.Received, before.Received)
+	t.Dropped -= min(t.Dropped, before.Dropped) // those of a socket with defer_accept are not known
 	return t
 }
 
@@ -137,15 +149,15 @@ func (p Progress) minus(before Progress) Progress {
 	}
 }
 
-// add adds what one connection did.
-func (t *OpenTotals) add(o *Open, p Progress) {
-	t.Open++
+// add adds what one connection did, which stands for some.
+func (t *OpenTotals) add(o *Open, p Progress, some int) {
+	t.Received += p.Received * int64(some)
 	t.Busy += p.Busy
 	t.PeerWindow += p.PeerWindow
 	t.SendBuffer += p.SendBuffer
 	// Without a retransmission it is what a peer that was silent is sent just now.
 	if o.count(socket.Unacked) > 0 && o.count(socket.Figure{Name: "retransmits"}) > 0 && time.Duration(o.count(socket.LastAckRecv))*time.Millisecond >= VanishedAfter {
-		t.Vanished++
+		t.Vanished += some
 	}
 	if p.Sent == 0 {
 		return

@@ -36,14 +36,20 @@ func Exchange(settings []socket.Setting) error {
 		if err != nil {
 			continue // no such loopback: nothing can be tried
 		}
-		var failed error
-		for range 3 { // a busy machine may delay one
-			failed = nil
+		with := func(settings []socket.Setting) (failed error) {
 			_ = connectTo(ln, Dialed.dialer(), func(accepted, dialed *net.TCPConn) {
 				_, _ = socket.Set(accepted, settings)
 				failed = exchange(accepted, dialed)
 			})
-			if failed == nil {
+			return failed
+		}
+		var failed error
+		for range 3 { // a busy machine delays one, or a connection without the settings, too
+			if failed = with(settings); failed == nil {
+				break
+			}
+			if with(nil) != nil {
+				failed = nil
 				break
 			}
 		}

@@ -1,6 +1,8 @@
 package sockopt
 
 import (
+	"slices"
+
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
@@ -10,7 +12,7 @@ import (
 // warnOfChallenges warns of issuers of certificates that want to listen on one of our
 // networks. The Caddyfile makes the first address of "bind" the host on which CertMagic
 // listens for challenges (httpcaddyfile/tlsapp.go), which knows no networks.
-func warnOfChallenges(ctx caddy.Context, listening caddy.NetworkAddress) {
+func warnOfChallenges(ctx caddy.Context) {
 	app, _ := ctx.AppIfConfigured("tls") // its errors are Caddy's to report
 	tls, ok := app.(*caddytls.TLS)
 	if !ok || tls.Automation == nil {
@@ -26,11 +28,8 @@ func warnOfChallenges(ctx caddy.Context, listening caddy.NetworkAddress) {
 			if acme == nil || acme.Challenges == nil || acme.Challenges.DNS != nil {
 				continue
 			}
-			host, err := caddy.ParseNetworkAddress(acme.Challenges.BindHost)
-			if err != nil || host.Network != listening.Network || host.Host != listening.Host {
-				continue
-			}
-			if _, warned := configurationOf(ctx).warned.LoadOrStore(acme, true); warned {
+			name, _, _, err := caddy.SplitNetworkAddress(acme.Challenges.BindHost)
+			if err != nil || !slices.ContainsFunc(networks, func(n network) bool { return n.name == name }) {
 				continue
 			}
 			caddy.Log().Named("network").Warn("no certificates for sites here by the challenges of ACME that connect to Caddy: "+

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"reflect"
 	"slices"
 	"sync"
@@ -12,7 +13,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/findings"
@@ -21,23 +21,23 @@ import (
 
 // configuration is what the modules of one configuration share.
 type configuration struct {
+	ctx      context.Context      // which ends with it
 	registry *prometheus.Registry // each configuration has its own
 	servers  map[*caddyhttp.Server]*server
 
-	namesUpstream bool // it may name placeholders of connections to backends
+	namesUpstream bool                                  // it may name placeholders of connections to backends
+	raw           map[string]map[string]json.RawMessage // its servers
 
 	http           *caddyhttp.App // nil before one of its modules is provisioned
 	askedMultipath bool           // its listener wrappers were asked
 	multipathOff   bool           // one says so
 
-	started   bool
 	used      bool           // something has options
 	positions map[any]string // of its modules
-	uncovered []uncovered    // once the configuration has started
+	uncovered []uncovered
 
-	devicesFirst sync.Once // opens first
-	first        sync.Map  // sockets on devices whose servers have not claimed them, by firstKey
-	warned       sync.Map  // issuers that were warned of: their challenges come on a network of ours
+	starts sync.Once
+	first  sync.Map // sockets on devices whose servers have not claimed them, by firstKey
 }
 
 // configurations are the running one and, while one replaces another, both. The newest
@@ -58,9 +58,13 @@ func configurationOf(ctx caddy.Context) *configuration {
 			return c
 		}
 	}
-	c := &configuration{registry: registry, servers: make(map[*caddyhttp.Server]*server), uncovered: []uncovered{}}
-	// Templates can name any placeholder.
 	config := rawHTTP(ctx)
+	var app struct {
+		Servers map[string]map[string]json.RawMessage `json:"servers"`
+	}
+	_ = json.Unmarshal(config, &app) // its errors are Caddy's to report
+	c := &configuration{ctx: ctx, registry: registry, servers: make(map[*caddyhttp.Server]*server), raw: app.Servers, uncovered: []uncovered{}}
+	// Templates can name any placeholder.
 	c.namesUpstream = len(config) == 0 || bytes.Contains(config, []byte(upstreamTCPInfo)) || bytes.Contains(config, []byte(`"templates"`))
 	configurations.all = append(configurations.all, c)
 	applyMultipath()
@@ -68,49 +72,42 @@ func configurationOf(ctx caddy.Context) *configuration {
 		ctx.Logger().Error("there are no metrics of sockopt", zap.Error(err))
 	}
 	go c.find(ctx, ctx.Logger(findingsLog{}), findings.Every)
-	context.AfterFunc(ctx, func() {
-		configurations.Lock()
-		defer configurations.Unlock()
-		configurations.all = slices.DeleteFunc(configurations.all, func(other *configuration) bool { return other == c })
-		c.closeUnclaimed()
-		applyMultipath()
-	})
+	context.AfterFunc(ctx, c.end)
 	return c
 }
 
-// newest returns the configuration that has started last, or nil; one without HTTP counts as
-// started. The caller holds the lock of configurations.
-func newest() *configuration {
-	for _, c := range slices.Backward(configurations.all) {
-		if c.started || c.http == nil && len(c.servers) > 0 {
-			return c
-		}
-	}
-	return nil
-}
-
-// isNewest reports whether c has started, and none that has is to replace it.
-func (c *configuration) isNewest() bool {
+func (c *configuration) end() {
 	configurations.Lock()
 	defer configurations.Unlock()
-	return newest() == c
-}
-
-// onEvent calls f when the configuration of ctx has an event of Caddy's.
-func onEvent(ctx caddy.Context, name string, f func()) error {
-	events, err := ctx.App("events")
-	if err != nil {
-		return err
+	configurations.all = slices.DeleteFunc(configurations.all, func(other *configuration) bool { return other == c })
+	for _, s := range c.servers {
+		for _, e := range s.entries {
+			e.observer.Done()
+		}
+		s.entries = nil
 	}
-	return events.(*caddyevents.App).On(name, eventHandler(f)) //nolint:forcetypeassert // that is its module
+	c.closeUnclaimed()
+	applyMultipath()
 }
 
-type eventHandler func()
+// isActive reports whether c has loaded, and none that has replaces it.
+func (c *configuration) isActive() bool {
+	active := caddy.ActiveContext()
+	return c.registry == active.GetMetricsRegistry()
+}
 
-// Handle implements caddyevents.Handler.
-func (h eventHandler) Handle(context.Context, caddy.Event) error {
-	h()
-	return nil
+// start is called, once, before Caddy opens the first socket of the configuration. All
+// modules are provisioned then.
+func (c *configuration) start(ctx caddy.Context) {
+	app, _ := ctx.AppIfConfigured("http") // its errors are Caddy's to report
+	if http, ok := app.(*caddyhttp.App); ok {
+		c.starts.Do(func() {
+			c.http = http
+			c.openDevices()
+			c.cover(ctx.Logger(coverage{}))
+			warnOfChallenges(ctx)
+		})
+	}
 }
 
 // rawHTTP returns the JSON of the HTTP app. Caddy keeps it in an unexported field until

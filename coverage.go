@@ -36,26 +36,16 @@ type coverage struct {
 // CaddyModule names the logger.
 func (coverage) CaddyModule() caddy.ModuleInfo { return caddy.ModuleInfo{ID: "sockopt.coverage"} }
 
-// watch makes the configuration say what it covers when it has started.
-func (c *configuration) watch(ctx caddy.Context) {
-	var raw struct {
-		Servers map[string]map[string]json.RawMessage `json:"servers"`
+// cover finds out what the configuration covers, and says so.
+func (c *configuration) cover(log *zap.Logger) {
+	v := c.covers(c.raw)
+	if !c.used && len(v.with) == 0 {
+		return
 	}
-	_ = json.Unmarshal(rawHTTP(ctx), &raw) // Caddy has read it already
-	log := ctx.Logger(coverage{})
-	err := onEvent(ctx, "started", func() {
-		covered := coverage{uncovered: []uncovered{}}
-		if c.used {
-			covered = c.covers(raw.Servers)
-			covered.log(log)
-		}
-		configurations.Lock()
-		defer configurations.Unlock()
-		c.started, c.uncovered, c.positions = true, covered.uncovered, covered.positions
-	})
-	if err != nil {
-		log.Error("cannot find out what is covered", zap.Error(err))
-	}
+	v.log(log)
+	configurations.Lock()
+	defer configurations.Unlock()
+	c.uncovered, c.positions = v.uncovered, v.positions
 }
 
 // covers looks at the servers of the HTTP app, and at the keys of their JSON.
@@ -66,10 +56,10 @@ func (c *configuration) covers(raw map[string]map[string]json.RawMessage) (v cov
 		if name == redirectsServer || s.tcpAddresses() == nil {
 			continue
 		}
-		if slices.ContainsFunc(s.Protocols, func(protocol string) bool { return protocol != "h3" }) {
+		if slices.ContainsFunc(s.opens(), func(o opening) bool { return o.transport == "tcp" }) {
 			v.addServer(s.wraps || s.listensBare(), s, "listener_wrappers", "sockopt")
 		}
-		if slices.ContainsFunc(s.quicPlaces(), quicPlace.inUse) {
+		if len(s.quicPlaces()) > 0 {
 			v.addServer(s.wrapsPackets, s, "packet_conn_wrappers", "sockopt { … }")
 		}
 		path := "/config/apps/http/servers/" + s.Name()
@@ -216,12 +206,12 @@ func (v *coverage) log(log *zap.Logger) {
 	}
 }
 
-// uncoveredNow returns what the newest configuration leaves uncovered.
+// uncoveredNow returns what the active configuration leaves uncovered.
 func uncoveredNow() []uncovered {
 	configurations.Lock()
 	defer configurations.Unlock()
-	if c := newest(); c != nil {
-		return c.uncovered
+	if i := slices.IndexFunc(configurations.all, (*configuration).isActive); i >= 0 {
+		return configurations.all[i].uncovered
 	}
 	return []uncovered{}
 }

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"sync"
 	"syscall"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -17,13 +16,12 @@ import (
 
 // boundSockets are the sockets that are bound to a network device. The kernel binds to the
 // index of a device: one that is deleted and made again has another, and the socket
-// receives nothing. So each load looks, and each minute, and binds it anew.
+// receives nothing. So each load looks, and the look of each minute, and binds it anew.
 var boundSockets = boundSocketList{all: make(map[syscall.Conn]*boundSocket)}
 
 type boundSocketList struct {
-	mu   sync.Mutex
-	all  map[syscall.Conn]*boundSocket
-	next *time.Timer
+	mu  sync.Mutex
+	all map[syscall.Conn]*boundSocket
 }
 
 type boundSocket struct {
@@ -32,9 +30,6 @@ type boundSocket struct {
 	log    *zap.Logger
 	said   error // what was logged
 }
-
-// betweenLooks is how long a device that is back may have no socket.
-const betweenLooks = time.Minute
 
 // follow looks after a socket if it is bound to a device, and no longer if it is not. One whose
 // device does not exist keeps it.
@@ -50,17 +45,11 @@ func (l *boundSocketList) follow(s syscall.Conn, log *zap.Logger) {
 	l.look()
 }
 
-// look looks at all, and again after a minute while there are any.
+// look looks at all.
 func (l *boundSocketList) look() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	maps.DeleteFunc(l.all, func(_ syscall.Conn, s *boundSocket) bool { return errors.Is(s.look(), net.ErrClosed) })
-	if l.next != nil {
-		l.next.Stop()
-	}
-	if l.next = nil; len(l.all) > 0 {
-		l.next = time.AfterFunc(betweenLooks, l.look)
-	}
 }
 
 // look binds the socket anew where it is no longer bound to its device. Its error is

@@ -1,14 +1,11 @@
 package sockopt
 
 import (
-	"context"
 	"net"
 	"os/exec"
 	"runtime"
 	"syscall"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
@@ -40,20 +37,14 @@ func withoutNetRaw(t *testing.T, f func()) {
 }
 
 // TestBoundSockets: a socket is bound again to a device that was deleted and made again,
-// at the next look, which is each minute. What happens is logged once.
+// at the next look. What happens is logged once.
 func TestBoundSockets(t *testing.T) {
 	n := lab.NewTestNamespace(t)
-	commands, results := make(chan []string), make(chan error) // outside of the bubble
-	go func() {
-		for args := range commands {
-			n.Do(func() { results <- exec.CommandContext(context.Background(), lab.Require(t, "ip"), args...).Run() })
-		}
-	}()
-	defer close(commands)
 	ip := func(args ...string) {
 		t.Helper()
-		commands <- args
-		require.NoError(t, <-results, "ip %v", args)
+		n.Do(func() {
+			require.NoError(t, exec.CommandContext(t.Context(), lab.Require(t, "ip"), args...).Run(), "ip %v", args)
+		})
 	}
 	const device = "device0"
 	plug := func() { ip("link", "add", device, "type", "veth", "peer", "name", "device1") }
@@ -67,43 +58,37 @@ func TestBoundSockets(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, refused)
 
-	synctest.Test(t, func(t *testing.T) {
-		core, logs := observer.New(zap.DebugLevel)
-		l := boundSocketList{all: make(map[syscall.Conn]*boundSocket)}
-		l.follow(tcp, zap.New(core))
-		logged := func() (messages []string) {
-			for _, entry := range logs.TakeAll() {
-				require.Equal(t, device, entry.ContextMap()["interface"])
-				messages = append(messages, entry.Level.String()+": "+entry.Message)
-			}
-			return messages
+	core, logs := observer.New(zap.DebugLevel)
+	l := boundSocketList{all: make(map[syscall.Conn]*boundSocket)}
+	l.follow(tcp, zap.New(core))
+	logged := func() (messages []string) {
+		for _, entry := range logs.TakeAll() {
+			require.Equal(t, device, entry.ContextMap()["interface"])
+			messages = append(messages, entry.Level.String()+": "+entry.Message)
 		}
-		later := func() { time.Sleep(betweenLooks + time.Second) }
-		later()
-		require.Empty(t, logged())
+		return messages
+	}
+	l.look()
+	require.Empty(t, logged())
 
-		ip("link", "delete", device)
-		later()
-		later()
-		require.Equal(t, []string{zapcore.WarnLevel.String() + ": the network interface does not exist any more; the socket receives nothing until it is back"}, logged())
+	ip("link", "delete", device)
+	l.look()
+	l.look()
+	require.Equal(t, []string{zapcore.WarnLevel.String() + ": the network interface does not exist any more; the socket receives nothing until it is back"}, logged())
 
-		plug()
-		withoutNetRaw(t, l.look)
-		withoutNetRaw(t, l.look)
-		require.Equal(t, []string{"error: the network interface is back, and binding a socket to it again needs CAP_NET_RAW; reload with --force, for HTTP/3 restart Caddy"}, logged())
+	plug()
+	withoutNetRaw(t, l.look)
+	withoutNetRaw(t, l.look)
+	require.Equal(t, []string{"error: the network interface is back, and binding a socket to it again needs CAP_NET_RAW; reload with --force, for HTTP/3 restart Caddy"}, logged())
 
-		later()
-		require.Equal(t, []string{"info: the network interface is back; the socket is bound to it again"}, logged())
-		now, err := socket.Get(tcp, socket.Interface)
-		require.NoError(t, err)
-		require.Equal(t, device, now.Text)
+	l.look()
+	require.Equal(t, []string{"info: the network interface is back; the socket is bound to it again"}, logged())
+	now, err := socket.Get(tcp, socket.Interface)
+	require.NoError(t, err)
+	require.Equal(t, device, now.Text)
 
-		require.NoError(t, ln.Close())
-		later()
-		l.mu.Lock()
-		require.Empty(t, l.all)
-		require.Nil(t, l.next)
-		l.mu.Unlock()
-		require.Empty(t, logged())
-	})
+	require.NoError(t, ln.Close())
+	l.look()
+	require.Empty(t, l.all)
+	require.Empty(t, logged())
 }

@@ -74,8 +74,7 @@ func (EchoPayload) CaddyModule() caddy.ModuleInfo {
 
 // Provision builds the payload, which all requests share.
 func (e *EchoPayload) Provision(ctx caddy.Context) error {
-	server := serverOf(ctx)
-	e.log = server.logger(ctx.Logger(), server.Listen...)
+	_, e.log = serverOf(ctx)
 
 	fill := cmp.Or(e.Fill, "*")
 	if err := checkFill(fill); err != nil {

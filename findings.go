@@ -67,7 +67,7 @@ func (before look) since(most int) (now look, a findingsAnswer) {
 	listening := make(map[stats.Origin]bool)
 	for _, direction := range []stats.Direction{stats.Accepted, stats.Dialed, stats.Route} {
 		for _, e := range shownEntries(direction) {
-			if !e.server.configuration.isNewest() || listening[e.Origin] {
+			if !e.server.configuration.isActive() || listening[e.Origin] {
 				continue // it is being replaced, or a second socket has the same address
 			}
 			listening[e.Origin] = direction == stats.Accepted
@@ -210,8 +210,8 @@ type warning struct {
 	last bool
 }
 
-// find looks once in a time until the configuration ends, and warns of findings that are new, of
-// each once an hour at most.
+// find looks once in a time until the configuration ends, at devices that may be back and for
+// findings. It warns of those that are new, of each once an hour at most.
 func (c *configuration) find(ctx context.Context, log *zap.Logger, every time.Duration) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
@@ -220,7 +220,8 @@ func (c *configuration) find(ctx context.Context, log *zap.Logger, every time.Du
 		case <-ctx.Done():
 			return
 		case now := <-ticker.C:
-			if c.isNewest() {
+			if c.isActive() {
+				boundSockets.look()
 				warn(log, now)
 			}
 		}

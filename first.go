@@ -1,17 +1,14 @@
 package sockopt
 
 import (
-	"cmp"
 	"context"
 	"io"
 	"net"
-	"slices"
 	_ "unsafe" // for go:linkname
 
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 // Of two wildcard addresses with SO_REUSEPORT, one on a device and one on all, the kernel
@@ -20,7 +17,7 @@ import (
 // Caddy opens the first socket of a configuration, all those on devices are opened.
 
 // networkTypes has the networks of Caddy by name. It calls one before it opens a socket
-// by itself, also for tcp and udp, which RegisterNetwork does not take.
+// by itself, also for tcp and others, which RegisterNetwork does not take.
 //
 //go:linkname networkTypes github.com/caddyserver/caddy/v2.networkTypes
 var networkTypes map[string]caddy.ListenerFunc
@@ -30,56 +27,26 @@ type firstKey struct{ transport, address string }
 // beforeSocket is what Caddy calls before it opens a socket: then it opens that, too.
 func beforeSocket(ctx context.Context, _, _, _ string, _ uint, _ net.ListenConfig) (any, error) {
 	if config, ok := ctx.(caddy.Context); ok {
-		openDevicesFirst(config)
+		configurationOf(config).start(config)
 	}
 	return nil, nil
 }
 
-// openDevicesFirst opens, once, the sockets that HTTP servers of a configuration have on
-// devices.
-func openDevicesFirst(config caddy.Context) {
-	app, _ := config.AppIfConfigured("http") // its errors are Caddy's to report
-	if http, ok := app.(*caddyhttp.App); ok {
-		c := configurationOf(config)
-		c.devicesFirst.Do(func() { c.openDevices(http) })
-	}
-}
-
-func (c *configuration) openDevices(app *caddyhttp.App) {
-	for _, s := range app.Servers {
-		for i, listen := range s.Listen {
-			parsed, err := caddy.ParseNetworkAddress(listen)
-			if err != nil || parsed.Network != interfaceNetwork.name {
+// openDevices opens the sockets that HTTP servers of a configuration have on devices.
+func (c *configuration) openDevices() {
+	for _, of := range c.http.Servers {
+		s := c.server(of)
+		for _, o := range s.opens() {
+			if o.address.Network != interfaceNetwork.name || o.transport == "udp" && quicPlaceOf(o.address).inUse() { // by an earlier configuration, whose socket stays
 				continue
 			}
-			for _, address := range parsed.Expand() {
-				for _, transport := range transportsOf(s, i, address, app) {
-					// The context is of no configuration, for beforeSocket.
-					opened, err := interfaceNetwork.open(context.Background(), transport, address, (&server{Server: s}).listenConfig())
-					if err == nil { // or the server will say so
-						c.first.Store(firstKey{transport, address.String()}, opened)
-					}
-				}
+			// The context is of no configuration, for beforeSocket.
+			opened, err := interfaceNetwork.open(context.Background(), o.transport, o.address, s.listenConfig())
+			if err == nil { // or the server will say so
+				c.first.Store(firstKey{o.transport, o.address.String()}, opened)
 			}
 		}
 	}
-}
-
-// transportsOf returns over what the server opens an address that is its i-th (App.Start in
-// caddyhttp/app.go).
-func transportsOf(s *caddyhttp.Server, i int, address caddy.NetworkAddress, app *caddyhttp.App) (transports []string) {
-	protocols := s.Protocols
-	if s.ListenProtocols != nil && s.ListenProtocols[i] != nil {
-		protocols = s.ListenProtocols[i]
-	}
-	tls := len(s.TLSConnPolicies) > 0 && int(address.StartPort) != cmp.Or(app.HTTPPort, caddyhttp.DefaultHTTPPort) //nolint:gosec // a port
-	if tls && slices.Contains(protocols, "h2") || slices.Contains(protocols, "h1") || slices.Contains(protocols, "h2c") {
-		transports = append(transports, "tcp")
-	}
-	if tls && slices.Contains(protocols, "h3") && !quicPlaceOf(address).inUse() { // by an earlier configuration, whose socket stays
-		transports = append(transports, "udp")
-	}
-	return transports
 }
 
 // closeUnclaimed closes the sockets that no server has claimed: the load has failed.

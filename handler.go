@@ -70,7 +70,7 @@ type Handler struct {
 	nesting   nesting
 	overrides []socket.Override // while the request is served
 	late      []socket.Override // those that the response brings with it
-	entry     *entry
+	observer  *stats.Observer
 	noTCP     func(proto string)
 }
 
@@ -87,8 +87,7 @@ func (h *Handler) UnmarshalJSON(b []byte) error { return h.Unmarshal(b, options.
 
 // Provision tries the options on this kernel.
 func (h *Handler) Provision(ctx caddy.Context) error {
-	server := serverOf(ctx)
-	log := server.logger(ctx.Logger(), server.Listen...)
+	server, log := serverOf(ctx)
 	resolved, err := h.Resolve(options.Route, log)
 	if err == nil {
 		err = h.checkPacing(server.WriteMinRate)
@@ -121,10 +120,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		resolved.Effects = append(resolved.Effects, options.Effect{Option: "pacing_after", Requested: h.PacingAfter.String(), Effective: h.PacingAfter.String()})
 	}
 	server.restoreWhenIdle()
-	h.entry = server.show(stats.Origin{Direction: stats.Route}, &resolved, h, log)
+	h.observer = server.show(stats.Origin{Direction: stats.Route}, &resolved, h, log).observer
 	for _, o := range resolved.Overrides {
 		server.routeOptions[o.Option.Name] = true
-		o.Observer = h.entry.observer
+		o.Observer = h.observer
 		if o.Option.Is(socket.PacingRate) {
 			o.Observer = heldAnyway{}
 		}
@@ -134,12 +133,6 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			h.overrides = append(h.overrides, o)
 		}
 	}
-	return nil
-}
-
-// Cleanup removes the handler from what the admin API shows.
-func (h *Handler) Cleanup() error {
-	h.entry.hide()
 	return nil
 }
 
@@ -158,7 +151,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	req.add(h)
 	corks := h.Cork != nil && *h.Cork && req.conn != nil
 	if corks && req.shared() {
-		h.entry.observer.Refused(req.conn.TCP, socket.Cork, errHTTP2)
+		h.observer.Refused(req.conn.TCP, socket.Cork, errHTTP2)
 		corks = false
 	}
 	if req.response == nil && (corks || h.PacingRate != nil) {

@@ -32,7 +32,6 @@ func routeHandler(t *testing.T, o options.Options) *Handler {
 	t.Cleanup(cancel)
 	h := &Handler{Options: o}
 	require.NoError(t, h.Provision(ctx))
-	t.Cleanup(func() { require.NoError(t, h.Cleanup()) })
 	return h
 }
 
@@ -135,7 +134,7 @@ func TestCorkThatCounts(t *testing.T) {
 // closed, which refuses nothing.
 func TestRequestsWithoutAConnection(t *testing.T) {
 	h := routeHandler(t, options.Options{Priority: new(options.Number(3)), DSCP: new(options.DSCP(46))})
-	before := h.entry.observer.Now()
+	before := h.observer.Now()
 	passed := 0
 	next := respond(func() { passed++ })
 	require.NoError(t, h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil), next))
@@ -145,7 +144,7 @@ func TestRequestsWithoutAConnection(t *testing.T) {
 	require.NoError(t, h.ServeHTTP(httptest.NewRecorder(), r, next))
 	restore(r)
 	require.Equal(t, 2, passed)
-	require.Equal(t, before, h.entry.observer.Now())
+	require.Equal(t, before, h.observer.Now())
 }
 
 // TestObservingAllocatesLittle counts the allocations of a request: of two options that

@@ -58,7 +58,6 @@ type ListenerWrapper struct {
 	log       *zap.Logger
 	server    *server
 	passed    []passed
-	entries   []*entry
 }
 
 // CaddyModule returns the Caddy module information.
@@ -76,8 +75,8 @@ func (w *ListenerWrapper) UnmarshalJSON(b []byte) error {
 
 // Provision tries the options on this kernel.
 func (w *ListenerWrapper) Provision(ctx caddy.Context) (err error) {
-	w.log, w.server = ctx.Logger(), serverOf(ctx)
-	log := w.server.logger(w.log, w.server.Listen...)
+	server, log := serverOf(ctx)
+	w.log, w.server = ctx.Logger(), server
 	if err = w.server.listedOnce("listener", w.server.ListenerWrappersRaw); err != nil {
 		return err
 	}
@@ -101,7 +100,7 @@ func (w *ListenerWrapper) Provision(ctx caddy.Context) (err error) {
 		log.Warn("HTTP/3 has no "+p.name+" of a listener wrapper; "+p.instead, options.Named(p.option))
 	}
 	w.inherit(log)
-	w.server.wraps = true
+	w.server.wraps, w.server.configuration.used = true, true
 	return nil
 }
 
@@ -114,7 +113,7 @@ type passed struct {
 
 // passedBy returns the options that HTTP/3, if the server has it, passes by.
 func (w *ListenerWrapper) passedBy() []passed {
-	if !w.server.hasHTTP3() {
+	if len(w.server.quicPlaces()) == 0 {
 		return nil
 	}
 	const without = "leave HTTP/3 out with protocols h1 h2"
@@ -164,7 +163,6 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 		}
 	}
 	entry := w.server.show(stats.Origin{Direction: stats.Accepted, Address: ln.Addr().String()}, &inEffect, w, log)
-	w.entries = append(w.entries, entry)
 	configurations.Lock()
 	entry.Reason = reason
 	configurations.Unlock()
@@ -178,14 +176,6 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 	}
 	place.Set(reflect.ValueOf(wrapped))
 	return ln
-}
-
-// Cleanup removes the wrapper's listeners from what the admin API shows.
-func (w *ListenerWrapper) Cleanup() error {
-	for _, e := range w.entries {
-		e.hide()
-	}
-	return nil
 }
 
 // prepare sets the listening socket to the options of the listen phase and to those

@@ -34,7 +34,6 @@ func provisioned(t testing.TB, o options.Options, server *caddyhttp.Server) (*Li
 	t.Cleanup(cancel)
 	w := &ListenerWrapper{Options: o}
 	require.NoError(t, w.Provision(ctx))
-	t.Cleanup(func() { require.NoError(t, w.Cleanup()) })
 	core, logs := observer.New(zap.DebugLevel)
 	w.log = zap.New(core)
 	return w, logs

@@ -85,7 +85,8 @@ func (m *MatchTCPInfo) Provision(ctx caddy.Context) error {
 		}
 		m.holds = append(m.holds, holds)
 	}
-	serverOf(ctx).showConnections()
+	server, _ := serverOf(ctx)
+	server.showConnections()
 	return nil
 }
 

@@ -68,7 +68,9 @@ func init() {
 	for _, n := range networks {
 		n.register()
 	}
-	networkTypes["tcp"], networkTypes["udp"] = beforeSocket, beforeSocket
+	for _, name := range []string{"tcp", "tcp4", "tcp6", "udp", "udp4", "udp6", "unix", "fd", "fdgram"} {
+		networkTypes[name] = beforeSocket
+	}
 	// Both go before all other handlers, tcp_info first: the matcher of sockopt can use
 	// the placeholders, and the options of sockopt apply to what other handlers send.
 	httpcaddyfile.RegisterHandlerDirective("tcp_info", parseDirective[TCPInfo])
@@ -83,7 +85,6 @@ func init() {
 // Interface guards, of what is not registered as such
 var (
 	_ caddy.Provisioner     = (*ListenerWrapper)(nil)
-	_ caddy.CleanerUpper    = (*ListenerWrapper)(nil)
 	_ caddy.ListenerWrapper = (*ListenerWrapper)(nil)
 	_ caddyfile.Unmarshaler = (*ListenerWrapper)(nil)
 
@@ -93,7 +94,6 @@ var (
 	_ caddyfile.Unmarshaler   = (*PacketConnWrapper)(nil)
 
 	_ caddy.Provisioner                                = (*Transport)(nil)
-	_ caddy.CleanerUpper                               = (*Transport)(nil)
 	_ caddyfile.Unmarshaler                            = (*Transport)(nil)
 	_ http.RoundTripper                                = (*Transport)(nil)
 	_ reverseproxy.TLSTransport                        = (*Transport)(nil)
@@ -102,8 +102,7 @@ var (
 	_ reverseproxy.ProxyProtocolTransport              = (*Transport)(nil)
 	_ reverseproxy.RequestHeaderOpsTransport           = (*Transport)(nil)
 
-	_ caddy.Provisioner  = (*Handler)(nil)
-	_ caddy.CleanerUpper = (*Handler)(nil)
+	_ caddy.Provisioner = (*Handler)(nil)
 
 	_ caddy.Provisioner                 = (*MatchTCPInfo)(nil)
 	_ caddyhttp.RequestMatcherWithError = (*MatchTCPInfo)(nil)

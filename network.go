@@ -53,17 +53,10 @@ func (n network) register() {
 	caddyhttp.RegisterNetworkHTTP3(n.name, n.name+"_udp")
 }
 
-// quicNetwork returns the network on which a server that listens on another one serves
-// HTTP/3 (networkTypesHTTP3 in Caddy's modules/caddyhttp/server.go).
-func quicNetwork(name string) string {
-	if udp := map[string]string{"tcp": "udp", "tcp4": "udp4", "tcp6": "udp6"}[name]; udp != "" {
-		return udp
-	}
-	if slices.ContainsFunc(networks, func(n network) bool { return n.name == name }) {
-		return name + "_udp"
-	}
-	return name
-}
+// networkTypesHTTP3 has the networks on which servers that listen on others serve HTTP/3.
+//
+//go:linkname networkTypesHTTP3 github.com/caddyserver/caddy/v2/modules/caddyhttp.networkTypesHTTP3
+var networkTypesHTTP3 map[string]string
 
 // listener returns what opens the network's sockets.
 func (n network) listener(transport string) caddy.ListenerFunc {
@@ -77,14 +70,14 @@ func (n network) listener(transport string) caddy.ListenerFunc {
 		if !ok {
 			return nil, fmt.Errorf("network %s is for apps of Caddy", n.name)
 		}
-		openDevicesFirst(of)
-		opened, open := configurationOf(of).first.LoadAndDelete(firstKey{transport, configured.String()})
+		c := configurationOf(of)
+		c.start(of)
+		opened, open := c.first.LoadAndDelete(firstKey{transport, configured.String()})
 		if !open {
 			if opened, err = n.open(ctx, transport, configured, config); err != nil {
 				return nil, err
 			}
 		}
-		warnOfChallenges(of, configured)
 		if ln, ok := opened.(net.Listener); ok && n.name == bareNetwork {
 			return wrapBare(of, ln)
 		}
@@ -217,7 +210,7 @@ func wrapBare(config caddy.Context, ln net.Listener) (net.Listener, error) {
 	if w.resolved, err = w.Resolve(options.Listen|options.Accept, w.log); err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
-	return &networkListener{closer{w.WrapListener(ln), func() { _ = w.Cleanup() }}}, nil // which never fails
+	return w.WrapListener(ln), nil
 }
 
 // listensBare reports whether the server listens on the network that is the wrapper.

@@ -51,23 +51,17 @@ func (w *PacketConnWrapper) UnmarshalJSON(b []byte) error { return w.Unmarshal(b
 
 // Provision tries the options on this kernel.
 func (w *PacketConnWrapper) Provision(ctx caddy.Context) error {
-	server := serverOf(ctx)
+	server, log := serverOf(ctx)
 	if err := server.listedOnce("packet conn", server.PacketConnWrappersRaw); err != nil {
 		return err
 	}
-	resolved, err := w.Resolve(options.Packet, server.logger(ctx.Logger(), server.Listen...))
+	resolved, err := w.Resolve(options.Packet, log)
 	if err != nil {
 		return err
 	}
 	server.wrapsPackets, server.configuration.used = true, true
 	w.user = &packetUser{server.Name(), server.quicPlaces(), resolved, ctx.Logger().With(zap.String("server", server.Name()))}
-	// Sockets that exist are changed when the load has succeeded, and changed back before
-	// the connections of an old configuration have ended.
-	for name, do := range map[string]func(*packetUser){"started": packetSockets.use, "stopping": packetSockets.release} {
-		if err := onEvent(ctx, name, func() { do(w.user) }); err != nil {
-			return err
-		}
-	}
+	packetSockets.use(w.user)
 	return stats.RegisterDatagrams(ctx.GetMetricsRegistry(), packetSockets.dropped)
 }
 
@@ -87,7 +81,7 @@ func (w *PacketConnWrapper) WrapPacketConn(conn net.PacketConn) net.PacketConn {
 	return packetSockets.open(w.user, udp)
 }
 
-// Cleanup gives up what an event did not: that of a configuration that did not start.
+// Cleanup gives up the sockets: the configuration has failed to load, or another has replaced it.
 func (w *PacketConnWrapper) Cleanup() error {
 	packetSockets.release(w.user)
 	return nil

@@ -56,12 +56,12 @@ func (u *packetUser) Refused(c net.Conn, option socket.Option, err error) {
 	log.Error("option refused by the UDP socket", zap.Error(err))
 }
 
-// packetSocket is a UDP socket with the options of its latest user. It puts the code point
+// packetSocket is a UDP socket with the options of its first user. It puts the code point
 // into what it sends.
 type packetSocket struct {
 	*net.UDPConn
 	place quicPlace
-	users []*packetUser // the latest is last
+	users []*packetUser // whose options it has is first; those that are to replace them follow
 
 	overrides *socket.Overrides
 	class     atomic.Uint32 // the traffic class, without ECN
@@ -112,7 +112,8 @@ func (l *packetSocketList) at(p quicPlace) *packetSocket {
 	return l.all[i]
 }
 
-// use sets the options of u, whose configuration has started, on the sockets that exist.
+// use sets the options of u on the sockets that exist, once nobody used them before: a load may
+// still fail.
 func (l *packetSocketList) use(u *packetUser) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -122,8 +123,10 @@ func (l *packetSocketList) use(u *packetUser) {
 		switch {
 		case s != nil && !slices.Contains(s.users, u):
 			s.users = append(s.users, u)
-			s.update(u.log)
-		case s == nil && p.inUse():
+			if len(s.users) == 1 {
+				s.update(u.log)
+			}
+		case s == nil && p.before:
 			u.log.Warn("sockopt has no effect on a UDP socket that was opened without it; restart Caddy",
 				zap.String("address", p.address))
 		}
@@ -158,7 +161,7 @@ func (s *packetSocket) user() *packetUser {
 	if len(s.users) == 0 {
 		return nil
 	}
-	return s.users[len(s.users)-1]
+	return s.users[0]
 }
 
 // update sets the options of the socket's user, and restores those that it has not.

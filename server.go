@@ -36,31 +36,22 @@ type server struct {
 	routeOptions    map[string]bool // that its routes set, by the kernel's names
 
 	// What GET /sockopt/ shows, guarded by configurations.
-	entries map[*entry]bool
+	entries []*entry
 	nth     map[stats.Origin]int // how many there were of an origin
 }
 
-// serverOf returns the record of the server whose module is provisioned.
-func serverOf(ctx caddy.Context) *server {
+// serverOf returns the record of the server whose module is provisioned, and the module's
+// logger with the server and its addresses.
+func serverOf(ctx caddy.Context) (*server, *zap.Logger) {
 	c := configurationOf(ctx)
 	for _, module := range ctx.Modules() {
-		if app, ok := module.(*caddyhttp.App); ok && c.isFirst(app) {
-			c.watch(ctx)
+		if app, ok := module.(*caddyhttp.App); ok {
+			c.http = app
 		}
 	}
 	of, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	return c.server(of)
-}
-
-// isFirst keeps the HTTP app, when the first of its modules is provisioned.
-func (c *configuration) isFirst(app *caddyhttp.App) bool {
-	configurations.Lock()
-	defer configurations.Unlock()
-	if c.http != nil {
-		return false
-	}
-	c.http = app
-	return true
+	s := c.server(of)
+	return s, s.logger(ctx.Logger(), s.Listen...)
 }
 
 // server returns the record of a server of the configuration. nil stands for other apps.
@@ -71,7 +62,7 @@ func (c *configuration) server(of *caddyhttp.Server) *server {
 	if !ok {
 		s = &server{
 			Server: cmp.Or(of, new(caddyhttp.Server)), configuration: c, otherApp: of == nil,
-			routeOptions: make(map[string]bool), entries: make(map[*entry]bool), nth: make(map[stats.Origin]int),
+			routeOptions: make(map[string]bool), nth: make(map[stats.Origin]int),
 		}
 		c.servers[of] = s
 	}
@@ -178,9 +169,38 @@ func (s *server) restoreWhenIdle() {
 	})
 }
 
-// hasHTTP3 reports whether the server has HTTP/3 at an address.
-func (s *server) hasHTTP3() bool {
-	return len(s.TLSConnPolicies) > 0 && slices.Contains(slices.Concat(append(slices.Clip(s.ListenProtocols), s.Protocols)...), "h3")
+// opening is a socket that a server opens.
+type opening struct {
+	transport string // tcp, or udp for HTTP/3
+	address   caddy.NetworkAddress
+}
+
+// opens returns the sockets that the server opens (App.Start in caddyhttp/app.go).
+func (s *server) opens() (all []opening) {
+	httpPort := caddyhttp.DefaultHTTPPort
+	if app := s.configuration.http; app != nil {
+		httpPort = cmp.Or(app.HTTPPort, httpPort)
+	}
+	for i, listen := range s.Listen {
+		address, err := caddy.ParseNetworkAddress(listen)
+		if err != nil {
+			continue // which is Caddy's to report
+		}
+		protocols := s.Protocols
+		if s.ListenProtocols != nil && s.ListenProtocols[i] != nil {
+			protocols = s.ListenProtocols[i]
+		}
+		for _, one := range address.Expand() {
+			tls := len(s.TLSConnPolicies) > 0 && int(one.StartPort) != httpPort //nolint:gosec // a port
+			if slices.Contains(protocols, "h1") || slices.Contains(protocols, "h2c") || tls && slices.Contains(protocols, "h2") {
+				all = append(all, opening{"tcp", one})
+			}
+			if tls && slices.Contains(protocols, "h3") && !one.IsUnixNetwork() {
+				all = append(all, opening{"udp", one})
+			}
+		}
+	}
+	return all
 }
 
 // marksPackets reports whether the server's packet conn wrapper sets dscp.
@@ -195,20 +215,16 @@ type quicPlace struct {
 }
 
 func quicPlaceOf(address caddy.NetworkAddress) quicPlace {
-	return quicPlace{network: "quic" + quicNetwork(address.Network), address: address.JoinHostPort(0)}
+	return quicPlace{network: "quic" + networkTypesHTTP3[address.Network], address: address.JoinHostPort(0)}
 }
 
 func (p quicPlace) inUse() bool { return caddy.ListenerUsage(p.network, p.address) > 0 }
 
-// quicPlaces returns the addresses of the server at which it may serve HTTP/3.
+// quicPlaces returns the addresses at which the server serves HTTP/3.
 func (s *server) quicPlaces() (places []quicPlace) {
-	for _, listen := range s.Listen {
-		parsed, err := caddy.ParseNetworkAddressWithDefaults(listen, "tcp", caddyhttp.DefaultHTTPSPort)
-		if err != nil {
-			continue
-		}
-		for _, one := range parsed.Expand() {
-			place := quicPlaceOf(one)
+	for _, o := range s.opens() {
+		if o.transport == "udp" {
+			place := quicPlaceOf(o.address)
 			place.before = place.inUse()
 			places = append(places, place)
 		}

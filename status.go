@@ -30,8 +30,8 @@ type entry struct {
 	observer *stats.Observer
 }
 
-// show adds an entry of a module, with what counts its connections, until the caller calls
-// hide.
+// show adds an entry of a module, with what counts its connections, until the configuration
+// ends.
 func (s *server) show(origin stats.Origin, r *options.Resolved, module any, log *zap.Logger) *entry {
 	origin.Server = s.Name()
 	if origin.Direction == stats.Dialed { // an address has one listener
@@ -53,19 +53,13 @@ func (s *server) show(origin stats.Origin, r *options.Resolved, module any, log 
 		observer: stats.NewObserver(stats.For(origin), log, r.Metrics),
 	}
 	e.observer.WithoutPeers, e.observer.CountsReceived = r.WithoutPeers, r.Ack.Mode == socket.AckOff
-	s.entries[e] = true
 	s.configuration.used = true
-	return e
-}
-
-// hide removes an entry, which may be nil or removed.
-func (e *entry) hide() {
-	configurations.Lock()
-	defer configurations.Unlock()
-	if e != nil && e.server.entries[e] {
-		delete(e.server.entries, e)
+	if s.configuration.ctx.Err() == nil {
+		s.entries = append(s.entries, e)
+	} else { // a request outlasts its configuration
 		e.observer.Done()
 	}
+	return e
 }
 
 // shownEntries returns the entries of one direction, by server and address.
@@ -75,8 +69,8 @@ func shownEntries(direction stats.Direction) []entry {
 	defer configurations.Unlock()
 	for _, c := range configurations.all {
 		for _, s := range c.servers {
-			for e := range s.entries {
-				if e.Direction == direction {
+			for _, e := range s.entries {
+				if e.Direction == direction && c.ctx.Err() == nil {
 					entries = append(entries, *e)
 					entries[len(entries)-1].Position = c.positions[e.module]
 				}

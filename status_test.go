@@ -27,8 +27,9 @@ func newServer(t testing.TB, of *caddyhttp.Server) (*server, context.CancelFunc)
 	t.Helper()
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.WithValue(context.Background(), caddyhttp.ServerCtxKey, of)})
 	t.Cleanup(cancel)
-	s := serverOf(ctx)
-	require.Same(t, s, serverOf(ctx), "a server has one record")
+	s, _ := serverOf(ctx)
+	again, _ := serverOf(ctx)
+	require.Same(t, s, again, "a server has one record")
 	return s, cancel
 }
 
@@ -36,7 +37,7 @@ func newServer(t testing.TB, of *caddyhttp.Server) (*server, context.CancelFunc)
 // both have. Entries of one server for the same address are told apart.
 func TestEntries(t *testing.T) {
 	before, end := newServer(t, new(caddyhttp.Server))
-	after, _ := newServer(t, new(caddyhttp.Server))
+	after, endAfter := newServer(t, new(caddyhttp.Server))
 	resolved := &options.Resolved{
 		Ack:     socket.AckOptions{Mode: socket.AckAuto},
 		Metrics: true,
@@ -45,7 +46,7 @@ func TestEntries(t *testing.T) {
 	first := before.show(stats.Origin{Direction: stats.Dialed, Upstream: "192.0.2.1:80"}, resolved, nil, zap.NewNop())
 	second := before.show(stats.Origin{Direction: stats.Dialed, Upstream: "192.0.2.1:80"}, resolved, nil, zap.NewNop())
 	require.NotSame(t, first.observer.Counters, second.observer.Counters)
-	third := before.show(stats.Origin{Direction: stats.Dialed, Upstream: "192.0.2.0:80"}, resolved, nil, zap.NewNop())
+	before.show(stats.Origin{Direction: stats.Dialed, Upstream: "192.0.2.0:80"}, resolved, nil, zap.NewNop())
 
 	now := entriesOf(stats.Dialed)
 	require.Len(t, now, 3)
@@ -57,48 +58,40 @@ func TestEntries(t *testing.T) {
 
 	next := after.show(stats.Origin{Direction: stats.Dialed, Upstream: "192.0.2.1:80"}, resolved, nil, zap.NewNop())
 	require.Same(t, first.observer.Counters, next.observer.Counters)
-	for _, e := range []*entry{first, second, third} {
-		e.hide()
-		e.hide() // as a program that cleans up twice
-	}
-	require.Len(t, entriesOf(stats.Dialed), 1)
-	next.hide()
-	require.Empty(t, entriesOf(stats.Dialed))
-
 	end()
+	require.Len(t, entriesOf(stats.Dialed), 1)
+	late := before.show(stats.Origin{Direction: stats.Dialed, Upstream: "192.0.2.2:80"}, resolved, nil, zap.NewNop())
+	require.NotNil(t, late.observer, "a request may outlast its configuration")
+	require.Len(t, entriesOf(stats.Dialed), 1)
+	endAfter()
+	require.Empty(t, entriesOf(stats.Dialed))
 	require.Eventually(t, func() bool {
 		configurations.Lock()
 		defer configurations.Unlock()
-		return !slices.Contains(configurations.all, before.configuration) && slices.Contains(configurations.all, after.configuration)
+		return !slices.Contains(configurations.all, before.configuration) && !slices.Contains(configurations.all, after.configuration)
 	}, lab.Patience, time.Millisecond, "its record goes with the configuration")
 }
 
 // TestEntriesAreLinear: a reload of 5,000 listening addresses and transports takes about as
 // long as a hundred of 50, and not a hundred times as long.
 func TestEntriesAreLinear(t *testing.T) {
-	show := func(s *server, n int) (entries []*entry) {
+	show := func(s *server, n int) {
 		for i := range n {
-			entries = append(entries,
-				s.show(stats.Origin{Direction: stats.Accepted, Address: fmt.Sprint("192.0.2.1:", i)}, new(options.Resolved), nil, zap.NewNop()),
-				s.show(stats.Origin{Direction: stats.Dialed, Upstream: "192.0.2.1:80"}, new(options.Resolved), nil, zap.NewNop()))
-		}
-		return entries
-	}
-	hide := func(entries []*entry) {
-		for _, e := range entries {
-			e.hide()
+			s.show(stats.Origin{Direction: stats.Accepted, Address: fmt.Sprint("192.0.2.1:", i)}, new(options.Resolved), nil, zap.NewNop())
+			s.show(stats.Origin{Direction: stats.Dialed, Upstream: "192.0.2.1:80"}, new(options.Resolved), nil, zap.NewNop())
 		}
 	}
 	took := func(n int) (sum time.Duration) {
 		for range 5000 / n {
-			before, _ := newServer(t, new(caddyhttp.Server))
-			after, _ := newServer(t, new(caddyhttp.Server))
-			old := show(before, n)
+			before, endBefore := newServer(t, new(caddyhttp.Server))
+			after, endAfter := newServer(t, new(caddyhttp.Server))
+			show(before, n)
 			start := time.Now()
-			entries := show(after, n)
-			hide(old)
+			show(after, n)
+			before.configuration.end()
 			sum += time.Since(start)
-			hide(entries)
+			endBefore()
+			endAfter()
 		}
 		return sum
 	}

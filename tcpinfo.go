@@ -91,9 +91,9 @@ func (TCPInfo) CaddyModule() caddy.ModuleInfo {
 
 // Provision makes the server give its requests their connection.
 func (t *TCPInfo) Provision(ctx caddy.Context) error {
-	server := serverOf(ctx)
+	server, log := serverOf(ctx)
 	server.showConnections()
-	t.placeholders = &placeholders{"http.tcp_info.", server.logger(ctx.Logger(), server.Listen...)}
+	t.placeholders = &placeholders{"http.tcp_info.", log}
 	return nil
 }
 

@@ -95,8 +95,7 @@ func (t *Transport) UnmarshalJSON(b []byte) error {
 
 // Provision sets up the http transport and tries the named options on this kernel.
 func (t *Transport) Provision(ctx caddy.Context) (err error) {
-	t.server = serverOf(ctx)
-	t.log = t.server.logger(ctx.Logger(), t.server.Listen...)
+	t.server, t.log = serverOf(ctx)
 	if t.transparent() {
 		if err := t.oneRequestEach(); err != nil {
 			return err
@@ -120,7 +119,7 @@ func (t *Transport) Provision(ctx caddy.Context) (err error) {
 	}
 	var beforeSYN []socket.Setting
 	beforeSYN, t.afterSYN = t.resolved.SplitDial()
-	t.upstreams.of = make(map[string]*entry)
+	t.upstreams.of = make(map[string]*stats.Observer)
 	for _, module := range slices.Backward(ctx.Modules()) {
 		if proxy, ok := module.(*reverseproxy.Handler); ok {
 			for _, name := range backendsOf(proxy) {
@@ -160,18 +159,6 @@ func (t *Transport) oneRequestEach() error {
 	off := false
 	t.KeepAlive = &reverseproxy.KeepAlive{Enabled: &off}
 	return nil
-}
-
-// Cleanup closes idle connections and removes the transport from what the admin
-// API shows.
-func (t *Transport) Cleanup() error {
-	t.upstreams.mu.Lock()
-	t.upstreams.ended = true
-	for _, e := range t.upstreams.of {
-		e.hide()
-	}
-	t.upstreams.mu.Unlock()
-	return t.HTTPTransport.Cleanup()
 }
 
 // dial opens a connection to a backend, with its options set and its PROXY header sent.

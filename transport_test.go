@@ -21,11 +21,14 @@ import (
 
 // TestTransportOutsideOfReverseProxy: a program may embed a Transport.
 func TestTransportOutsideOfReverseProxy(t *testing.T) {
-	transport := provisionedTransport(t, new(Transport))
+	ctx, end := caddy.NewContext(caddy.Context{Context: context.Background()})
+	transport := new(Transport)
+	require.NoError(t, transport.Provision(ctx))
 	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(lab.Stars) }))
 	defer backend.Close()
 	require.NoError(t, lab.Get(t.Context(), &http.Client{Transport: transport}, backend.URL))
 	require.Len(t, entriesOf(stats.Dialed), 1)
+	end()
 	require.NoError(t, transport.Cleanup())
 	require.Empty(t, entriesOf(stats.Dialed))
 }

@@ -17,30 +17,24 @@ import (
 // addresses, which dynamic upstreams and placeholders can have, as those to other.
 const mostUpstreams = 100
 
-// upstreams are the backends of a transport.
+// upstreams are what counts the connections of a transport, by backend.
 type upstreams struct {
-	mu    sync.Mutex
-	of    map[string]*entry
-	ended bool
+	sync.Mutex
+	of map[string]*stats.Observer
 }
 
 // observer returns what counts the connections to a backend.
 func (t *Transport) observer(upstream string) *stats.Observer {
-	u := &t.upstreams
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.of[upstream] == nil && len(u.of) >= mostUpstreams {
+	t.upstreams.Lock()
+	defer t.upstreams.Unlock()
+	of := t.upstreams.of
+	if of[upstream] == nil && len(of) >= mostUpstreams {
 		upstream = "other"
 	}
-	e := u.of[upstream]
-	if e == nil {
-		e = t.server.show(stats.Origin{Direction: stats.Dialed, Upstream: upstream}, &t.resolved, t, t.log.With(zap.String("upstream", upstream)))
-		u.of[upstream] = e
+	if of[upstream] == nil {
+		of[upstream] = t.server.show(stats.Origin{Direction: stats.Dialed, Upstream: upstream}, &t.resolved, t, t.log.With(zap.String("upstream", upstream))).observer
 	}
-	if u.ended { // a request outlasts its configuration
-		e.hide()
-	}
-	return e.observer
+	return of[upstream]
 }
 
 // destination returns what to dial for a request, and its backend as metrics of

@@ -88,9 +88,6 @@ func TestStreaming(t *testing.T) {
 }
 
 func TestHealthChecks(t *testing.T) {
-	if lab.Race {
-		t.Skip("Caddy 2.11.9 checks while it provisions what may subscribe to events, and has no lock for that, which the race detector finds")
-	}
 	var healthy, checks atomic.Int64
 	backend := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/health" {

@@ -25,7 +25,7 @@ const corkTimer = 200 * time.Millisecond
 // other request of an HTTP/2 connection.
 func TestCork(t *testing.T) {
 	const event = "data: event\n\n"
-	events := make(chan struct{})
+	events, over := make(chan struct{}), make(chan struct{}, 3)
 	backend := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/events":
@@ -35,6 +35,7 @@ func TestCork(t *testing.T) {
 				select {
 				case <-events:
 				case <-r.Context().Done():
+					over <- struct{}{}
 					return
 				}
 				_, _ = io.WriteString(w, event)
@@ -100,6 +101,7 @@ func TestCork(t *testing.T) {
 		require.NoError(t, err)
 		follow(t, resp.Body)
 		conn.Close()
+		<-over // or it takes an event of the next one
 	})
 	t.Run("events under two corks, without a listener wrapper", func(t *testing.T) {
 		conn, r := dialTo(t, twice, "GET /events HTTP/1.1\r\nHost: %s\r\n\r\n")
@@ -107,6 +109,7 @@ func TestCork(t *testing.T) {
 		require.NoError(t, err)
 		follow(t, resp.Body)
 		conn.Close()
+		<-over
 	})
 	// Go writes each TLS record by itself, and the first ones are short.
 	t.Run("full segments", func(t *testing.T) {

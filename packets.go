@@ -166,12 +166,12 @@ func (s *packetSocket) user() *packetUser {
 
 // update sets the options of the socket's user, and restores those that it has not.
 func (s *packetSocket) update(log *zap.Logger) {
-	var holds []*socket.Hold
+	s.overrides.Holds = nil
 	if u := s.user(); u != nil {
-		holds = []*socket.Hold{u.hold()}
+		s.overrides.Holds = []*socket.Hold{u.hold()}
 	}
 	s.overrides.Retry()
-	s.overrides.Update(holds)
+	s.overrides.Update()
 	class, _ := socket.Get(s, socket.TrafficClass) // 0 where there is none
 	s.class.Store(uint32(class.Number))            //nolint:gosec // a byte
 	boundSockets.follow(s.UDPConn, log.With(zap.Stringer("address", s.LocalAddr())))

@@ -40,15 +40,10 @@ func (c *Conn) SetHeldBack(held bool) { c.report(c.learner.HoldBack(held, now())
 // Push sends what TCP_CORK holds back, and sets it again.
 //
 // Errors: net.ErrClosed.
-func (c *Conn) Push() error {
-	c.report(c.learner.Push(now()))
-	return Push(c)
-}
-
-// Push sends what TCP_CORK holds back, and sets it again.
-//
-// Errors: net.ErrClosed.
 func Push(c syscall.Conn) error {
+	if c, ok := c.(*Conn); ok {
+		c.report(c.learner.Push(now()))
+	}
 	_, err := Set(c, push)
 	return err
 }

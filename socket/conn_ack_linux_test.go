@@ -35,7 +35,7 @@ func holdBack(held bool) step {
 	return func(_ *testing.T, w wired) { w.SetHeldBack(held) }
 }
 
-func pushed(t *testing.T, w wired) { require.NoError(t, w.Push()) }
+func pushed(t *testing.T, w wired) { require.NoError(t, Push(w.Conn)) }
 
 func TestAcknowledgements(t *testing.T) {
 	const size = 4096

@@ -117,12 +117,12 @@ func TestPush(t *testing.T) {
 	for range 3 {
 		send(t, c, "12345")
 		require.Equal(t, 5, unsent())
-		require.NoError(t, c.Push())
+		require.NoError(t, Push(c))
 		require.Zero(t, unsent())
 		_, err = io.ReadFull(peer, make([]byte, 5))
 		require.NoError(t, err)
 	}
-	require.Zero(t, testing.AllocsPerRun(100, func() { _ = c.Push() }))
+	require.Zero(t, testing.AllocsPerRun(100, func() { _ = Push(c) }))
 	require.NoError(t, c.Close())
-	require.ErrorIs(t, c.Push(), net.ErrClosed)
+	require.ErrorIs(t, Push(c), net.ErrClosed)
 }

@@ -227,26 +227,3 @@ func getsockopt[T any](fd, level, name int, value *T) (length uint32, err error)
 	}
 	return length, nil
 }
-
-// State is all that setting an option may change: a buffer of the size that it has is no
-// longer tuned by the kernel, and an IPv6 socket has a second option.
-type State struct {
-	value  Value
-	locked int
-	ipv6   int // 0 where the socket has none
-}
-
-// StateOf reads the state of an option.
-//
-// Errors: those of Get.
-func StateOf(c syscall.Conn, o Option) (s State, err error) {
-	err = control(c, func(fd int) (err error) {
-		s.value, err = o.get(fd)
-		s.locked = locked(fd)
-		if o.ipv6 != 0 {
-			s.ipv6, _ = unix.GetsockoptInt(fd, unix.IPPROTO_IPV6, o.ipv6)
-		}
-		return err
-	})
-	return s, err
-}

@@ -87,3 +87,17 @@ func StateOf(syscall.Conn, Option) (State, error) { return State{}, errors.ErrUn
 
 func (Option) get(int) (Value, error) { return Value{}, errors.ErrUnsupported }
 func (Option) set(int, Value) error   { return errors.ErrUnsupported }
+
+func (o *Overrides) set(_ int, s Setting) error {
+	refused, _ := set(o.socket, []Setting{s})
+	for _, r := range refused {
+		return r.Err
+	}
+	return nil
+}
+
+func (Option) save(int) (saved, error)  { return saved{}, errors.ErrUnsupported }
+func (Option) restore(int, saved) error { return errors.ErrUnsupported }
+
+// Tuned reports false: the value cannot be read.
+func (Option) Tuned() bool { return false }

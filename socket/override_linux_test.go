@@ -17,11 +17,10 @@ func (l *refusalLog) Refused(_ net.Conn, o Option, err error) {
 	*l = append(*l, fmt.Sprint(o.Name, ": ", err))
 }
 
-// overridable is a connection with its overrides, and a stack of holds.
+// overridable is a connection with its overrides.
 type overridable struct {
 	*net.TCPConn
 	overrides *Overrides
-	holds     []*Hold
 	refused   refusalLog
 	t         *testing.T
 }
@@ -44,18 +43,18 @@ func (c *overridable) holder(settings ...Setting) *Hold {
 }
 
 func (c *overridable) hold(h *Hold) {
-	c.holds = append(c.holds, h)
-	c.overrides.Update(c.holds)
+	c.overrides.Holds = append(c.overrides.Holds, h)
+	c.overrides.Update()
 }
 
 func (c *overridable) release(h *Hold) {
-	c.holds = slices.DeleteFunc(c.holds, func(other *Hold) bool { return other == h })
-	c.overrides.Update(c.holds)
+	c.overrides.Holds = slices.DeleteFunc(c.overrides.Holds, func(other *Hold) bool { return other == h })
+	c.overrides.Update()
 }
 
 func (c *overridable) releaseAll() {
-	c.holds = c.holds[:0]
-	c.overrides.Update(nil)
+	c.overrides.Holds = c.overrides.Holds[:0]
+	c.overrides.Update()
 }
 
 // requireAll requires the values of the connection's options, and that none was refused.

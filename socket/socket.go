@@ -8,7 +8,7 @@
 //	conn.go       Conn, which acknowledges in time; copy.go is its ReadFrom and WriteTo
 //	ack.go        how Conn drives quickack/, which learns about its peer
 //	unwrap.go     from a wrapped connection or listener to the kernel's socket
-//	override_*.go options for a while, restored afterwards
+//	override.go   options for a while, restored afterwards
 //	kernel_*.go   release, sysctls, capabilities
 //	tcpinfo_*.go  TCP_INFO
 //	other.go      what only Linux has

@@ -16,8 +16,7 @@ import (
 
 // Served is a connection over which requests come, as their handlers see it.
 type Served struct {
-	TCP    *net.TCPConn // the kernel's
-	acking *socket.Conn // nil where the wrapper has none
+	TCP socket.Socket // its *socket.Conn where the wrapper has one, or else the kernel's
 
 	askedSYN sync.Once
 	syn      *socket.SYN
@@ -25,8 +24,6 @@ type Served struct {
 	mu        sync.Mutex
 	limits    []*rate.Limiter   // of requests that are paced, each with another rate
 	overrides *socket.Overrides // nil until a request has options
-	holds     []*socket.Hold    // of requests, the latest is last
-	corked    bool              // what is written may stay in the kernel
 	restore   *time.Timer       // nil until a request on a shared connection has ended
 }
 
@@ -68,8 +65,11 @@ func Show(ctx context.Context, conn net.Conn) context.Context {
 	if !ok {
 		return ctx
 	}
-	acking, _ := socket.AckingConn(conn)
-	return context.WithValue(ctx, servedKey{}, &Served{TCP: tcp, acking: acking})
+	s := &Served{TCP: tcp}
+	if acking, ok := socket.AckingConn(conn); ok {
+		s.TCP = acking
+	}
+	return context.WithValue(ctx, servedKey{}, s)
 }
 
 // restoring has the connections that restore their options when they are idle, as
@@ -110,9 +110,9 @@ func (s *Served) Hold(h, before *socket.Hold) {
 	if s.overrides == nil {
 		s.overrides = socket.NewOverrides(s.TCP)
 	}
-	s.holds = slices.DeleteFunc(s.holds, func(other *socket.Hold) bool { return other == before || other.Ended })
-	s.holds = append(s.holds, h)
-	s.overrides.Update(s.holds)
+	current := slices.DeleteFunc(s.overrides.Holds, func(other *socket.Hold) bool { return other == before || other.Ended })
+	s.overrides.Holds = append(current, h)
+	s.overrides.Update()
 }
 
 // End is called when the handlers of a request have returned. net/http sends the rest of
@@ -134,8 +134,8 @@ func (s *Served) End(h *socket.Hold, shared bool) {
 func (s *Served) restoreEnded() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.holds = slices.DeleteFunc(s.holds, func(h *socket.Hold) bool { return h.Ended })
-	s.overrides.Update(s.holds)
+	s.overrides.Holds = slices.DeleteFunc(s.overrides.Holds, func(h *socket.Hold) bool { return h.Ended })
+	s.overrides.Update()
 }
 
 // RestoreAll restores all options, on a connection that is idle. It keeps no memory of
@@ -150,33 +150,23 @@ func (s *Served) RestoreAll() {
 		s.restore.Stop()
 		s.restore = nil
 	}
-	clear(s.holds)
-	s.holds = s.holds[:0]
-	if cap(s.holds) > 4 {
-		s.holds = nil
+	holds := slices.Delete(s.overrides.Holds, 0, len(s.overrides.Holds))
+	if cap(holds) > 4 {
+		holds = nil
 	}
-	s.overrides.Update(nil)
-	if s.corked && s.acking != nil {
-		s.acking.SetHeldBack(false)
-	}
-	s.corked = false
+	s.overrides.Holds = holds
+	s.overrides.Update()
+	s.holdBack(false)
 }
 
 // Corked is called before TCP_CORK is set for a response, until the connection is idle.
-func (s *Served) Corked() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.corked = true
-	if s.acking != nil {
-		s.acking.SetHeldBack(true)
+func (s *Served) Corked() { s.holdBack(true) }
+
+func (s *Served) holdBack(held bool) {
+	if acking, ok := s.TCP.(*socket.Conn); ok {
+		acking.SetHeldBack(held)
 	}
 }
 
 // Push sends what TCP_CORK holds back. If the connection is closed there is nothing.
-func (s *Served) Push() {
-	if s.acking != nil {
-		_ = s.acking.Push()
-		return
-	}
-	_ = socket.Push(s.TCP)
-}
+func (s *Served) Push() { _ = socket.Push(s.TCP) }

@@ -19,61 +19,39 @@ var afterHandshake = []socket.Option{
 	socket.QuickAck,
 }
 
-// decidedByRoute are the options that a route may replace as the connection is made
-// (tcp_ca_dst_init in the kernel's net/ipv4/tcp_output.c): they are set twice. What they
-// put into the SYN, ECN for dctcp, needs the first time.
-var decidedByRoute = []socket.Option{socket.Congestion}
-
-func includes(options []socket.Option, o socket.Option) bool {
-	return slices.ContainsFunc(options, o.Is)
-}
-
 // BeforeSYN splits settings for connections that Go dials, of kind Dialed or DialedMPTCP:
-// into those to set before the SYN, and those to set on the open connection. It tries them
-// all on one connection over loopback: before the SYN goes what the kernel takes there, and
-// what setting it again later would not change. Where loopback does not connect, that is
-// all that is not known to come later.
+// into those to set before the SYN, and those to set on the open connection. A congestion
+// control is among both. A route may replace it as the connection is made
+// (tcp_ca_dst_init in the kernel's net/ipv4/tcp_output.c), and what it puts into the SYN,
+// ECN for dctcp, needs the first time.
 func BeforeSYN(kind Kind, settings []socket.Setting) (before, after []socket.Setting) {
-	early := make([]bool, len(settings))
-	for i, s := range settings {
-		early[i] = !includes(afterHandshake, s.Option)
-	}
-	check := func(still func(i int, s socket.Setting) bool) {
-		for i, s := range settings {
-			if early[i] && !s.Option.Is(socket.Interface) { // loopback is another
-				early[i] = still(i, s)
-			}
-		}
-	}
-	client := kind.dialer()
-	client.Control = func(_, _ string, raw syscall.RawConn) error {
-		check(func(_ int, s socket.Setting) bool {
-			return setAll(socket.RawSocket{RawConn: raw}, []socket.Setting{s}) == nil
-		})
-		return nil
-	}
-	_ = connected(client, func(_, dialed *net.TCPConn) {
-		was := make([]socket.State, len(settings)) // of all first: on Linux 7.3 SO_RCVBUF changes TCP_WINDOW_CLAMP
-		check(func(i int, s socket.Setting) (known bool) {
-			var err error
-			was[i], err = socket.StateOf(dialed, s.Option)
-			return err == nil
-		})
-		check(func(i int, s socket.Setting) bool {
-			if setAll(dialed, []socket.Setting{s}) != nil {
-				return true // it is no longer possible
-			}
-			now, err := socket.StateOf(dialed, s.Option)
-			return err == nil && now == was[i]
-		})
-	})
-	for i, s := range settings {
-		if early[i] {
+	for _, s := range settings {
+		early := !slices.ContainsFunc(afterHandshake, s.Option.Is) && lasts(kind, s)
+		if early {
 			before = append(before, s)
 		}
-		if !early[i] || includes(decidedByRoute, s.Option) {
+		if !early || s.Option.Is(socket.Congestion) {
 			after = append(after, s)
 		}
 	}
 	return before, after
+}
+
+// lasts reports whether the kernel takes a setting before the SYN, and setting it again on
+// the open connection would change nothing. It tries that over loopback. Where loopback
+// does not connect, taking it is enough.
+func lasts(kind Kind, s socket.Setting) bool {
+	if s.Option.Is(socket.Interface) {
+		return true // loopback is another
+	}
+	taken, lost := true, false
+	client := kind.dialer()
+	client.Control = func(_, _ string, raw syscall.RawConn) error {
+		taken = taken && setAll(socket.RawSocket{RawConn: raw}, s) == nil
+		return nil
+	}
+	_ = connected(client, loopback, func(_, dialed *net.TCPConn) {
+		lost, _ = changes(dialed, s) // an error is that it is no longer possible
+	})
+	return taken && !lost
 }

@@ -1,6 +1,7 @@
 package trial
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -32,12 +33,8 @@ const (
 // Errors say which of the two. A setting that the kernel refuses is ignored.
 func Exchange(settings []socket.Setting) error {
 	for _, over := range []struct{ name, address string }{{"IPv4", ipv4}, {"IPv6", ipv6}} {
-		ln, err := listen(net.ListenConfig{}, over.address)
-		if err != nil {
-			continue // no such loopback: nothing can be tried
-		}
-		with := func(settings []socket.Setting) (failed error) {
-			_ = connectTo(ln, Dialed.dialer(), func(accepted, dialed *net.TCPConn) {
+		with := func(settings []socket.Setting) (failed error) { // without such a loopback nothing fails
+			_ = connected(Dialed.dialer(), []string{over.address}, func(accepted, dialed *net.TCPConn) {
 				_, _ = socket.Set(accepted, settings)
 				failed = exchange(accepted, dialed)
 			})
@@ -45,15 +42,11 @@ func Exchange(settings []socket.Setting) error {
 		}
 		var failed error
 		for range 3 { // a busy machine delays one, or a connection without the settings, too
-			if failed = with(settings); failed == nil {
-				break
-			}
-			if with(nil) != nil {
+			if failed = with(settings); failed == nil || with(nil) != nil {
 				failed = nil
 				break
 			}
 		}
-		_ = ln.Close()
 		if failed != nil {
 			return fmt.Errorf("a connection with it %w over %s", failed, over.name)
 		}
@@ -78,9 +71,7 @@ func exchange(accepted, dialed *net.TCPConn) error {
 // transfer sends bytes from one end to the other.
 func transfer(from, to *net.TCPConn, size int) error {
 	deadline := time.Now().Add(exchangePatience)
-	if err := errors.Join(from.SetDeadline(deadline), to.SetDeadline(deadline)); err != nil {
-		return err
-	}
+	_, _ = from.SetDeadline(deadline), to.SetDeadline(deadline) // without one an end is closed
 	written := make(chan error, 1)
 	go func() {
 		_, err := from.Write(make([]byte, size))
@@ -96,16 +87,14 @@ func transfer(from, to *net.TCPConn, size int) error {
 //
 // Errors: those of Set and Get, and of a loopback that does not connect.
 func AfterBytes(settings []socket.Setting, o socket.Option) (value socket.Value, err error) {
-	opened := connected(Dialed.dialer(), func(accepted, dialed *net.TCPConn) {
-		if err = setAll(accepted, settings); err != nil {
-			return
-		}
+	opened := connected(Dialed.dialer(), loopback, func(accepted, dialed *net.TCPConn) {
+		err = setAll(accepted, settings...)
 		for range 4 { // as large as the segments of a download, and fewer than fill the first window
-			if err = transfer(dialed, accepted, 8<<10); err != nil {
-				return
-			}
+			err = cmp.Or(err, transfer(dialed, accepted, 8<<10))
 		}
-		value, err = socket.Get(accepted, o)
+		if err == nil {
+			value, err = socket.Get(accepted, o)
+		}
 	})
 	return value, errors.Join(opened, err)
 }

@@ -38,7 +38,7 @@ func TestAfterBytesIsTrue(t *testing.T) {
 			require.NoError(t, err)
 			defer conn.Close()
 			accepted := conn.(*net.TCPConn)
-			require.NoError(t, setAll(accepted, tc.settings))
+			require.NoError(t, setAll(accepted, tc.settings...))
 			effective, err := socket.Get(accepted, socket.WindowClamp)
 			require.NoError(t, err)
 			require.Equal(t, set.Value, effective)

@@ -18,64 +18,57 @@ var decidedPerConnection = []socket.Option{
 	socket.WindowClamp,  // the route's window (tcp_openreq_init_rwin, there)
 }
 
-// tuned are the options that the kernel sets by itself where the listening socket was not
-// given them, also where they happen to have the same value.
-var tuned = []socket.Option{socket.RecvBuffer, socket.SendBuffer}
-
 // Inherited returns those of settings that accepted connections have without being
 // set, from Go or, where onListener says that they are set on the listening socket,
 // from the kernel. It tries them on scratch listeners, opened with config as the real
-// one is, with a connection over IPv4 and one over IPv6 where the system has it, and,
-// where Go listens with MPTCP, with clients that speak MPTCP.
+// one is, over IPv4 and, where the system has it, over IPv6, with a client of TCP and
+// one of MPTCP.
 //
 // Errors: those of opening sockets on loopback.
 func Inherited(config net.ListenConfig, settings []socket.Setting, onListener bool) ([]socket.Setting, error) {
 	inherited := slices.DeleteFunc(slices.Clone(settings), func(s socket.Setting) bool {
-		return includes(decidedPerConnection, s.Option) || !onListener && includes(tuned, s.Option)
+		// What the kernel tunes has the same value at times.
+		return slices.ContainsFunc(decidedPerConnection, s.Option.Is) || !onListener && s.Option.Tuned()
 	})
 	for _, address := range []string{ipv4, ipv6} {
 		ln, err := listen(config, address)
-		switch {
-		case err == nil:
-			inherited, err = inheritedFrom(ln, inherited, onListener)
-			_ = ln.Close()
-		case address == ipv6:
-			continue
+		if err != nil && address == ipv6 {
+			break
 		}
 		if err != nil {
 			return nil, err
+		}
+		defer ln.Close()
+		if onListener {
+			_, _ = socket.Set(ln, inherited) // what is refused is not inherited
+		}
+		for _, client := range []Kind{Dialed, DialedMPTCP} {
+			err := connectTo(ln, client.dialer(), func(accepted, _ *net.TCPConn) {
+				inherited = slices.DeleteFunc(inherited, func(s socket.Setting) bool {
+					changed, err := changes(accepted, s)
+					return changed || err != nil
+				})
+			})
+			if err != nil {
+				return nil, err
+			}
 		}
 	}
 	return inherited, nil
 }
 
-func inheritedFrom(ln *net.TCPListener, settings []socket.Setting, onListener bool) ([]socket.Setting, error) {
-	if onListener {
-		if _, err := socket.Set(ln, settings); err != nil {
-			return nil, err
-		}
+// changes sets s on a connection, and reports whether that has changed it, as far as its
+// state can be read.
+//
+// Errors: that of the kernel, which refused s.
+func changes(c *net.TCPConn, s socket.Setting) (bool, error) {
+	before, unread := socket.StateOf(c, s.Option)
+	if unread != nil {
+		return true, nil
 	}
-	clients := []Kind{Dialed}
-	if socket.SpeaksMPTCP(ln) {
-		clients = append(clients, DialedMPTCP)
+	if err := setAll(c, s); err != nil {
+		return false, err
 	}
-	for _, client := range clients {
-		err := connectTo(ln, client.dialer(), func(accepted, _ *net.TCPConn) {
-			settings = slices.DeleteFunc(settings, func(s socket.Setting) bool { return changes(accepted, s) })
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	return settings, nil
-}
-
-// changes sets s on a connection, and reports whether the connection was without it.
-func changes(c *net.TCPConn, s socket.Setting) bool {
-	before, err := socket.StateOf(c, s.Option)
-	if err != nil || setAll(c, []socket.Setting{s}) != nil {
-		return true
-	}
-	after, err := socket.StateOf(c, s.Option)
-	return err != nil || before != after
+	after, unread := socket.StateOf(c, s.Option)
+	return unread != nil || before != after, nil
 }

@@ -1,18 +1,12 @@
 // Package trial finds out at load what this kernel makes of options, on sockets that
 // nobody else has.
-//
-// The files:
-//
-//	trial.go    kinds of sockets, and what one makes of one option
-//	dial.go     which options go before the SYN
-//	inherit.go  which options accepted connections inherit
-//	exchange.go what happens when data flows
 package trial
 
 import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"syscall"
 	"time"
 
@@ -44,19 +38,18 @@ func Scratch(kind Kind, use func(c syscall.Conn)) error {
 	case Listener, PlainListener:
 		var config net.ListenConfig
 		config.SetMultipathTCP(kind == Listener && config.MultipathTCP())
-		ln, err := listen(config, ipv6, ipv4)
+		ln, err := listen(config, loopback...)
 		if err == nil {
 			use(ln)
 			_ = ln.Close()
 		}
 		return err
 	case Accepted, Dialed, DialedMPTCP:
-		err := connected(kind.dialer(), func(accepted, dialed *net.TCPConn) {
-			if kind == Accepted {
-				use(accepted)
-			} else {
-				use(dialed)
+		err := connected(kind.dialer(), loopback, func(conn, dialed *net.TCPConn) {
+			if kind != Accepted {
+				conn = dialed
 			}
+			use(conn)
 		})
 		if err == nil {
 			return nil
@@ -72,8 +65,16 @@ func Scratch(kind Kind, use func(c syscall.Conn)) error {
 // Errors: those of Scratch, or what the kernel answered to setting it, as an
 // *os.SyscallError.
 func Try(kind Kind, s socket.Setting) (effective socket.Value, err error) {
-	try := func(c syscall.Conn) { effective, err = set(c, s) }
-	if (kind == Dialed || kind == DialedMPTCP) && !includes(afterHandshake, s.Option) {
+	try := func(c syscall.Conn) {
+		if err = setAll(c, s); err != nil {
+			return
+		}
+		effective, err = socket.Get(c, s.Option)
+		if errors.Is(err, syscall.ENOPROTOOPT) || err == errors.ErrUnsupported {
+			effective, err = s.Value, nil
+		}
+	}
+	if (kind == Dialed || kind == DialedMPTCP) && !slices.ContainsFunc(afterHandshake, s.Option.Is) {
 		if unconnected(kind, try) == nil && err == nil {
 			return effective, nil
 		}
@@ -99,26 +100,14 @@ func Default(kind Kind, o socket.Option) (value socket.Value, err error) {
 func NeedsCapability(s socket.Setting) bool {
 	var refused error
 	_ = Scratch(Accepted, func(c syscall.Conn) {
-		err := socket.WithoutCapabilities(func() { _, refused = set(c, s) })
+		err := socket.WithoutCapabilities(func() { refused = setAll(c, s) })
 		refused = errors.Join(refused, err)
 	})
 	return errors.Is(refused, syscall.EPERM)
 }
 
-// set sets s and reads it.
-func set(c syscall.Conn, s socket.Setting) (effective socket.Value, err error) {
-	if err := setAll(c, []socket.Setting{s}); err != nil {
-		return socket.Value{}, err
-	}
-	effective, err = socket.Get(c, s.Option)
-	if errors.Is(err, syscall.ENOPROTOOPT) || err == errors.ErrUnsupported {
-		return s.Value, nil
-	}
-	return effective, err
-}
-
 // setAll sets settings and returns the first error.
-func setAll(c syscall.Conn, settings []socket.Setting) error {
+func setAll(c syscall.Conn, settings ...socket.Setting) error {
 	refused, err := socket.Set(c, settings)
 	if len(refused) > 0 {
 		return refused[0].Err
@@ -132,8 +121,8 @@ const (
 	ipv6 = "[::1]:0"
 )
 
-// patience bounds the wait for what loopback delivers at once.
-const patience = time.Second
+// loopback has both: where either will do.
+var loopback = []string{ipv6, ipv4}
 
 // listen opens a listening socket at the first of addresses that the system has.
 func listen(config net.ListenConfig, addresses ...string) (ln *net.TCPListener, err error) {
@@ -146,9 +135,10 @@ func listen(config net.ListenConfig, addresses ...string) (ln *net.TCPListener, 
 	return nil, err
 }
 
-// connected calls use with both ends of a connection over loopback.
-func connected(client net.Dialer, use func(accepted, dialed *net.TCPConn)) error {
-	ln, err := listen(net.ListenConfig{}, ipv6, ipv4)
+// connected calls use with both ends of a connection to the first of addresses that the
+// system has.
+func connected(client net.Dialer, addresses []string, use func(accepted, dialed *net.TCPConn)) error {
+	ln, err := listen(net.ListenConfig{}, addresses...)
 	if err != nil {
 		return err
 	}
@@ -158,8 +148,8 @@ func connected(client net.Dialer, use func(accepted, dialed *net.TCPConn)) error
 
 // connectTo calls use with both ends of a connection to a listening socket, and resets it.
 func connectTo(ln *net.TCPListener, client net.Dialer, use func(accepted, dialed *net.TCPConn)) error {
-	client.Deadline = time.Now().Add(patience)
-	_ = ln.SetDeadline(client.Deadline) // an option may make Accept wait for the client's bytes
+	client.Deadline = time.Now().Add(time.Second) // loopback connects at once
+	_ = ln.SetDeadline(client.Deadline)           // an option may make Accept wait for the client's bytes
 	dialed, err := client.Dial("tcp", ln.Addr().String())
 	if err != nil {
 		return err
@@ -197,7 +187,7 @@ func unconnected(kind Kind, use func(c syscall.Conn)) (err error) {
 	if kind == Datagram {
 		network = "udp"
 	}
-	for _, address := range []string{ipv6, ipv4} {
+	for _, address := range loopback {
 		if _, err = d.Dial(network, address); used {
 			return nil
 		}

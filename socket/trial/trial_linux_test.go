@@ -96,7 +96,7 @@ func TestTryMeetsTheKindOfListener(t *testing.T) {
 	} {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
-		want := setAll(ln.(*net.TCPListener), []socket.Setting{setting})
+		want := setAll(ln.(*net.TCPListener), setting)
 		require.NoError(t, ln.Close())
 		_, err = Try(Listener, setting)
 		require.Equal(t, want, err, setting.Option.Name)

@@ -1,7 +1,9 @@
 package sockopt
 
 import (
+	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
@@ -31,10 +33,7 @@ type AdminAPI struct{}
 
 // CaddyModule returns the Caddy module information.
 func (AdminAPI) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{
-		ID:  "admin.api.sockopt",
-		New: func() caddy.Module { return new(AdminAPI) },
-	}
+	return caddy.ModuleInfo{ID: "admin.api.sockopt", New: func() caddy.Module { return new(AdminAPI) }}
 }
 
 // Provision tells that a configuration is being loaded, also one without socket options.
@@ -90,4 +89,11 @@ func get(path string, answer caddy.AdminHandlerFunc) caddy.AdminRoute {
 		w.Header().Set("Content-Type", "application/json")
 		return answer(w, r)
 	})}
+}
+
+// writeJSON writes indented JSON.
+func writeJSON(w io.Writer, value any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "\t")
+	return encoder.Encode(value)
 }

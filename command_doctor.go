@@ -77,22 +77,20 @@ func countDown(left time.Duration) (ended func()) {
 	if !term.IsTerminal(int(os.Stderr.Fd())) {
 		return func() {}
 	}
-	done, gone := make(chan struct{}), make(chan struct{})
+	done := make(chan struct{})
 	go func() {
-		defer close(gone)
 		for ; ; left -= time.Second {
 			fmt.Fprintf(os.Stderr, "%sCaddy looks at its sockets for %s", clearLine, max(0, left))
 			select {
 			case <-done:
-				fmt.Fprint(os.Stderr, clearLine)
 				return
 			case <-time.After(time.Second):
 			}
 		}
 	}()
 	return func() {
-		close(done)
-		<-gone
+		done <- struct{}{} // the last line is whole
+		fmt.Fprint(os.Stderr, clearLine)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"io"
 	"reflect"
 	"slices"
 	"sync"
@@ -28,16 +29,15 @@ type configuration struct {
 	namesUpstream bool                                  // it may name placeholders of connections to backends
 	raw           map[string]map[string]json.RawMessage // its servers
 
-	http           *caddyhttp.App // nil before one of its modules is provisioned
-	askedMultipath bool           // its listener wrappers were asked
-	multipathOff   bool           // one says so
+	http         *caddyhttp.App // nil before one of its modules is provisioned
+	multipathOff bool           // a listener wrapper says so
 
 	used      bool           // something has options
 	positions map[any]string // of its modules
 	uncovered []uncovered
 
 	starts sync.Once
-	first  sync.Map // sockets on devices whose servers have not claimed them, by firstKey
+	first  sync.Map // sockets on devices whose servers have not claimed them, by transport and address
 }
 
 // configurations are the running one and, while one replaces another, both. The newest
@@ -86,7 +86,9 @@ func (c *configuration) end() {
 		}
 		s.entries = nil
 	}
-	c.closeUnclaimed()
+	for _, unclaimed := range c.first.Range { // the load has failed
+		_ = unclaimed.(io.Closer).Close() //nolint:forcetypeassert // it is a socket
+	}
 	applyMultipath()
 }
 
@@ -110,20 +112,12 @@ func (c *configuration) start(ctx caddy.Context) {
 	}
 }
 
-// rawHTTP returns the JSON of the HTTP app. Caddy keeps it in an unexported field until
+// rawHTTP returns the JSON of the HTTP app. Caddy keeps it behind an unexported field until
 // the app is provisioned (Context.App in context.go). Where that changes it is empty.
 func rawHTTP(ctx caddy.Context) []byte {
 	config := reflect.ValueOf(ctx).FieldByName("cfg")
-	if config.Kind() != reflect.Pointer || config.IsNil() {
+	if !config.IsValid() || config.Type() != reflect.TypeFor[*caddy.Config]() || config.IsNil() {
 		return nil
 	}
-	apps, ok := config.Type().Elem().FieldByName("AppsRaw")
-	if !ok || apps.Type != reflect.TypeFor[caddy.ModuleMap]() {
-		return nil
-	}
-	raw := config.Elem().FieldByIndex(apps.Index).MapIndex(reflect.ValueOf("http"))
-	if !raw.IsValid() {
-		return nil
-	}
-	return raw.Bytes()
+	return (*caddy.Config)(config.UnsafePointer()).AppsRaw["http"]
 }

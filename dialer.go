@@ -91,26 +91,25 @@ func newDialer(t *reverseproxy.HTTPTransport, beforeSYN []socket.Setting, transp
 // dial opens a connection, and returns how long that took from its SYN on, or 0 over Unix
 // sockets. The observer learns which options it refused. Errors are reverseproxy.DialErrors.
 func (d *dialer) dial(ctx context.Context, network, address string, observer socket.RefusalObserver) (conn net.Conn, took time.Duration, err error) {
-	var mu sync.Mutex // several addresses of a backend are tried at the same time
-	var refused []socket.Refusal
-	began := make(map[string]time.Time) // by address
+	type attempt struct {
+		began   time.Time
+		refused []socket.Refusal
+	}
+	var attempts sync.Map // by address; several of a backend are tried at the same time
 	once := d.Dialer
 	once.ControlContext = func(_ context.Context, network, remote string, c syscall.RawConn) error {
 		if !strings.HasPrefix(network, "tcp") {
 			return nil
 		}
-		now, err := socket.Set(socket.RawSocket{RawConn: c}, d.beforeSYN)
-		for _, r := range now {
+		refused, err := socket.Set(socket.RawSocket{RawConn: c}, d.beforeSYN)
+		for _, r := range refused {
 			// Without its interface a connection would go another way than it must, so that
 			// one is not opened; without the others it is.
 			if r.Option.Is(socket.Interface) {
 				err = fmt.Errorf("interface %s: %w", r.Value.Text, r.Err)
 			}
 		}
-		mu.Lock()
-		defer mu.Unlock()
-		refused = append(refused, now...)
-		began[remote] = time.Now() // connect(2) is next
+		attempts.Store(remote, attempt{time.Now(), refused}) // connect(2) is next
 		return err
 	}
 	client := d.client(ctx, network)
@@ -133,13 +132,12 @@ func (d *dialer) dial(ctx context.Context, network, address string, observer soc
 		}
 		return nil, 0, reverseproxy.NewDialError(err)
 	}
-	mu.Lock()
-	defer mu.Unlock()
-	if began, known := began[conn.RemoteAddr().String()]; known {
-		took = time.Since(began)
-	}
-	for _, r := range refused {
-		observer.Refused(conn, r.Option, r.Err)
+	if a, known := attempts.Load(conn.RemoteAddr().String()); known {
+		a := a.(attempt) //nolint:forcetypeassert // there is nothing else in it
+		took = time.Since(a.began)
+		for _, r := range a.refused {
+			observer.Refused(conn, r.Option, r.Err)
+		}
 	}
 	return conn, took, nil
 }

@@ -66,10 +66,7 @@ const (
 
 // CaddyModule returns the Caddy module information.
 func (EchoPayload) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{
-		ID:  "http.handlers.echo_payload",
-		New: func() caddy.Module { return new(EchoPayload) },
-	}
+	return caddy.ModuleInfo{ID: "http.handlers.echo_payload", New: func() caddy.Module { return new(EchoPayload) }}
 }
 
 // Provision builds the payload, which all requests share.
@@ -80,10 +77,7 @@ func (e *EchoPayload) Provision(ctx caddy.Context) error {
 	if err := checkFill(fill); err != nil {
 		return fmt.Errorf("fill: %w", err)
 	}
-	e.size = 10_000
-	if e.Size != nil {
-		e.size = int64(*e.Size)
-	}
+	e.size = int64(*cmp.Or(e.Size, new(options.Size(10_000))))
 	e.piece = e.size
 	if e.WriteSize != nil {
 		if err := checkWriteSize(*e.WriteSize); err != nil {

@@ -2,7 +2,6 @@ package sockopt
 
 import (
 	"context"
-	"io"
 	"net"
 	_ "unsafe" // for go:linkname
 
@@ -21,8 +20,6 @@ import (
 //
 //go:linkname networkTypes github.com/caddyserver/caddy/v2.networkTypes
 var networkTypes map[string]caddy.ListenerFunc
-
-type firstKey struct{ transport, address string }
 
 // beforeSocket is what Caddy calls before it opens a socket: then it opens that, too.
 func beforeSocket(ctx context.Context, _, _, _ string, _ uint, _ net.ListenConfig) (any, error) {
@@ -43,16 +40,9 @@ func (c *configuration) openDevices() {
 			// The context is of no configuration, for beforeSocket.
 			opened, err := interfaceNetwork.open(context.Background(), o.transport, o.address, s.listenConfig())
 			if err == nil { // or the server will say so
-				c.first.Store(firstKey{o.transport, o.address.String()}, opened)
+				c.first.Store(o.transport+o.address.String(), opened)
 			}
 		}
-	}
-}
-
-// closeUnclaimed closes the sockets that no server has claimed: the load has failed.
-func (c *configuration) closeUnclaimed() {
-	for _, opened := range c.first.Range {
-		_ = opened.(io.Closer).Close() //nolint:forcetypeassert // it is a socket
 	}
 }
 

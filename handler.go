@@ -71,15 +71,13 @@ type Handler struct {
 	overrides []socket.Override // while the request is served
 	late      []socket.Override // those that the response brings with it
 	observer  *stats.Observer
-	noTCP     func(proto string)
+	noTCP     sync.Once // is said
+	log       *zap.Logger
 }
 
 // CaddyModule returns the Caddy module information.
-func (Handler) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{
-		ID:  "http.handlers.sockopt",
-		New: func() caddy.Module { return new(Handler) },
-	}
+func (*Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.sockopt", New: func() caddy.Module { return new(Handler) }}
 }
 
 // UnmarshalJSON reads the options of a route.
@@ -110,12 +108,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("%s cannot be read, and so not be restored: %w", o.Option.Name, err)
 		}
 	}
-	var once sync.Once
-	h.noTCP = func(proto string) {
-		once.Do(func() {
-			log.Debug("a request came over no TCP connection; it goes on without the options, but for pacing_rate", zap.String("proto", proto))
-		})
-	}
+	h.log = log
 	if h.PacingAfter != nil {
 		resolved.Effects = append(resolved.Effects, options.Effect{Option: "pacing_after", Requested: h.PacingAfter.String(), Effective: h.PacingAfter.String()})
 	}
@@ -146,7 +139,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		defer req.end()
 	}
 	if req.conn == nil {
-		h.noTCP(r.Proto)
+		h.noTCP.Do(func() {
+			h.log.Debug("a request came over no TCP connection; it goes on without the options, but for pacing_rate", zap.String("proto", r.Proto))
+		})
 	}
 	req.add(h)
 	corks := h.Cork != nil && *h.Cork && req.conn != nil

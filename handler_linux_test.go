@@ -89,9 +89,7 @@ func TestOptionsWhileServed(t *testing.T) {
 func TestCorkThatCounts(t *testing.T) {
 	on, off := routeHandler(t, options.Options{Cork: new(true)}), routeHandler(t, options.Options{Cork: new(false)})
 	deeper := func(h *Handler) *Handler {
-		d := *h
-		d.nesting.depth++
-		return &d
+		return &Handler{Options: h.Options, nesting: nesting{depth: h.nesting.depth + 1}, overrides: h.overrides, late: h.late, observer: h.observer}
 	}
 	for _, test := range []struct {
 		outer, inner *Handler

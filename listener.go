@@ -62,10 +62,7 @@ type ListenerWrapper struct {
 
 // CaddyModule returns the Caddy module information.
 func (ListenerWrapper) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{
-		ID:  "caddy.listeners.sockopt",
-		New: func() caddy.Module { return new(ListenerWrapper) },
-	}
+	return caddy.ModuleInfo{ID: "caddy.listeners.sockopt", New: func() caddy.Module { return new(ListenerWrapper) }}
 }
 
 // UnmarshalJSON reads the options of a listener.
@@ -77,8 +74,8 @@ func (w *ListenerWrapper) UnmarshalJSON(b []byte) error {
 func (w *ListenerWrapper) Provision(ctx caddy.Context) (err error) {
 	server, log := serverOf(ctx)
 	w.log, w.server = ctx.Logger(), server
-	if err = w.server.listedOnce("listener", w.server.ListenerWrappersRaw); err != nil {
-		return err
+	if server.wraps {
+		return server.listedTwice("listener")
 	}
 	if err = w.server.configuration.followMultipath(w.Multipath); err != nil {
 		return err
@@ -100,7 +97,7 @@ func (w *ListenerWrapper) Provision(ctx caddy.Context) (err error) {
 		log.Warn("HTTP/3 has no "+p.name+" of a listener wrapper; "+p.instead, options.Named(p.option))
 	}
 	w.inherit(log)
-	w.server.wraps, w.server.configuration.used = true, true
+	server.wraps, server.configuration.used = !server.otherApp, true // other apps have several listeners
 	return nil
 }
 

@@ -42,10 +42,7 @@ type MatchTCPInfo struct {
 
 // CaddyModule returns the Caddy module information.
 func (MatchTCPInfo) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{
-		ID:  "http.matchers.tcp_info",
-		New: func() caddy.Module { return new(MatchTCPInfo) },
-	}
+	return caddy.ModuleInfo{ID: "http.matchers.tcp_info", New: func() caddy.Module { return new(MatchTCPInfo) }}
 }
 
 // UnmarshalCaddyfile reads conditions, which are all needed:

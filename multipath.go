@@ -1,31 +1,39 @@
 package sockopt
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
-
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 // followMultipath makes Go listen as the listener wrappers say, before anything is tried
 // on a listener of Go's. The first wrapper of a server speaks for those of all servers.
-func (c *configuration) followMultipath(own *bool) (err error) {
-	off := own != nil && !*own
-	if c.http != nil {
-		if c.askedMultipath {
-			return nil
-		}
-		c.askedMultipath = true
-		if off, err = saysMultipathOff(c.http); err != nil {
-			return err
-		}
+//
+// Errors: one says on and another off.
+func (c *configuration) followMultipath(own *bool) error {
+	on, off := c.saysMultipath(`true`, `"on"`), c.saysMultipath(`false`, `"off"`)
+	if on != "" && off != "" {
+		return fmt.Errorf("multipath is on in server %s and off in server %s; it is one setting for all listeners of the process", on, off)
 	}
 	configurations.Lock()
 	defer configurations.Unlock()
-	c.multipathOff = c.multipathOff || off
+	c.multipathOff = c.multipathOff || off != "" || own != nil && !*own
 	applyMultipath()
 	return nil
+}
+
+// saysMultipath returns a server whose listener wrapper has multipath in one of these words.
+func (c *configuration) saysMultipath(words ...string) string {
+	for name, members := range c.raw {
+		var wrappers []json.RawMessage
+		_ = json.Unmarshal(members["listener_wrappers"], &wrappers) // its errors are Caddy's to report
+		if slices.ContainsFunc(ours(wrappers), func(w wrapperJSON) bool { return slices.Contains(words, string(w.Multipath)) }) {
+			return name
+		}
+	}
+	return ""
 }
 
 // multipathIsOff says that GODEBUG is changed. It is guarded by configurations.
@@ -50,27 +58,4 @@ func applyMultipath() {
 	if os.Setenv(name, value) == nil {
 		multipathIsOff = off
 	}
-}
-
-// saysMultipathOff reports whether a listener wrapper of the app says multipath off.
-//
-// Errors: another says multipath on.
-func saysMultipathOff(app *caddyhttp.App) (bool, error) {
-	servers := make(map[bool]string) // one by what it says
-	for name, server := range app.Servers {
-		for _, w := range ours(server.ListenerWrappersRaw) {
-			switch string(w.Multipath) {
-			case `true`, `"on"`:
-				servers[true] = name
-			case `false`, `"off"`:
-				servers[false] = name
-			}
-		}
-	}
-	if len(servers) == 2 {
-		return false, fmt.Errorf("multipath is on in server %s and off in server %s; it is one setting for all listeners of the process",
-			servers[true], servers[false])
-	}
-	_, off := servers[false]
-	return off, nil
 }

@@ -16,7 +16,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-sockopt/caddy-sockopt/options"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
@@ -46,13 +45,6 @@ var interfaceNetwork = network{name: "interface", bind: bindToDevice}
 // wrapper without options.
 const bareNetwork = "sockopt"
 
-// register registers the network for TCP, and another one for UDP beside it.
-func (n network) register() {
-	caddy.RegisterNetwork(n.name, n.listener("tcp"))
-	caddy.RegisterNetwork(n.name+"_udp", n.listener("udp"))
-	caddyhttp.RegisterNetworkHTTP3(n.name, n.name+"_udp")
-}
-
 // networkTypesHTTP3 has the networks on which servers that listen on others serve HTTP/3.
 //
 //go:linkname networkTypesHTTP3 github.com/caddyserver/caddy/v2/modules/caddyhttp.networkTypesHTTP3
@@ -72,7 +64,7 @@ func (n network) listener(transport string) caddy.ListenerFunc {
 		}
 		c := configurationOf(of)
 		c.start(of)
-		opened, open := c.first.LoadAndDelete(firstKey{transport, configured.String()})
+		opened, open := c.first.LoadAndDelete(transport + configured.String())
 		if !open {
 			if opened, err = n.open(ctx, transport, configured, config); err != nil {
 				return nil, err

@@ -24,10 +24,7 @@ func newLimit(bytesPerSecond int64) *rate.Limiter {
 }
 
 // limits are those of connections that have no connection.Served, for as long as they exist.
-var limits = struct {
-	sync.Mutex
-	of map[limitKey]*rate.Limiter
-}{of: make(map[limitKey]*rate.Limiter)}
+var limits sync.Map // *rate.Limiter by limitKey
 
 type limitKey struct {
 	addr           any // a weak pointer
@@ -58,20 +55,15 @@ func limitOf(r *http.Request, bytesPerSecond int64) *rate.Limiter {
 }
 
 func limitAt[A any](addr *A, bytesPerSecond int64) *rate.Limiter {
-	key := limitKey{weak.Make(addr), bytesPerSecond}
-	limits.Lock()
-	defer limits.Unlock()
-	if limits.of[key] == nil {
-		limits.of[key] = newLimit(bytesPerSecond)
-		runtime.AddCleanup(addr, forgetLimit, key)
+	var key any = limitKey{weak.Make(addr), bytesPerSecond}
+	limit, known := limits.Load(key)
+	if !known {
+		limit, known = limits.LoadOrStore(key, newLimit(bytesPerSecond))
 	}
-	return limits.of[key]
-}
-
-func forgetLimit(key limitKey) {
-	limits.Lock()
-	defer limits.Unlock()
-	delete(limits.of, key)
+	if !known {
+		runtime.AddCleanup(addr, limits.Delete, key)
+	}
+	return limit.(*rate.Limiter) //nolint:forcetypeassert // there is nothing else in it
 }
 
 // heldAnyway is told that a connection refuses the kernel's rate: the limit holds without.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -57,7 +58,7 @@ func (c pacedClient) WriteHeader(status int) {
 // that takes.
 func paced(t *testing.T, o options.Options, requests int, method string, f func(w http.ResponseWriter) error) time.Duration {
 	t.Helper()
-	h := &Handler{Options: o, noTCP: func(string) {}}
+	h := &Handler{Options: o, log: zap.NewNop()}
 	conn := pacedClient{t: t, mu: new(sync.Mutex), begin: time.Now(), received: new(int)}
 	if o.PacingAfter != nil {
 		conn.ahead = requests * int(*o.PacingAfter)
@@ -172,7 +173,7 @@ func TestPacingInTurn(t *testing.T) {
 func TestPacingEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		h := &Handler{Options: options.Options{PacingRate: new(options.Size(1))}, noTCP: func(string) {}}
+		h := &Handler{Options: options.Options{PacingRate: new(options.Size(1))}, log: zap.NewNop()}
 		time.AfterFunc(10*time.Second, cancel)
 		begin := time.Now()
 		var written int
@@ -206,8 +207,7 @@ func TestPacingForgets(t *testing.T) {
 }
 
 // pacedConnections returns how many connections have a limit.
-func pacedConnections() int {
-	limits.Lock()
-	defer limits.Unlock()
-	return len(limits.of)
+func pacedConnections() (n int) {
+	limits.Range(func(any, any) bool { n++; return true })
+	return n
 }

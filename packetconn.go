@@ -40,10 +40,7 @@ type PacketConnWrapper struct {
 
 // CaddyModule returns the Caddy module information.
 func (PacketConnWrapper) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{
-		ID:  "caddy.packetconns.sockopt",
-		New: func() caddy.Module { return new(PacketConnWrapper) },
-	}
+	return caddy.ModuleInfo{ID: "caddy.packetconns.sockopt", New: func() caddy.Module { return new(PacketConnWrapper) }}
 }
 
 // UnmarshalJSON reads the options of a UDP socket.
@@ -52,8 +49,8 @@ func (w *PacketConnWrapper) UnmarshalJSON(b []byte) error { return w.Unmarshal(b
 // Provision tries the options on this kernel.
 func (w *PacketConnWrapper) Provision(ctx caddy.Context) error {
 	server, log := serverOf(ctx)
-	if err := server.listedOnce("packet conn", server.PacketConnWrappersRaw); err != nil {
-		return err
+	if server.wrapsPackets {
+		return server.listedTwice("packet conn")
 	}
 	resolved, err := w.Resolve(options.Packet, log)
 	if err != nil {
@@ -92,7 +89,7 @@ func (w *PacketConnWrapper) Cleanup() error {
 func withoutCaddy(conn net.PacketConn) net.PacketConn {
 	for {
 		wrapper, ok := conn.(interface{ Unwrap() net.PacketConn })
-		if !ok || packageOf(conn) != caddyPackage {
+		if !ok || typeOf(conn).PkgPath() != caddyPackage {
 			return conn
 		}
 		conn = wrapper.Unwrap()

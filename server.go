@@ -132,12 +132,9 @@ func ours(wrappers []json.RawMessage) []wrapperJSON {
 	return slices.DeleteFunc(wrappersOf(wrappers), func(w wrapperJSON) bool { return w.Name != wrapperName })
 }
 
-// listedOnce returns an error where wrappers of the server have sockopt twice.
-func (s *server) listedOnce(kind string, wrappers []json.RawMessage) error {
-	if len(ours(wrappers)) > 1 {
-		return fmt.Errorf("sockopt is listed twice among the %s wrappers of server %s; put all options into one of them", kind, s.Name())
-	}
-	return nil
+// listedTwice is the error of a second sockopt among wrappers of the server.
+func (s *server) listedTwice(kind string) error {
+	return fmt.Errorf("sockopt is listed twice among the %s wrappers of server %s; put all options into one of them", kind, s.Name())
 }
 
 // sharesListeners reports whether a listening socket of the server may be another

@@ -83,10 +83,7 @@ type TCPInfo struct {
 
 // CaddyModule returns the Caddy module information.
 func (TCPInfo) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{
-		ID:  "http.handlers.tcp_info",
-		New: func() caddy.Module { return new(TCPInfo) },
-	}
+	return caddy.ModuleInfo{ID: "http.handlers.tcp_info", New: func() caddy.Module { return new(TCPInfo) }}
 }
 
 // Provision makes the server give its requests their connection.

@@ -71,10 +71,7 @@ type Transport struct {
 
 // CaddyModule returns the Caddy module information.
 func (*Transport) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{
-		ID:  "http.reverse_proxy.transport.sockopt",
-		New: func() caddy.Module { return new(Transport) },
-	}
+	return caddy.ModuleInfo{ID: "http.reverse_proxy.transport.sockopt", New: func() caddy.Module { return new(Transport) }}
 }
 
 // UnmarshalJSON reads the transport. An option that stands beside socket is an error of ours:
@@ -156,8 +153,7 @@ func (t *Transport) oneRequestEach() error {
 	}
 	t.log.Info("transparent: each request to the backend has a connection of its own, over HTTP/1.1")
 	t.Versions = []string{"1.1"}
-	off := false
-	t.KeepAlive = &reverseproxy.KeepAlive{Enabled: &off}
+	t.KeepAlive = &reverseproxy.KeepAlive{Enabled: new(false)}
 	return nil
 }
 

@@ -1,7 +1,6 @@
 package sockopt
 
 import (
-	"cmp"
 	"errors"
 	"net"
 	"slices"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/caddy-sockopt/caddy-sockopt/internal/stats"
 	"github.com/caddy-sockopt/caddy-sockopt/options"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
@@ -23,6 +21,15 @@ var packetSockets packetSocketList
 type packetSocketList struct {
 	mu  sync.Mutex
 	all []*packetSocket
+}
+
+// lock locks the list, and drops the sockets that Caddy has closed.
+func (l *packetSocketList) lock() {
+	l.mu.Lock()
+	l.all = slices.DeleteFunc(l.all, func(s *packetSocket) bool {
+		raw, err := s.SyscallConn()
+		return err != nil || errors.Is(raw.Control(func(uintptr) {}), net.ErrClosed)
+	})
 }
 
 // packetUser is what a configuration wants of the UDP sockets at some places.
@@ -80,9 +87,8 @@ func (s *packetSocket) WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn in
 // what quic-go would make of them in a moment.
 func (l *packetSocketList) open(u *packetUser, udp *net.UDPConn) *packetSocket {
 	socket.RaiseLikeQUIC(udp)
-	l.mu.Lock()
+	l.lock()
 	defer l.mu.Unlock()
-	l.dropClosed()
 	s := &packetSocket{UDPConn: udp, place: l.opening(u), users: []*packetUser{u}, overrides: socket.NewOverrides(udp)}
 	l.all = append(l.all, s)
 	s.update(u.log)
@@ -93,11 +99,9 @@ func (l *packetSocketList) open(u *packetUser, udp *net.UDPConn) *packetSocket {
 // is not known yet. One that was in use when u was provisioned has probably a socket that
 // nobody has wrapped.
 func (l *packetSocketList) opening(u *packetUser) (place quicPlace) {
-	for _, before := range []bool{false, true} {
-		for _, p := range u.places {
-			if p.before == before && p.inUse() && l.at(p) == nil {
-				return p
-			}
+	for _, p := range u.places {
+		if (place == quicPlace{} || place.before) && p.inUse() && l.at(p) == nil {
+			place = p
 		}
 	}
 	return place
@@ -115,9 +119,8 @@ func (l *packetSocketList) at(p quicPlace) *packetSocket {
 // use sets the options of u on the sockets that exist, once nobody used them before: a load may
 // still fail.
 func (l *packetSocketList) use(u *packetUser) {
-	l.mu.Lock()
+	l.lock()
 	defer l.mu.Unlock()
-	l.dropClosed()
 	for _, p := range u.places {
 		s := l.at(p)
 		switch {
@@ -135,9 +138,8 @@ func (l *packetSocketList) use(u *packetUser) {
 
 // release ends the use of sockets by u. Those of a process that ends stay as they are.
 func (l *packetSocketList) release(u *packetUser) {
-	l.mu.Lock()
+	l.lock()
 	defer l.mu.Unlock()
-	l.dropClosed()
 	for _, s := range l.all {
 		if i := slices.Index(s.users, u); i >= 0 {
 			s.users = slices.Delete(s.users, i, i+1)
@@ -148,89 +150,15 @@ func (l *packetSocketList) release(u *packetUser) {
 	}
 }
 
-// dropClosed drops the sockets that Caddy has closed.
-func (l *packetSocketList) dropClosed() {
-	l.all = slices.DeleteFunc(l.all, func(s *packetSocket) bool {
-		raw, err := s.SyscallConn()
-		return err != nil || errors.Is(raw.Control(func(uintptr) {}), net.ErrClosed)
-	})
-}
-
-// user is whose options the socket has, if anybody's.
-func (s *packetSocket) user() *packetUser {
-	if len(s.users) == 0 {
-		return nil
-	}
-	return s.users[0]
-}
-
-// update sets the options of the socket's user, and restores those that it has not.
+// update sets the options of the socket's user, if there is one, and restores others.
 func (s *packetSocket) update(log *zap.Logger) {
 	s.overrides.Holds = nil
-	if u := s.user(); u != nil {
-		s.overrides.Holds = []*socket.Hold{u.hold()}
+	if len(s.users) > 0 {
+		s.overrides.Holds = []*socket.Hold{s.users[0].hold()}
 	}
 	s.overrides.Retry()
 	s.overrides.Update()
 	class, _ := socket.Get(s, socket.TrafficClass) // 0 where there is none
 	s.class.Store(uint32(class.Number))            //nolint:gosec // a byte
 	boundSockets.follow(s.UDPConn, log.With(zap.Stringer("address", s.LocalAddr())))
-}
-
-// packetStatus is a UDP socket as the admin API shows it.
-type packetStatus struct {
-	Server  string           `json:"server"`
-	Address string           `json:"address"`
-	Metrics bool             `json:"metrics"`
-	Options []options.Effect `json:"options"`
-
-	// What getsockopt(2) reads of the buffers, which is double what was set.
-	RecvBuffer int64 `json:"recv_buffer"`
-	SendBuffer int64 `json:"send_buffer"`
-
-	// Datagrams that the kernel dropped, since the socket exists.
-	Dropped uint32 `json:"dropped_datagrams"`
-
-	socket *packetSocket
-}
-
-// now returns the sockets that have a user, by server and address.
-func (l *packetSocketList) now() []packetStatus {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.dropClosed()
-	now := []packetStatus{}
-	for _, s := range l.all {
-		u := s.user()
-		if u == nil {
-			continue
-		}
-		status := packetStatus{
-			Server:  u.server,
-			Address: s.LocalAddr().String(),
-			Metrics: u.resolved.Metrics,
-			Options: withDevice(u.resolved.Live(s.UDPConn), s.UDPConn),
-			socket:  s,
-		}
-		// What cannot be read stays 0: that is so on systems other than Linux.
-		recv, _ := socket.Get(s.UDPConn, socket.RecvBuffer)
-		send, _ := socket.Get(s.UDPConn, socket.SendBuffer)
-		status.RecvBuffer, status.SendBuffer = recv.Number, send.Number
-		status.Dropped, _ = new(socket.Drops).Of(s.UDPConn)
-		now = append(now, status)
-	}
-	slices.SortStableFunc(now, func(a, b packetStatus) int {
-		return cmp.Or(cmp.Compare(a.Server, b.Server), cmp.Compare(a.Address, b.Address))
-	})
-	return now
-}
-
-// dropped returns the sockets whose user has metrics.
-func (l *packetSocketList) dropped() (all []stats.Datagrams) {
-	for _, s := range l.now() {
-		if s.Metrics {
-			all = append(all, stats.Datagrams{Server: s.Server, Address: s.Address, Dropped: s.Dropped})
-		}
-	}
-	return all
 }

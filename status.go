@@ -97,3 +97,55 @@ func entriesOf(direction stats.Direction) []entry {
 	}
 	return entries
 }
+
+// packetStatus is a UDP socket as the admin API shows it.
+type packetStatus struct {
+	stats.Datagrams
+	Metrics bool             `json:"metrics"`
+	Options []options.Effect `json:"options"`
+
+	// What getsockopt(2) reads of the buffers, which is double what was set.
+	RecvBuffer int64 `json:"recv_buffer"`
+	SendBuffer int64 `json:"send_buffer"`
+
+	socket *packetSocket
+}
+
+// now returns the sockets that have a user, by server and address.
+func (l *packetSocketList) now() []packetStatus {
+	l.lock()
+	defer l.mu.Unlock()
+	now := []packetStatus{}
+	for _, s := range l.all {
+		if len(s.users) == 0 {
+			continue
+		}
+		u := s.users[0]
+		status := packetStatus{
+			Datagrams: stats.Datagrams{Server: u.server, Address: s.LocalAddr().String()},
+			Metrics:   u.resolved.Metrics,
+			Options:   withDevice(u.resolved.Live(s.UDPConn), s.UDPConn),
+			socket:    s,
+		}
+		// What cannot be read stays 0: that is so on systems other than Linux.
+		recv, _ := socket.Get(s.UDPConn, socket.RecvBuffer)
+		send, _ := socket.Get(s.UDPConn, socket.SendBuffer)
+		status.RecvBuffer, status.SendBuffer = recv.Number, send.Number
+		status.Dropped, _ = new(socket.Drops).Of(s.UDPConn)
+		now = append(now, status)
+	}
+	slices.SortStableFunc(now, func(a, b packetStatus) int {
+		return cmp.Or(cmp.Compare(a.Server, b.Server), cmp.Compare(a.Address, b.Address))
+	})
+	return now
+}
+
+// dropped returns the sockets whose user has metrics.
+func (l *packetSocketList) dropped() (all []stats.Datagrams) {
+	for _, s := range l.now() {
+		if s.Metrics {
+			all = append(all, s.Datagrams)
+		}
+	}
+	return all
+}

@@ -4,9 +4,9 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // Datagrams is what the kernel has dropped at one UDP socket of HTTP/3.
 type Datagrams struct {
-	Server  string // name of the HTTP server
-	Address string // of the socket
-	Dropped uint32
+	Server  string `json:"server"`
+	Address string `json:"address"`
+	Dropped uint32 `json:"dropped_datagrams"` // since the socket exists
 }
 
 // RegisterDatagrams adds the metric of UDP sockets to the registry of a configuration.

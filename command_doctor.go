@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -113,6 +114,9 @@ func printFindings(w io.Writer, a findingsAnswer) {
 
 func printFinding(w io.Writer, kind string, f findings.Finding) {
 	where := cmp.Or(f.Upstream, f.Address)
+	if f.Position != "" {
+		where = strings.TrimPrefix(where+", "+f.Position, ", ")
+	}
 	fmt.Fprintf(w, "\n%s%s: server %s, %s\n  seen:  %s\n  costs: %s\n", kind, f.Name, f.Server, where, f.Evidence, f.Cost)
 	if f.Fix != "" {
 		fmt.Fprintf(w, "  fix:   %s\n", f.Fix)

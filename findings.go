@@ -72,7 +72,7 @@ func (before look) since(most int) (now look, a findingsAnswer) {
 			}
 			listening[e.Origin] = direction == stats.Accepted
 			seen := findings.Evidence{
-				Found: stats.Found{Server: e.Server, Address: e.Address, Upstream: e.Upstream}, During: during,
+				Found: stats.Found{Server: e.Server, Address: e.Address, Upstream: e.Upstream, Position: e.Position}, During: during,
 				Totals: between[e.Origin], Overflows: now.overflows - min(now.overflows, before.overflows), QuickAck: e.QuickAck, Reason: e.Reason, Options: e.Options,
 			}
 			if w, ok := e.module.(*ListenerWrapper); ok {
@@ -253,7 +253,7 @@ func warn(log *zap.Logger, now time.Time) {
 		}
 		looks.warned[f.Found] = warning{now, true}
 		log.Warn(f.Name+": "+f.Evidence, zap.String("server", f.Server), zap.String("address", f.Address),
-			zap.String("upstream", f.Upstream), zap.String("cost", f.Cost), zap.String("fix", f.Fix))
+			zap.String("upstream", f.Upstream), zap.String("position", f.Position), zap.String("cost", f.Cost), zap.String("fix", f.Fix))
 	}
 }
 

@@ -25,6 +25,7 @@ type upstreams struct {
 
 // observer returns what counts the connections to a backend.
 func (t *Transport) observer(upstream string) *stats.Observer {
+	upstream = strings.ToValidUTF8(upstream, "\ufffd") // a label that is not makes the whole scrape an error
 	t.upstreams.Lock()
 	defer t.upstreams.Unlock()
 	of := t.upstreams.of

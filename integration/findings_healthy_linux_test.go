@@ -3,10 +3,12 @@ package integration_test
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -16,6 +18,41 @@ import (
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 )
+
+// noted is a test that notes its errors and passes.
+type noted struct {
+	testing.TB
+	errors []string
+}
+
+func (f *noted) Errorf(format string, args ...any) {
+	f.errors = append(f.errors, fmt.Sprintf(format, args...))
+}
+
+// TestHealthIsChecked: a test whose Caddy finds what the test is not known to cause fails, for what a
+// look has found and for what is so at its end.
+func TestHealthIsChecked(t *testing.T) {
+	for finding, cause := range map[string]func(t testing.TB){
+		"uncovered": func(t testing.TB) {
+			global, _, sites, _ := trap(t)
+			lab.Spawn(t, global, sites)
+		},
+		"accept_queue_overflows": func(t testing.TB) {
+			addr := lab.Address(t)
+			c := lab.Spawn(t, lab.Wrappers("sockopt"+lab.Block("backlog 4")), lab.EchoSite(addr))
+			rush(t, c.PID, addr, 12)
+			require.Eventually(t, func() bool { return strings.Contains(c.Logged(), "sockopt.findings") }, lab.Patience, 10*time.Millisecond)
+		},
+	} {
+		var f noted
+		t.Run(finding, func(t *testing.T) {
+			f.TB = t
+			cause(&f)
+		})
+		require.Len(t, f.errors, 1)
+		require.Contains(t, f.errors[0], finding)
+	}
+}
 
 // TestHalfOpenScan: a scan that ends each handshake with a reset counts as drops at the listening
 // socket, whose queue has room.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -69,6 +70,36 @@ func TestFindDatagrams(t *testing.T) {
 	require.Empty(t, overflow().Findings)
 }
 
+// TestFindDatagramsWithoutCapability: a Caddy that may not go beyond net.core.rmem_max needs a higher
+// one, too. That is the machine's, and is put back.
+func TestFindDatagramsWithoutCapability(t *testing.T) {
+	requireRoot(t)
+	before := lab.SysctlNumber(t, "net.core.rmem_max")
+	set := func(value int64) error {
+		return os.WriteFile("/proc/sys/net/core/rmem_max", fmt.Append(nil, value), 0o600)
+	}
+	if before > 4<<20 {
+		t.Skip("a burst that needs more than net.core.rmem_max is too large")
+	}
+	if err := set(before); err != nil {
+		lab.Missing(t, err.Error())
+	}
+	t.Cleanup(func() { require.NoError(t, set(before)) })
+	s := newH3Site(t)
+	site := s.site("echo_payload")
+	c := lab.Spawn(t, h3Wrapper(), site, lab.Require(t, "setpriv"), "--bounding-set=-net_admin")
+	require.Equal(t, string(lab.Stars), s.fetch(t))
+	overflow := func() found { return findWhile(t, c, "1s", func() { flood(t, c.PID, s.addr, 10_000) }) }
+	f := overflow().the(t, "datagrams_dropped")
+	dropped := numberIn(t, f.Evidence, `^(\d+) datagrams dropped in 1s; .* net.core.rmem_max is `+fmt.Sprint(before)+`; CAP_NET_ADMIN is not held$`)
+	require.InDelta(t, dropped, datagramUses(t, c)[0].Dropped, 0)
+	require.Equal(t, "packet_conn_wrappers { sockopt { recv_buffer 16MiB } }; sysctl -w net.core.rmem_max=16777216", f.Fix)
+
+	require.NoError(t, set(16<<20))
+	c.Reload(h3Wrapper("recv_buffer 16MiB"), site)
+	require.Empty(t, overflow().Findings)
+}
+
 // TestFindSourcePorts: more connections to a backend than the range has ports, until it is larger.
 func TestFindSourcePorts(t *testing.T) {
 	if !isolated(t) {
@@ -110,4 +141,52 @@ func TestFindSourcePorts(t *testing.T) {
 	require.Equal(t, closed, numberIn(t, f.Evidence, `; (\d+) sockets that were connected to it are in TIME-WAIT`))
 	require.Equal(t, `sysctl -w net.ipv4.ip_local_port_range="1024 65535"`, f.Fix)
 	require.Empty(t, ask("1024 65535").Findings)
+}
+
+// TestFindPortsInTimeWait: the range is as large as it can be, and its ports are in TIME-WAIT, until
+// the kernel may use them again.
+func TestFindPortsInTimeWait(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	backend := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	addr := lab.Address(t)
+	c := lab.Spawn(t, lab.Wrappers("sockopt"), "http://"+addr+lab.Block("reverse_proxy "+backend+" {", "transport sockopt", "}"))
+	set := func(name, value string) {
+		require.NoError(t, os.WriteFile("/proc/sys/net/ipv4/"+name, []byte(value), 0o600))
+	}
+	set("tcp_tw_reuse", "0") // usually 2: on loopback alone
+	const free, closed, clients = 5, 15, 18
+	set("ip_local_port_range", fmt.Sprintf("31000 %d", 31_000+closed-1)) // no server of this test listens there
+	for range closed {
+		conn, err := net.Dial("tcp", backend)
+		require.NoError(t, err)
+		require.NoError(t, conn.Close())
+	}
+	set("ip_local_port_range", "1024 65535")
+	ask := func() found {
+		var conns []net.Conn
+		set("ip_local_reserved_ports", "\n")
+		for range clients {
+			conn, err := net.Dial("tcp", addr)
+			require.NoError(t, err)
+			t.Cleanup(func() { conn.Close() })
+			conns = append(conns, conn)
+		}
+		return findWhile(t, c, "1s", func() {
+			set("ip_local_reserved_ports", fmt.Sprintf("1024-30999,%d-65535", 31_000+free+closed))
+			for _, conn := range conns {
+				_, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: "+addr+"\r\n\r\n")
+				require.NoError(t, err)
+			}
+		})
+	}
+	f := ask().the(t, "source_ports_run_out")
+	require.Equal(t, clients-free, numberIn(t, f.Evidence, `^(\d+) dials in 1s found no free source port \(EADDRNOTAVAIL\), beside 5 new and 5 open connections; .* is 1024 65535$`))
+	require.Equal(t, closed, numberIn(t, f.Evidence, `; (\d+) sockets that were connected to it are in TIME-WAIT`))
+	name, value, ok := strings.Cut(strings.TrimPrefix(f.Fix, "sysctl -w net.ipv4."), "=")
+	require.True(t, ok, f.Fix)
+	require.Equal(t, "tcp_tw_reuse", name)
+	set(name, value)
+	require.Empty(t, ask().Findings)
 }

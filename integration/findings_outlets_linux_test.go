@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -18,7 +19,7 @@ import (
 )
 
 // trap is a configuration with a server that lacks the wrapper by mistake, and the same repaired.
-func trap(t *testing.T) (global, repaired, sites, address string) {
+func trap(t testing.TB) (global, repaired, sites, address string) {
 	first, second := ":"+lab.PortOf(lab.Address(t)), ":"+lab.PortOf(lab.Address(t))
 	const wrapper = "listener_wrappers {\nsockopt\n}\n"
 	global = "servers {\n" + wrapper + "}\nservers " + second + " {\nname second\nprotocols h1\n}"
@@ -26,13 +27,18 @@ func trap(t *testing.T) (global, repaired, sites, address string) {
 	return global, repaired, "http://" + first + " {\nrespond ok\n}\nhttp://" + second + " {\nrespond ok\n}\n", second
 }
 
+// lookOften makes the configurations of this process look twenty times a second.
+func lookOften(t *testing.T) {
+	every := findings.Every
+	findings.Every = 50 * time.Millisecond
+	t.Cleanup(func() { findings.Every = every })
+}
+
 // TestFindUncovered: the API, the command, the log and the gauge show a server without the wrapper.
 // With the printed block they do not.
 func TestFindUncovered(t *testing.T) {
 	inprocess.Parallel(t)
-	every := findings.Every
-	findings.Every = 50 * time.Millisecond
-	t.Cleanup(func() { findings.Every = every })
+	lookOften(t)
 	global, repaired, sites, address := trap(t)
 	c := inprocess.Run(t, global, sites)
 	warned := func() int { return strings.Count(c.Logged(), `"logger":"sockopt.findings"`) }
@@ -66,6 +72,25 @@ func TestFindUncovered(t *testing.T) {
 	c.Reload(global, sites)
 	require.Eventually(t, gauge, lab.Patience, 10*time.Millisecond)
 	require.Equal(t, 1, warned(), c.Logged())
+}
+
+// TestFindTwoRoutes: what is found of a second route of a server is logged, too.
+func TestFindTwoRoutes(t *testing.T) {
+	inprocess.Parallel(t)
+	lookOften(t)
+	addr := lab.Address(t)
+	route := func(path string) string {
+		return "sockopt " + path + lab.Block("congestion none0", "on_unsupported warn", "priority 3") + "\n"
+	}
+	c := inprocess.Run(t, "", "http://"+addr+" {\n"+route("/a")+route("/b")+"echo_payload\n}")
+	f := findWhile(t, c, "0s", func() {})
+	require.Len(t, f.Findings, 2)
+	for i, one := range f.Findings {
+		require.Equal(t, statusOf(t, c).Routes[i].Position, one.Position)
+		require.Eventually(t, func() bool { return strings.Contains(c.Logged(), fmt.Sprintf(`"position":%q`, one.Position)) }, lab.Patience, 10*time.Millisecond)
+	}
+	value, _ := c.Metric("finding", `finding="option_not_in_effect"`)
+	require.InDelta(t, 1, value, 0)
 }
 
 // TestFindingsErrors: what is asked wrongly, and who asks at the same time.

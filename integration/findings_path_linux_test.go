@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -55,6 +57,61 @@ func TestFindSendBuffer(t *testing.T) {
 	require.Regexp(t, `^the send buffer was full for [\d.]+m?s of the [\d.]+m?s in which 3 open connections had something to send; send_buffer is 16KiB$`, f.Evidence)
 	require.Regexp(t, `^remove the line send_buffer 16KiB: the kernel then grows it to \d+ bytes$`, f.Fix)
 	require.Empty(t, findOnPath(t, path, 3, "", 0, 0).Findings)
+}
+
+// TestFindSendBufferSysctl: the kernel lets a send buffer grow less than the path needs, and more
+// with the printed sysctl.
+func TestFindSendBufferSysctl(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	const name = "net.ipv4.tcp_wmem"
+	set := func(value string) {
+		require.NoError(t, os.WriteFile("/proc/sys/net/ipv4/tcp_wmem", []byte(value), 0o600))
+	}
+	set("4096 16384 32768")
+	path := lab.NewTestPath(t)
+	path.Set(30*time.Millisecond, 0)
+	f := findOnPath(t, path, 3, "", 1, 0).the(t, "send_buffer_limits")
+	t.Log(f.Evidence)
+	require.Regexp(t, `; net\.ipv4\.tcp_wmem is 4096 16384 32768$`, f.Evidence)
+	value, ok := strings.CutPrefix(f.Fix, "sysctl -w "+name+"=")
+	require.True(t, ok, f.Fix)
+	require.Equal(t, `"4096 16384 65536"`, value)
+	set(strings.Trim(value, `"`))
+	require.Empty(t, findOnPath(t, path, 3, "", 0, 0).Findings)
+}
+
+// TestNoteClientWindows: a client that reads nothing, until it reads.
+func TestNoteClientWindows(t *testing.T) {
+	t.Parallel()
+	addr := lab.Address(t)
+	c := lab.Spawn(t, lab.Wrappers("sockopt"), strings.Replace(lab.EchoSite(addr), "echo_payload", "echo_payload 64MiB", 1))
+	conn, err := net.Dial("tcp", addr)
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = io.WriteString(conn, request)
+	require.NoError(t, err)
+	var looked found
+	for range 5 { // it has to begin
+		if looked = findWhile(t, c, "1s", func() {}); len(looked.Notes) > 0 {
+			break
+		}
+	}
+	looked = findWhile(t, c, "1s", func() {})
+	require.Empty(t, looked.Findings)
+	require.Len(t, looked.Notes, 1)
+	note := looked.Notes[0]
+	require.Equal(t, "client_windows_limit", note.Name)
+	require.Equal(t, listens(addr), note.Address)
+	match := regexp.MustCompile(`^the peers' windows were closed for (\S+) of the (\S+) in which 1 open connections had something to send$`).FindStringSubmatch(note.Evidence)
+	require.NotNil(t, match, note.Evidence)
+	require.Equal(t, match[1], match[2])
+	require.Empty(t, note.Fix)
+
+	_, err = io.CopyN(io.Discard, conn, 64<<20)
+	require.NoError(t, err)
+	require.Empty(t, findWhile(t, c, "1s", func() {}).Notes)
 }
 
 // TestFindLoss: packets that get lost, without a queue on the way. With bbr that is a note.

@@ -278,6 +278,7 @@ func TestUpstreams(t *testing.T) {
 	ask("/off")
 	const more = 20
 	_, port, _ := net.SplitHostPort(first)
+	ask("/?n=%ff&port=" + port) // no text
 	ask("/?n=1&port=" + port)
 	for n := range 100 + more - 1 {
 		ask(fmt.Sprintf("/?n=%d&port=%s", n+2, port)) // nobody listens there

@@ -15,6 +15,7 @@ func TestFixesBySystem(t *testing.T) {
 	sysctls := map[string]string{
 		"net.core.somaxconn": "4096", "net.core.rmem_max": "212992", "net.ipv4.tcp_wmem": "4096 16384 4194304",
 		"net.ipv4.tcp_available_congestion_control": "reno cubic",
+		"net.ipv4.ip_local_port_range":              "1024 65535", "net.ipv4.tcp_tw_reuse": "1",
 	}
 	system := System{func(name string) string { return sysctls[name] }, func(string) bool { return false }, func(string) int { return 5 }}
 	at := stats.Found{Server: "srv0", Address: "[::]:443"}
@@ -45,6 +46,11 @@ func TestFixesBySystem(t *testing.T) {
 			"source_ports_run_out",
 			Evidence{Found: to, Totals: stats.Totals{Connections: 20, NoPort: 20}, Options: []options.Effect{{Option: "local_port_range", Requested: "40000-40019"}}},
 			"remove the line local_port_range 40000-40019",
+		},
+		{
+			"source_ports_run_out",
+			Evidence{Found: to, Totals: stats.Totals{Connections: 20, NoPort: 20}},
+			"reverse_proxy …, with another address of the backend",
 		},
 		{"peers_wait", Evidence{Found: to, QuickAck: "off", Totals: stats.Totals{Stalled: 10, Received: 100}}, "transport sockopt { socket { quickack auto } }"},
 	} {

@@ -190,10 +190,13 @@ var rows = []row{
 			if own := e.requested("local_port_range"); own != "" {
 				return evidence + "; local_port_range is " + own, "remove the line local_port_range " + own
 			}
-			if ports == "1024 65535" {
+			switch {
+			case ports != "1024 65535":
+				return evidence, fmt.Sprintf("sysctl -w %s=\"1024 65535\"", name)
+			case s.number("net.ipv4.tcp_tw_reuse") != 1:
 				return evidence, "sysctl -w net.ipv4.tcp_tw_reuse=1"
 			}
-			return evidence, fmt.Sprintf("sysctl -w %s=\"1024 65535\"", name)
+			return evidence, "reverse_proxy …, with another address of the backend"
 		},
 	},
 	{

@@ -91,10 +91,14 @@ func Spawn(t testing.TB, global, sites string, wrap ...string) *Running {
 	require.NoError(t, os.WriteFile(file, []byte(r.Caddyfile(global, sites)), 0o600))
 	cmd, err := CaddyCommand(context.Background(), r.Dir, wrap, "run", "--adapter", "caddyfile", "--config", file)
 	require.NoError(t, err)
+	if len(wrap) == 0 && !slices.Contains(Measured, nameOf(t)) {
+		cmd.Env = append(cmd.Env, LookEvery+"="+lookEvery)
+	}
 	p, err := Start(cmd)
 	require.NoError(t, err)
 	r.PID = p.Process.Pid
 	t.Cleanup(func() {
+		r.requireHealthy()
 		r.stop(p)
 		if dataRace(p.Printed()) {
 			t.Error("the race detector has found something")

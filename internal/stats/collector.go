@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
@@ -87,9 +88,29 @@ func (f *filled) Collect(ch chan<- prometheus.Metric) {
 	f.Lock()
 	defer f.Unlock()
 	f.fill(f)
-	for _, v := range f.vectors {
-		v.Collect(ch)
+	metrics := make(chan prometheus.Metric)
+	go func() {
+		defer close(metrics)
+		for _, v := range f.vectors {
+			v.Collect(metrics)
+		}
+	}()
+	for m := range metrics {
+		ch <- undated{m}
 	}
+}
+
+// undated is a counter that does not say when it was created: filled it anew, a vector would say that
+// it was just now.
+type undated struct{ prometheus.Metric }
+
+// Write implements prometheus.Metric.
+func (u undated) Write(to *dto.Metric) error {
+	err := u.Metric.Write(to)
+	if to.Counter != nil {
+		to.Counter.CreatedTimestamp = nil
+	}
+	return err
 }
 
 func (f *filled) reset() {

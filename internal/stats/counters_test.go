@@ -192,6 +192,32 @@ func TestCloseMetricsGoWithTheOrigin(t *testing.T) {
 	require.NotContains(t, gather(t), acked)
 }
 
+// TestCountersKeepTheirBeginning: what is read anew at each scrape was not created then.
+func TestCountersKeepTheirBeginning(t *testing.T) {
+	c := For(inNewRegistry(t))
+	c.refuse(refusalKey{socket.TTL.Name, "EINVAL"})
+	NewObserver(c, zap.NewNop(), true).atClose[closes(socket.BytesAcked)](1)
+	r := prometheus.NewPedanticRegistry()
+	require.NoError(t, Register(r))
+	require.NoError(t, RegisterDatagrams(r, func() []Datagrams { return []Datagrams{{Dropped: 1}} }))
+	created := func() map[string]string {
+		families, err := r.Gather()
+		require.NoError(t, err)
+		all := make(map[string]string)
+		for _, family := range families {
+			if counter := family.GetMetric()[0].GetCounter(); counter != nil {
+				all[family.GetName()] = counter.GetCreatedTimestamp().String()
+			}
+		}
+		return all
+	}
+	first := created()
+	for _, name := range []string{"connections_total", "option_errors_total", "dropped_datagrams_total", "acked_bytes_total"} {
+		require.Contains(t, first, metricPrefix+name)
+	}
+	require.Equal(t, first, created())
+}
+
 // TestMetricsAreWellNamed holds the metrics to Prometheus's conventions.
 func TestMetricsAreWellNamed(t *testing.T) {
 	c := For(inNewRegistry(t))

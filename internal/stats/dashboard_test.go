@@ -56,7 +56,7 @@ func TestDashboardAsksForWhatIsThere(t *testing.T) {
 	r := prometheus.NewPedanticRegistry()
 	require.NoError(t, Register(r))
 	require.NoError(t, RegisterDatagrams(r, func() []Datagrams { return []Datagrams{{Server: "srv0", Address: "[::]:443"}} }))
-	require.NoError(t, RegisterFound(r, func() []Found { return []Found{{"uncovered", "srv0", "[::]:443", ""}} }))
+	require.NoError(t, RegisterFound(r, func() []Found { return []Found{{Name: "uncovered", Server: "srv0", Address: "[::]:443"}} }))
 	families, err := r.Gather()
 	require.NoError(t, err)
 	exported, asked := make(map[string]bool), make(map[string]bool)

@@ -8,6 +8,7 @@ type Found struct {
 	Server   string `json:"server"`
 	Address  string `json:"address,omitempty"`
 	Upstream string `json:"upstream,omitempty"`
+	Position string `json:"position,omitempty"` // of a route or a transport: where the admin API has its configuration
 }
 
 // RegisterFound adds the gauge of findings to the registry of a configuration. now returns those of

@@ -1,0 +1,62 @@
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// LookEvery is the environment variable with the time between two looks for findings of a Caddy that
+// Spawn starts. One that a command wraps looks once a minute, since its system calls are counted, and
+// so does that of a test that is Measured.
+const LookEvery = "SOCKOPT_LOOK_EVERY"
+
+// lookEvery is long enough for what findings need: half a second of sending, ten stalls.
+const lookEvery = "1s"
+
+// Causes are the findings that tests cause, by the name of the test. A Caddy that Spawn starts has
+// no others. It is nil where that is not checked.
+var Causes map[string][]string
+
+// Measured are tests of what Caddy needs, by name.
+var Measured []string
+
+// nameOf is the name of a test without those of its parts.
+func nameOf(t testing.TB) string {
+	name, _, _ := strings.Cut(t.Name(), "/")
+	return name
+}
+
+// requireHealthy fails the test for what Caddy has found in its looks and finds now.
+func (r *Running) requireHealthy() {
+	if Causes == nil {
+		return
+	}
+	test := nameOf(r.t)
+	fail := func(finding, text string) {
+		if !slices.Contains(Causes[test], finding) {
+			r.t.Errorf("Caddy has a finding that %s does not cause (lab.Causes): %s", test, text)
+		}
+	}
+	log, _ := r.Log() // there is none where it did not start
+	for line := range strings.Lines(log) {
+		var found struct{ Logger, Msg string }
+		if json.Unmarshal([]byte(line), &found) == nil && found.Logger == "sockopt.findings" {
+			name, _, _ := strings.Cut(found.Msg, ":")
+			fail(name, line)
+		}
+	}
+	var now struct {
+		Findings []struct{ Finding, Evidence string }
+	}
+	_, answer, err := r.askOnce(context.Background(), http.MethodGet, "/sockopt/findings?during=0s", "", "")
+	if err != nil || json.Unmarshal([]byte(answer), &now) != nil {
+		return // it has ended
+	}
+	for _, found := range now.Findings {
+		fail(found.Finding, found.Finding+": "+found.Evidence)
+	}
+}

@@ -98,18 +98,15 @@ func (forgetful) Put(string, *tls.ClientSessionState)        {}
 
 // run makes an experiment.
 func (c *client) run(ctx context.Context, e Experiment) Result {
-	run, r := c.runInTurn, Result{Experiment: e}
-	if e.pipelined {
-		run = c.runPipelined
-	}
-	r.err = run(ctx, &r)
+	r := Result{Experiment: e}
+	r.err = c.measure(ctx, &r)
 	return r
 }
 
 func (c *client) late() bool { return time.Now().After(c.until) }
 
-// runInTurn sends a request when the one before has been answered.
-func (c *client) runInTurn(ctx context.Context, r *Result) error {
+// measure sends a request when the one before has been answered.
+func (c *client) measure(ctx context.Context, r *Result) error {
 	var conn conversation // nil where the next request opens one
 	defer func() {
 		if conn != nil {
@@ -133,6 +130,9 @@ func (c *client) runInTurn(ctx context.Context, r *Result) error {
 			}
 			served = 0
 		}
+		if r.pipelined && i >= r.warmUp {
+			return c.pipeline(conn, r)
+		}
 		if r.paused && i >= r.warmUp {
 			select {
 			case <-ctx.Done():
@@ -143,7 +143,7 @@ func (c *client) runInTurn(ctx context.Context, r *Result) error {
 		if !r.newConns {
 			asked = time.Now()
 		}
-		closes, err := conn.ask(r.pieces)
+		closes, err := conn.ask(1, r.pieces, func() {})
 		took, first := time.Since(asked), c.answered.Sub(asked)
 		if r.fresh {
 			first = c.answered.Sub(c.finished)
@@ -184,30 +184,13 @@ func (c *client) runInTurn(ctx context.Context, r *Result) error {
 	return nil
 }
 
-// runPipelined sends all requests before it reads any response.
-func (c *client) runPipelined(ctx context.Context, r *Result) error {
-	conn, err := c.dial(ctx, r.Experiment)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	for i := range r.warmUp {
-		if i > 0 && c.late() {
-			break
-		}
-		closes, err := conn.ask(false)
-		if err != nil {
-			return explain(err)
-		}
-		if closes {
-			return errCloses
-		}
-	}
+// pipeline sends all requests before it reads any response.
+func (c *client) pipeline(conn conversation, r *Result) error {
 	before := time.Now()
-	err = conn.askTogether(c.Requests, func() {
-		now := time.Now()
-		r.add(now.Sub(before), now.Sub(before))
-		before = now
+	_, err := conn.ask(c.Requests, false, func() {
+		took := time.Since(before)
+		r.add(took, took)
+		before = before.Add(took)
 	})
 	if err != nil && !errors.Is(err, errCloses) {
 		return fmt.Errorf("the server does not answer pipelined requests: %w", explain(err))
@@ -217,13 +200,10 @@ func (c *client) runPipelined(ctx context.Context, r *Result) error {
 
 // conversation is a connection of either version of HTTP.
 type conversation interface {
-	// ask sends a request, in one write or in pieces, and reads its response. It
-	// reports whether the server closes the connection after it.
-	ask(pieces bool) (closes bool, err error)
-
-	// askTogether sends so many requests before it reads any response, and calls
-	// answered after each response.
-	askTogether(requests int, answered func()) error
+	// ask sends so many requests, each in one write or in pieces, before it reads any
+	// response, and calls answered after each response. It reports whether the server
+	// closes the connection after them.
+	ask(requests int, pieces bool, answered func()) (closes bool, err error)
 
 	Close() error
 }

@@ -36,15 +36,39 @@ func newHTTP1(w *wire) *http1 {
 	}
 }
 
-func (h *http1) ask(pieces bool) (closes bool, err error) {
+// ask has its writer in the background: a server may stop to read when its responses are
+// not read, and may answer and close before it has the whole request.
+func (h *http1) ask(requests int, pieces bool, answered func()) (closes bool, err error) {
 	h.limit()
-	err = h.send(h, pieces)
-	closes, receiveErr := h.receive()
-	if err != nil && receiveErr != nil {
-		return false, err
+	sent := make(chan error, 1)
+	go func() { sent <- h.sendAll(requests, pieces) }()
+	for left := requests; left > 0 && err == nil; left-- {
+		switch closes, err = h.receive(); {
+		case err != nil:
+		case closes && left > 1:
+			err = errCloses
+			fallthrough
+		default:
+			answered()
+		}
 	}
-	// A server may answer and close before it has the whole request.
-	return closes || err != nil, receiveErr
+	if closes || err != nil {
+		h.Close() // ends the writer as well
+	}
+	return <-sent != nil || closes, err
+}
+
+func (h *http1) sendAll(requests int, pieces bool) error {
+	if requests == 1 {
+		return h.send(h, pieces)
+	}
+	w := bufio.NewWriterSize(h, 64<<10)
+	for range requests {
+		if err := h.send(w, pieces); err != nil {
+			return err
+		}
+	}
+	return w.Flush()
 }
 
 // send writes a request.
@@ -61,38 +85,6 @@ func (h *http1) send(w io.Writer, pieces bool) error {
 	for left := h.rest; left > 0; left -= len(h.client.block) {
 		if _, err := w.Write(h.client.block[:min(left, len(h.client.block))]); err != nil {
 			return err
-		}
-	}
-	return nil
-}
-
-// askTogether has its writer in the background: a server may stop to read when
-// its responses are not read.
-func (h *http1) askTogether(requests int, answered func()) error {
-	h.limit()
-	sent := make(chan struct{})
-	go func() {
-		defer close(sent)
-		w := bufio.NewWriterSize(h, 64<<10)
-		for range requests {
-			if h.send(w, false) != nil {
-				return // the responses tell
-			}
-		}
-		_ = w.Flush()
-	}()
-	defer func() {
-		h.Close() // ends the writer as well
-		<-sent
-	}()
-	for i := range requests {
-		closes, err := h.receive()
-		if err != nil {
-			return err
-		}
-		answered()
-		if closes && i < requests-1 {
-			return errCloses
 		}
 	}
 	return nil

@@ -31,7 +31,7 @@ type http2Conn struct {
 	unread     int                // bytes that the server was not given back yet
 	settled    bool               // the server's settings have come
 	leaving    bool               // the server accepts no more streams
-	ended      func()             // called after each response, if it is set
+	ended      func()             // called after each response
 }
 
 type stream struct {
@@ -95,52 +95,33 @@ func (h *http2Conn) flush(cuts ...int) error {
 	return nil
 }
 
-func (h *http2Conn) ask(pieces bool) (closes bool, err error) {
-	h.limit()
-	id, err := h.send(pieces)
-	if err != nil {
-		return false, err
-	}
-	for h.streams[id] != nil {
-		if err := h.read(); err != nil {
-			return false, err
-		}
-	}
-	return h.leaving, nil
-}
-
-func (h *http2Conn) askTogether(requests int, answered func()) error {
+func (h *http2Conn) ask(requests int, pieces bool, answered func()) (closes bool, err error) {
 	h.limit()
 	h.ended = answered
-	for sent := 0; sent < requests || len(h.streams) > 0; {
-		if sent == requests || len(h.streams) >= max(h.maxStreams, 1) {
-			if err := h.read(); err != nil {
-				return err
-			}
-			continue
+	for sent := 0; err == nil && (sent < requests || len(h.streams) > 0); {
+		switch {
+		case sent == requests || len(h.streams) >= max(h.maxStreams, 1):
+			err = h.read()
+		case h.leaving:
+			err = errCloses
+		default:
+			err = h.send(pieces)
+			sent++
 		}
-		if h.leaving {
-			return errCloses
-		}
-		if _, err := h.send(false); err != nil {
-			return err
-		}
-		sent++
 	}
-	return nil
+	return h.leaving, err
 }
 
 // send writes a request. Its pieces are HEADERS, the header of DATA and the payload
 // of DATA; without a body they are the header of HEADERS and the halves of its payload.
-func (h *http2Conn) send(pieces bool) (id uint32, err error) {
-	c := h.client
-	id = h.next
+func (h *http2Conn) send(pieces bool) (err error) {
+	c, id := h.client, h.next
 	h.next += 2
 	s := &stream{window: h.initial}
 	h.streams[id] = s
 	h.encode()
 	if h.fields.Len() > blockSize {
-		return 0, fmt.Errorf("the header of the request has more than the %d bytes of a frame", blockSize)
+		return fmt.Errorf("the header of the request has more than the %d bytes of a frame", blockSize)
 	}
 	_ = h.framer.WriteHeaders(http2.HeadersFrameParam{
 		StreamID: id, BlockFragment: h.fields.Bytes(), EndHeaders: true, EndStream: c.BodySize == 0,
@@ -155,26 +136,20 @@ func (h *http2Conn) send(pieces bool) (id uint32, err error) {
 	if !pieces {
 		cuts = nil
 	}
-	if err := h.flush(cuts...); err != nil {
-		return 0, err
-	}
-	for left > 0 && h.streams[id] != nil {
-		n := h.data(id, s, left)
-		left -= n
-		if n > 0 {
+	err = h.flush(cuts...)
+	for err == nil && left > 0 && h.streams[id] != nil {
+		if n := h.data(id, s, left); n > 0 {
+			left -= n
 			err = h.flush()
 		} else {
 			err = h.read() // until the server allows more
 		}
-		if err != nil {
-			return 0, err
-		}
 	}
-	if left > 0 { // the server has answered before it had the whole request
+	if err == nil && left > 0 { // the server has answered before it had the whole request
 		_ = h.framer.WriteRSTStream(id, http2.ErrCodeCancel)
-		return id, h.flush()
+		err = h.flush()
 	}
-	return id, nil
+	return err
 }
 
 // data adds a DATA frame with as much as is left and allowed, if any is.
@@ -325,11 +300,8 @@ func (h *http2Conn) body(id uint32, s *stream, f *http2.DataFrame) error {
 }
 
 func (h *http2Conn) end(id uint32) {
-	if h.streams[id] == nil {
-		return
-	}
-	delete(h.streams, id)
-	if h.ended != nil {
+	if h.streams[id] != nil {
+		delete(h.streams, id)
 		h.ended()
 	}
 }

@@ -440,7 +440,7 @@ func TestPreface(t *testing.T) {
 	h, err := newHTTP2(&wire{Conn: &conn, client: newClient(Options{Timeout: patience, Method: http.MethodGet, target: target}, time.Now().Add(patience))}, true)
 	require.NoError(t, err)
 	require.Empty(t, conn.all)
-	_, err = h.send(false)
+	err = h.send(false)
 	require.NoError(t, err)
 	require.Len(t, conn.all, 1)
 	require.Contains(t, conn.all[0], "PRI * HTTP/2.0")
@@ -464,8 +464,8 @@ func TestEndWithTheResponse(t *testing.T) {
 	target, err := url.Parse("https://localhost/")
 	require.NoError(t, err)
 	conn := reads{Reader: iotest.DataErrReader(strings.NewReader("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"))}
-	h := newHTTP1(&wire{Conn: conn, client: newClient(Options{Timeout: patience, Method: http.MethodGet, target: target}, time.Now().Add(patience))})
-	closes, err := h.ask(false)
+	h := newHTTP1(&wire{Conn: conn, stop: func() bool { return true }, client: newClient(Options{Timeout: patience, Method: http.MethodGet, target: target}, time.Now().Add(patience))})
+	closes, err := h.ask(1, false, func() {})
 	require.NoError(t, err)
 	require.True(t, closes)
 }
@@ -479,6 +479,7 @@ type reads struct {
 func (r reads) Read(p []byte) (int, error) { return r.Reader.Read(p) }
 func (reads) Write(p []byte) (int, error)  { return len(p), nil }
 func (reads) SetDeadline(time.Time) error  { return nil }
+func (reads) Close() error                 { return nil }
 
 // TestCancel ends a run, which leaves nothing.
 func TestCancel(t *testing.T) {

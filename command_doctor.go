@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,8 +13,6 @@ import (
 	"golang.org/x/term"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
-
-	"github.com/caddy-sockopt/caddy-sockopt/internal/findings"
 )
 
 // exitFindings is the exit status of a doctor who found something.
@@ -104,22 +103,19 @@ func printFindings(w io.Writer, a findingsAnswer) {
 	} else {
 		fmt.Fprintf(w, "%d findings.\n", len(a.Findings))
 	}
-	for _, f := range a.Findings {
-		printFinding(w, "", f)
+	for i, f := range slices.Concat(a.Findings, a.Notes) {
+		kind := ""
+		if i >= len(a.Findings) {
+			kind = "note: "
+		}
+		where := cmp.Or(f.Upstream, f.Address)
+		if f.Position != "" {
+			where = strings.TrimPrefix(where+", "+f.Position, ", ")
+		}
+		fmt.Fprintf(w, "\n%s%s: server %s, %s\n  seen:  %s\n  costs: %s\n", kind, f.Name, f.Server, where, f.Evidence, f.Cost)
+		if f.Fix != "" {
+			fmt.Fprintf(w, "  fix:   %s\n", f.Fix)
+		}
+		fmt.Fprintf(w, "  then:  %s\n", f.Check)
 	}
-	for _, f := range a.Notes {
-		printFinding(w, "note: ", f)
-	}
-}
-
-func printFinding(w io.Writer, kind string, f findings.Finding) {
-	where := cmp.Or(f.Upstream, f.Address)
-	if f.Position != "" {
-		where = strings.TrimPrefix(where+", "+f.Position, ", ")
-	}
-	fmt.Fprintf(w, "\n%s%s: server %s, %s\n  seen:  %s\n  costs: %s\n", kind, f.Name, f.Server, where, f.Evidence, f.Cost)
-	if f.Fix != "" {
-		fmt.Fprintf(w, "  fix:   %s\n", f.Fix)
-	}
-	fmt.Fprintf(w, "  then:  %s\n", f.Check)
 }

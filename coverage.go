@@ -57,7 +57,7 @@ func (c *configuration) covers(raw map[string]map[string]json.RawMessage) (v cov
 			continue
 		}
 		if slices.ContainsFunc(s.opens(), func(o opening) bool { return o.transport == "tcp" }) {
-			v.addServer(s.wraps || s.listensBare(), s, "listener_wrappers", "sockopt")
+			v.addServer(s.wraps || s.listensOn(bareNetwork), s, "listener_wrappers", "sockopt")
 		}
 		if len(s.quicPlaces()) > 0 {
 			v.addServer(s.wrapsPackets, s, "packet_conn_wrappers", "sockopt { … }")

@@ -84,7 +84,7 @@ func (w *ListenerWrapper) Provision(ctx caddy.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if w.server.listensBare() {
+	if w.server.listensOn(bareNetwork) {
 		return fmt.Errorf("server %s has the listener wrapper sockopt, and listens on the network sockopt/, which is the same without options; remove one of them",
 			w.server.Name())
 	}
@@ -114,10 +114,11 @@ func (w *ListenerWrapper) passedBy() []passed {
 		return nil
 	}
 	const without = "leave HTTP/3 out with protocols h1 h2"
+	marked := slices.ContainsFunc(wrappersOf(w.server.PacketConnWrappersRaw), func(p wrapperJSON) bool { return p.Name == wrapperName && p.DSCP != nil })
 	return slices.DeleteFunc([]passed{
 		{w.PacingRate != nil, "pacing_rate", "set it in a route as well (sockopt { pacing_rate … } in the site), or " + without, socket.PacingRate},
 		{w.UserTimeout != nil, "user_timeout", "if that matters, " + without, socket.UserTimeout},
-		{w.DSCP != nil && !w.server.marksPackets(), "dscp", "set it in packet_conn_wrappers { sockopt { dscp … } } as well, or " + without, socket.TrafficClass},
+		{w.DSCP != nil && !marked, "dscp", "set it in packet_conn_wrappers { sockopt { dscp … } } as well, or " + without, socket.TrafficClass},
 	}, func(p passed) bool { return !p.set })
 }
 

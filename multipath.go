@@ -27,9 +27,9 @@ func (c *configuration) followMultipath(own *bool) error {
 // saysMultipath returns a server whose listener wrapper has multipath in one of these words.
 func (c *configuration) saysMultipath(words ...string) string {
 	for name, members := range c.raw {
-		var wrappers []json.RawMessage
+		var wrappers []wrapperJSON
 		_ = json.Unmarshal(members["listener_wrappers"], &wrappers) // its errors are Caddy's to report
-		if slices.ContainsFunc(ours(wrappers), func(w wrapperJSON) bool { return slices.Contains(words, string(w.Multipath)) }) {
+		if slices.ContainsFunc(wrappers, func(w wrapperJSON) bool { return w.Name == wrapperName && slices.Contains(words, string(w.Multipath)) }) {
 			return name
 		}
 	}

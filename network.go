@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddytls"
 
 	"github.com/caddy-sockopt/caddy-sockopt/options"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
@@ -183,15 +184,12 @@ func noDevice(device string) error {
 //go:linkname listenerPool github.com/caddyserver/caddy/v2.listenerPool
 var listenerPool *caddy.UsagePool
 
-// networkListener is a listener of a network.
-type networkListener struct{ closer }
-
 // counted counts a socket by another address than it was counted by.
-func counted(tcp *net.TCPListener, configured, address caddy.NetworkAddress) *networkListener {
+func counted(tcp *net.TCPListener, configured, address caddy.NetworkAddress) *closer {
 	key := func(a caddy.NetworkAddress) string { return a.Network + "/" + a.JoinHostPort(0) }
 	listenerPool.LoadOrStore(key(configured), nil)
 	_, _ = listenerPool.Delete(key(address))
-	return &networkListener{closer{tcp, sync.OnceFunc(func() { _, _ = listenerPool.Delete(key(configured)) })}}
+	return &closer{tcp, sync.OnceFunc(func() { _, _ = listenerPool.Delete(key(configured)) })}
 }
 
 // wrapBare wraps a listener of another app than the HTTP app, or of a server that does not
@@ -205,10 +203,32 @@ func wrapBare(config caddy.Context, ln net.Listener) (net.Listener, error) {
 	return w.WrapListener(ln), nil
 }
 
-// listensBare reports whether the server listens on the network that is the wrapper.
-func (s *server) listensBare() bool {
-	return slices.ContainsFunc(s.Listen, func(address string) bool {
-		name, _, _, err := caddy.SplitNetworkAddress(address)
-		return err == nil && name == bareNetwork
-	})
+// warnOfChallenges warns of issuers of certificates that want to listen on one of our
+// networks. The Caddyfile makes the first address of "bind" the host on which CertMagic
+// listens for challenges (httpcaddyfile/tlsapp.go), which knows no networks.
+func warnOfChallenges(ctx caddy.Context) {
+	app, _ := ctx.AppIfConfigured("tls") // its errors are Caddy's to report
+	tls, ok := app.(*caddytls.TLS)
+	if !ok || tls.Automation == nil {
+		return
+	}
+	for _, policy := range tls.Automation.Policies {
+		for _, issuer := range policy.Issuers {
+			wrapper, ok := issuer.(interface{ GetACMEIssuer() *caddytls.ACMEIssuer })
+			if !ok {
+				continue
+			}
+			acme := wrapper.GetACMEIssuer()
+			if acme == nil || acme.Challenges == nil || acme.Challenges.DNS != nil {
+				continue
+			}
+			name, _, _, err := caddy.SplitNetworkAddress(acme.Challenges.BindHost)
+			if err != nil || !slices.ContainsFunc(networks, func(n network) bool { return n.name == name }) {
+				continue
+			}
+			caddy.Log().Named("network").Warn("no certificates for sites here by the challenges of ACME that connect to Caddy: "+
+				"bind to an ordinary address before this one, such as 127.0.0.1, or use the DNS challenge",
+				zap.String("bind", acme.Challenges.BindHost), zap.Strings("subjects", policy.SubjectsRaw))
+		}
+	}
 }

@@ -39,7 +39,7 @@ func innermost(ln net.Listener) (inner net.Listener, place reflect.Value) {
 // isBare reports whether a listener hands over the kernel's connections: Go's own, or
 // Caddy's or that of a network of ours around it.
 func isBare(ln net.Listener) bool {
-	_, ours := ln.(*networkListener)
+	_, ours := ln.(*closer)
 	p := typeOf(ln).PkgPath()
 	return ours || p == "net" || p == caddyPackage
 }

@@ -127,11 +127,6 @@ func wrappersOf(raw []json.RawMessage) []wrapperJSON {
 	return wrappers
 }
 
-// ours returns those of ours among them.
-func ours(wrappers []json.RawMessage) []wrapperJSON {
-	return slices.DeleteFunc(wrappersOf(wrappers), func(w wrapperJSON) bool { return w.Name != wrapperName })
-}
-
 // listedTwice is the error of a second sockopt among wrappers of the server.
 func (s *server) listedTwice(kind string) error {
 	return fmt.Errorf("sockopt is listed twice among the %s wrappers of server %s; put all options into one of them", kind, s.Name())
@@ -146,9 +141,14 @@ func (s *server) sharesListeners() bool {
 	if s.otherApp || runtime.GOOS != "linux" || !slices.Contains([]string{"", "0"}, socket.Sysctl("net.ipv4.tcp_migrate_req")) {
 		return true
 	}
+	return s.listensOn("fd", "fdgram")
+}
+
+// listensOn reports whether the server listens on one of these networks.
+func (s *server) listensOn(networks ...string) bool {
 	return slices.ContainsFunc(s.Listen, func(address string) bool {
-		parsed, err := caddy.ParseNetworkAddressWithDefaults(address, "tcp", caddyhttp.DefaultHTTPPort)
-		return err != nil || parsed.IsFdNetwork()
+		name, _, _, _ := caddy.SplitNetworkAddress(address) // its errors are Caddy's to report
+		return slices.Contains(networks, name)
 	})
 }
 
@@ -198,11 +198,6 @@ func (s *server) opens() (all []opening) {
 		}
 	}
 	return all
-}
-
-// marksPackets reports whether the server's packet conn wrapper sets dscp.
-func (s *server) marksPackets() bool {
-	return slices.ContainsFunc(ours(s.PacketConnWrappersRaw), func(w wrapperJSON) bool { return w.DSCP != nil })
 }
 
 // quicPlace is an address at which Caddy serves HTTP/3, as caddy.ListenerUsage knows it.

@@ -4,15 +4,14 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -77,17 +76,13 @@ func (*Transport) CaddyModule() caddy.ModuleInfo {
 // UnmarshalJSON reads the transport. An option that stands beside socket is an error of ours:
 // that of encoding/json would not say where it goes.
 func (t *Transport) UnmarshalJSON(b []byte) error {
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(b, &members); err != nil {
-		return err
-	}
-	for _, name := range slices.Sorted(maps.Keys(members)) {
-		if isSocketOption(name) {
-			return fmt.Errorf(`%s is a socket option: write it into "socket": {"%[1]s": …}`, name)
-		}
-	}
 	type plain Transport // without this method
-	return caddy.StrictUnmarshalJSON(b, (*plain)(t))
+	err := caddy.StrictUnmarshalJSON(b, (*plain)(t))
+	var name string
+	if n, _ := fmt.Sscanf(fmt.Sprint(err), "json: unknown field %q", &name); n == 1 && isSocketOption(name) {
+		return fmt.Errorf(`%s is a socket option: write it into "socket": {"%[1]s": …}`, name)
+	}
+	return err
 }
 
 // Provision sets up the http transport and tries the named options on this kernel.
@@ -176,6 +171,31 @@ func (t *Transport) dial(ctx context.Context, network, address string) (net.Conn
 		}
 	}
 	return conn, nil
+}
+
+// mostUpstreams bounds the series of a transport: it counts connections to further
+// addresses, which dynamic upstreams and placeholders can have, as those to other.
+const mostUpstreams = 100
+
+// upstreams are what counts the connections of a transport, by backend.
+type upstreams struct {
+	sync.Mutex
+	of map[string]*stats.Observer
+}
+
+// observer returns what counts the connections to a backend.
+func (t *Transport) observer(upstream string) *stats.Observer {
+	upstream = strings.ToValidUTF8(upstream, "\ufffd") // a label that is not makes the whole scrape an error
+	t.upstreams.Lock()
+	defer t.upstreams.Unlock()
+	of := t.upstreams.of
+	if of[upstream] == nil && len(of) >= mostUpstreams {
+		upstream = "other"
+	}
+	if of[upstream] == nil {
+		of[upstream] = t.server.show(stats.Origin{Direction: stats.Dialed, Upstream: upstream}, &t.resolved, t, t.log.With(zap.String("upstream", upstream))).observer
+	}
+	return of[upstream]
 }
 
 // backendsOf returns the addresses of the backends of a reverse_proxy, as far as the

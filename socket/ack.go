@@ -115,8 +115,7 @@ func measured(fd int, d quickack.Decision) (m quickack.Measurement) {
 	}
 	var info TCPInfo
 	if info.read(fd) == nil {
-		m.Idle = info.duration(Figure{Name: "last_data_recv"}, time.Millisecond)
-		m.RTT, m.MinRTT = info.duration(RTT, time.Microsecond), info.duration(MinRTT, time.Microsecond)
+		m.Idle, m.RTT, m.MinRTT = info.Duration(LastDataRecv), info.Duration(RTT), info.Duration(MinRTT)
 	}
 	return m
 }
@@ -166,7 +165,7 @@ func (c *Conn) waited(fd int, wait time.Duration) bool {
 	case c.minRTT == 0:
 		var info TCPInfo
 		if info.read(fd) == nil {
-			c.minRTT = uint32(info.duration(MinRTT, time.Microsecond).Microseconds()) //nolint:gosec // it has 32 bits in tcp_info
+			c.minRTT = uint32(info.Duration(MinRTT).Microseconds()) //nolint:gosec // it has 32 bits in tcp_info
 		}
 	}
 	rtt := time.Duration(c.minRTT) * time.Microsecond

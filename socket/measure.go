@@ -1,14 +1,10 @@
 package socket
 
-import "time"
+import "syscall"
 
-// Measurement is what the kernel says of a connection at one moment.
+// Measurement is what the kernel says of a connection at one moment, beside TCP_INFO. What this
+// kernel lacks is empty.
 type Measurement struct {
-	TCPInfo
-
-	// Since the last data were sent and received: tcpi_last_data_sent and tcpi_last_data_recv.
-	SinceSent, SinceReceived time.Duration
-
 	// Congestion is the congestion control algorithm: TCP_CONGESTION.
 	Congestion string
 
@@ -22,24 +18,19 @@ type Measurement struct {
 	RecvQueued, RecvBuffer, SendQueued, SendBuffer uint32
 }
 
+// Measure asks the kernel about c in three calls, or four with MPTCP. Of a closed connection
+// all is empty.
+func Measure(c syscall.Conn) (m Measurement) {
+	_ = control(c, m.read)
+	return m
+}
+
 // Learned is what a Conn knows of the acknowledgements of its connection.
 type Learned struct {
 	State        string `json:"state"` // eager, patient, on trial, off, or with AckOn on
 	Acknowledged uint32 `json:"acknowledged"`
 	Stalls       uint32 `json:"suspected_stalls"`
 }
-
-// Measure reads TCP_INFO of c into m: one call of the kernel.
-//
-// Errors: those of Info.
-func (c *Conn) Measure(m *Measurement) error {
-	m.connectTime = c.connectTime.Load()
-	return control(c, m.read)
-}
-
-// MeasureRest reads what m has beside TCP_INFO, which takes three calls, or four with MPTCP.
-// What this kernel lacks stays empty.
-func (c *Conn) MeasureRest(m *Measurement) { _ = control(c, m.readRest) }
 
 // Learned returns what c knows of its acknowledgements now.
 func (c *Conn) Learned() Learned {

@@ -1,21 +1,8 @@
 package socket
 
-import (
-	"time"
-
-	"golang.org/x/sys/unix"
-)
+import "golang.org/x/sys/unix"
 
 func (m *Measurement) read(fd int) error {
-	if err := m.TCPInfo.read(fd); err != nil {
-		return err
-	}
-	m.SinceSent = time.Duration(m.Last_data_sent) * time.Millisecond
-	m.SinceReceived = time.Duration(m.Last_data_recv) * time.Millisecond
-	return nil
-}
-
-func (m *Measurement) readRest(fd int) error {
 	if value, err := Congestion.get(fd); err == nil {
 		m.Congestion = value.Text
 	}

@@ -18,8 +18,7 @@ func (*TCPInfo) read(int) error { return errors.ErrUnsupported }
 // Value returns that no figure is known.
 func (*TCPInfo) Value(Figure) (value int64, known bool) { return 0, false }
 
-func (*Measurement) read(int) error     { return errors.ErrUnsupported }
-func (*Measurement) readRest(int) error { return errors.ErrUnsupported }
+func (*Measurement) read(int) error { return errors.ErrUnsupported }
 
 // Drops can be read on Linux only.
 type Drops struct{}

@@ -23,6 +23,7 @@ const (
 	Segments     Unit = iota
 	Bytes             // or bytes a second
 	Microseconds      // shown as seconds
+	Milliseconds
 )
 
 // The figures, by the names of their fields without tcpi_. Since Linux 5.4 there is snd_wnd,
@@ -45,11 +46,14 @@ var (
 	ConnectTime   = Figure{"connect_time", Microseconds} // of dialed ones, from the SYN until they were open: Conn.SetConnectTime
 )
 
-// Figures that findings need, and nobody can ask for. LastAckRecv is in milliseconds.
+// Figures that nobody can ask for by these names.
 var (
 	DataSegsOut = Figure{"data_segs_out", Segments}
 	DataSegsIn  = Figure{"data_segs_in", Segments}
-	LastAckRecv = Figure{Name: "last_ack_recv"}
+	LastAckRecv = Figure{"last_ack_recv", Milliseconds}
+
+	LastDataRecv = Figure{"last_data_recv", Milliseconds}
+	LastDataSent = Figure{"last_data_sent", Milliseconds}
 )
 
 // Figures are all figures by which a connection can be asked for.
@@ -102,13 +106,16 @@ func Info(c syscall.Conn) (*TCPInfo, error) {
 	return info, nil
 }
 
-// duration returns a figure that counts in unit, or 0 where it is not known.
-func (i *TCPInfo) duration(f Figure, unit time.Duration) time.Duration {
+// Duration returns a figure that is a time, or 0 where it is not known.
+func (i *TCPInfo) Duration(f Figure) time.Duration {
 	n, known := i.Value(f)
-	if !known {
+	switch {
+	case !known:
 		return 0
+	case f.Unit == Milliseconds:
+		return time.Duration(n) * time.Millisecond
 	}
-	return time.Duration(n) * unit
+	return time.Duration(n) * time.Microsecond
 }
 
 // AcceptQueue returns how many connections wait for Accept at the listening socket of c,

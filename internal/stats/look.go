@@ -156,7 +156,7 @@ func (t *OpenTotals) add(o *Open, p Progress, some int) {
 	t.PeerWindow += p.PeerWindow
 	t.SendBuffer += p.SendBuffer
 	// Without a retransmission it is what a peer that was silent is sent just now.
-	if o.count(socket.Unacked) > 0 && o.count(socket.Figure{Name: "retransmits"}) > 0 && time.Duration(o.count(socket.LastAckRecv))*time.Millisecond >= VanishedAfter {
+	if o.count(socket.Unacked) > 0 && o.count(socket.Figure{Name: "retransmits"}) > 0 && o.Duration(socket.LastAckRecv) >= VanishedAfter {
 		t.Vanished += some
 	}
 	if p.Sent == 0 {

@@ -33,16 +33,16 @@ var Limits = []Limit{NothingToSend, PeerWindow, SendBuffer, Loss, CongestionWind
 
 // Open is a connection that was open when it was measured.
 type Open struct {
-	Origin             Origin
-	Local, Peer        netip.AddrPort
-	LimitedBy          Limit
-	QuickAck           socket.Learned
-	socket.Measurement // of the second reading; rest reads what is not of TCP_INFO
+	Origin          Origin
+	Local, Peer     netip.AddrPort
+	LimitedBy       Limit
+	QuickAck        socket.Learned
+	*socket.TCPInfo // the second reading
 
-	isWhole bool // rest has been read
-	conn    *socket.Conn
-	list    *socket.List   // that has it
-	before  socket.TCPInfo // of the first reading
+	measured *socket.Measurement // nil before rest has read it
+	conn     *socket.Conn
+	list     *socket.List    // that has it
+	before   *socket.TCPInfo // the first reading
 }
 
 // between is the time between the two readings of a connection: the kernel's times only grow.
@@ -107,34 +107,37 @@ func addrPort(a net.Addr) netip.AddrPort {
 
 // readFirst is the first reading. A connection that is closed meanwhile has none.
 func (o *Open) readFirst() bool {
-	err := o.conn.Measure(&o.Measurement)
+	var err error
+	o.before, err = socket.Info(o.conn)
 	if errors.Is(err, net.ErrClosed) { // through what it contains
 		o.list.Remove(o.conn)
 	}
-	o.before = o.TCPInfo
+	o.TCPInfo = o.before
 	return err == nil
 }
 
 // read is the second reading. Most connections are idle, and need none.
 func (o *Open) read() bool {
-	var err error
 	unacked, _ := o.Value(socket.Unacked)
 	unsent, _ := o.Value(socket.NotSentBytes)
 	if unacked > 0 || unsent > 0 {
-		err = o.conn.Measure(&o.Measurement)
+		again, err := socket.Info(o.conn)
+		if err != nil {
+			return false
+		}
+		o.TCPInfo = again
 	}
 	o.QuickAck = o.conn.Learned()
-	o.LimitedBy = limitedBy(&o.before, &o.TCPInfo)
-	return err == nil
+	o.LimitedBy = limitedBy(o.before, o.TCPInfo)
+	return true
 }
 
-// rest is o with what takes calls of its own: few of many connections are shown.
-func (o *Open) rest() *Open {
-	if !o.isWhole {
-		o.isWhole = true
-		o.conn.MeasureRest(&o.Measurement)
+// rest is what takes calls of its own: few of many connections are shown.
+func (o *Open) rest() *socket.Measurement {
+	if o.measured == nil {
+		o.measured = new(socket.Measure(o.conn))
 	}
-	return o
+	return o.measured
 }
 
 // limitedBy compares two readings. The kernel adds the time since a state began to its time when it
@@ -177,8 +180,8 @@ var Fields = fields()
 
 func fields() []Field {
 	all := slices.Grow([]Field{
-		{"last_data_recv", func(o *Open) (float64, bool) { return o.SinceReceived.Seconds(), true }},
-		{"last_data_sent", func(o *Open) (float64, bool) { return o.SinceSent.Seconds(), true }},
+		{"last_data_recv", func(o *Open) (float64, bool) { return o.Duration(socket.LastDataRecv).Seconds(), true }},
+		{"last_data_sent", func(o *Open) (float64, bool) { return o.Duration(socket.LastDataSent).Seconds(), true }},
 		{"recv_queued", func(o *Open) (float64, bool) { return float64(o.rest().RecvQueued), true }},
 		{"recv_buffer", func(o *Open) (float64, bool) { return float64(o.rest().RecvBuffer), true }},
 		{"send_queued", func(o *Open) (float64, bool) { return float64(o.rest().SendQueued), true }},
@@ -195,9 +198,9 @@ func (o *Open) figure(f socket.Figure) (value float64, known bool) {
 	n, known := o.Value(f)
 	switch {
 	case f.Name == socket.BytesAcked.Name && o.rest().Multipath:
-		n = o.BytesAcked
+		n = o.rest().BytesAcked
 	case f.Name == socket.BytesReceived.Name && o.rest().Multipath:
-		n = o.BytesReceived
+		n = o.rest().BytesReceived
 	case f.Unit == socket.Microseconds:
 		return float64(n) / 1e6, known
 	}
@@ -225,7 +228,7 @@ func (o *Open) Place() Place {
 
 // MarshalJSON writes the fields in their order. What the kernel does not know is null.
 func (o *Open) MarshalJSON() ([]byte, error) {
-	o.rest()
+	rest := o.rest()
 	b, err := json.Marshal(struct {
 		Place
 		Local    netip.AddrPort `json:"local"`
@@ -236,7 +239,7 @@ func (o *Open) MarshalJSON() ([]byte, error) {
 		Congestion string         `json:"congestion"`
 		LimitedBy  Limit          `json:"limited_by"`
 		QuickAck   socket.Learned `json:"quickack"`
-	}{o.Place(), o.Local, o.Peer, o.Multipath, o.Subflows, o.Congestion, o.LimitedBy, o.QuickAck})
+	}{o.Place(), o.Local, o.Peer, rest.Multipath, rest.Subflows, rest.Congestion, o.LimitedBy, o.QuickAck})
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,6 @@ import (
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab/inprocess"
-	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
 // onLoopback are the networks with an address that loopback has.
@@ -83,7 +82,7 @@ func TestNetworkMoves(t *testing.T) {
 			require.Positive(t, uses[0].Counters.Connections)
 			bare := strings.HasPrefix(network, "sockopt/")
 			ln := inprocess.ListeningSocket(t, lab.HostPort("::1", port))
-			require.Equal(t, bare, socket.SpeaksMPTCP(ln), network)
+			require.Equal(t, bare, lab.SpeaksMPTCP(t, ln), network)
 			if !bare {
 				require.Equal(t, 77, uses[0].AcceptQueue.Limit, network)
 			}

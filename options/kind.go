@@ -26,8 +26,8 @@ type kind struct {
 	// check says why a value is not allowed, whatever the system.
 	check func(field any) error
 
-	// effects has one for each value that is set, with what is requested of o.
-	effects func(field any, o socket.Option) []Effect
+	// effects has one for each value that is set, with what is requested of r.
+	effects func(field any, r row) []Effect
 
 	// show is a value of the kernel as the Caddyfile would write it.
 	show func(v socket.Value) string
@@ -82,14 +82,14 @@ func kindOf[T any](v values[T]) kind {
 			return err
 		},
 		check: func(field any) error { return check(**field.(**T)) },
-		effects: func(field any, o socket.Option) []Effect {
+		effects: func(field any, r row) []Effect {
 			value := **field.(**T)
-			e := Effect{Requested: fmt.Sprint(value)}
+			e := Effect{Option: r.name, Requested: fmt.Sprint(value)}
 			if v.text != nil {
 				e.Requested = v.text(value)
 			}
 			if v.kernel != nil {
-				e.setting = socket.Setting{Option: o, Value: v.kernel(value)}
+				e.setting = socket.Setting{Option: r.option, Value: v.kernel(value)}
 			}
 			return []Effect{e}
 		},

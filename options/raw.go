@@ -126,9 +126,9 @@ var rawKind = kind{
 		return err
 	},
 	check: func(any) error { return nil }, // named has checked them
-	effects: func(field any, _ socket.Option) (effects []Effect) {
+	effects: func(field any, r row) (effects []Effect) {
 		for _, raw := range *field.(*[]RawOption) {
-			effects = append(effects, Effect{Requested: raw.numbers(), setting: socket.Setting{
+			effects = append(effects, Effect{Option: r.name, Requested: raw.numbers(), setting: socket.Setting{
 				Option: socket.Raw(int(*raw.Level), int(*raw.Option)),
 				Value:  socket.Value{Number: int64(*raw.Value)},
 			}})

@@ -150,8 +150,9 @@ func (r row) field(o *Options) any {
 }
 
 // These are the functions of the kind, for the option's field.
-func (r row) isSet(o *Options) bool  { return !reflect.ValueOf(r.field(o)).Elem().IsZero() }
-func (r row) check(o *Options) error { return r.kind.check(r.field(o)) }
+func (r row) isSet(o *Options) bool       { return !reflect.ValueOf(r.field(o)).Elem().IsZero() }
+func (r row) check(o *Options) error      { return r.kind.check(r.field(o)) }
+func (r row) effects(o *Options) []Effect { return r.kind.effects(r.field(o), r) }
 
 func (r row) parse(o *Options, words []string) error {
 	return r.explain(r.kind.parse(r.field(o), words), strings.Join(words, " "))
@@ -159,22 +160,6 @@ func (r row) parse(o *Options, words []string) error {
 
 func (r row) unmarshal(o *Options, text []byte) error {
 	return r.explain(r.kind.unmarshal(r.field(o), text), string(text))
-}
-
-// explain adds to the error of a value what was probably meant.
-func (r row) explain(err error, text string) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%w%s", err, r.instead(text))
-}
-
-func (r row) effects(o *Options) []Effect {
-	effects := r.kind.effects(r.field(o), r.option)
-	for i := range effects {
-		effects[i].Option = r.name
-	}
-	return effects
 }
 
 // repeats reports whether an option may be set more than once.

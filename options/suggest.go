@@ -50,26 +50,28 @@ var transportOptions = []string{
 	"compression", "proxy_protocol", "network_proxy", "read_buffer", "write_buffer", "max_response_header",
 }
 
-// instead is what to write where text is no value of an option, if it is clear what was meant.
-func (r row) instead(text string) string {
+// explain adds to the error of a value what was probably meant, if that is clear.
+func (r row) explain(err error, text string) error {
 	text = strings.Trim(text, `"`)
 	lower := strings.ToLower(text)
 	_, named := dscpNames[lower]
 	number, numberErr := strconv.ParseUint(text, 0, 8)
 	_, durationErr := ParseDuration(text)
 	switch {
+	case err == nil:
+		return nil
 	case r.name == "keepalive" && durationErr == nil:
-		return "; did you mean keepalive_idle " + text + "?"
+		return fmt.Errorf("%w; did you mean keepalive_idle %s?", err, text)
 	case r.name == "dscp" && named:
-		return "; did you mean " + lower + "?"
+		return fmt.Errorf("%w; did you mean %s?", err, lower)
 	case r.name == "dscp" && numberErr == nil && number > 63 && number%4 == 0:
-		return fmt.Sprintf("; as a TOS byte that is %s", DSCP(number>>2))
+		return fmt.Errorf("%w; as a TOS byte that is %s", err, DSCP(number>>2))
 	case r.name == "dscp" && strings.HasPrefix(text, "0x") && numberErr == nil && number < 64:
-		return fmt.Sprintf("; did you mean %s?", DSCP(number))
+		return fmt.Errorf("%w; did you mean %s?", err, DSCP(number))
 	case r.name == "fastopen" && (text == "on" || text == "true"):
-		return "; it is how many connections may wait: write fastopen 256"
+		return fmt.Errorf("%w; it is how many connections may wait: write fastopen 256", err)
 	}
-	return ""
+	return err
 }
 
 // distance returns how many letters have to be added, removed or replaced to make b of a

@@ -3,7 +3,6 @@ package options
 import (
 	"cmp"
 	"runtime"
-	"slices"
 	"strings"
 
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
@@ -59,17 +58,8 @@ type System struct {
 // ThisSystem asks the kernel for the support and the default of every option.
 func ThisSystem() System {
 	s := System{OS: runtime.GOOS, Kernel: socket.KernelRelease()}
-	var dialed []socket.Setting
 	for _, r := range rows {
 		s.Options = append(s.Options, r.support())
-		if value, err := trial.Default(trial.Unconnected, r.option); err == nil && r.phases&Dial != 0 {
-			dialed = append(dialed, socket.Setting{Option: r.option, Value: r.option.AsSet(value)})
-		}
-	}
-	before, _ := trial.BeforeSYN(trial.Dialed, dialed)
-	for _, setting := range before {
-		i := slices.IndexFunc(rows, func(r row) bool { return r.option.Is(setting.Option) })
-		s.Options[i].BeforeSYN = true
 	}
 	return s
 }
@@ -105,6 +95,10 @@ func (r row) support() Support {
 		if _, err := trial.Default(trial.Listener, r.option); isMissing(err) {
 			s.NeedsMPTCP = r.needsMPTCP()
 		}
+	}
+	if value, err := trial.Default(trial.Unconnected, r.option); err == nil && r.phases&Dial != 0 {
+		before, _ := trial.BeforeSYN(trial.Dialed, []socket.Setting{{Option: r.option, Value: r.option.AsSet(value)}})
+		s.BeforeSYN = len(before) > 0
 	}
 	if r.bounds != "" && runtime.GOOS == "linux" {
 		s.Sysctl = map[string]string{r.bounds: socket.Sysctl(r.bounds)}

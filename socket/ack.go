@@ -172,12 +172,10 @@ func (c *Conn) waited(fd int, wait time.Duration) bool {
 	return rtt >= shortPath && wait >= rtt*3/4 && wait <= rtt*3/2+2*time.Millisecond
 }
 
-// Turn says whether the peer has had a response, as far as its writes tell.
-func (c *Conn) Turn() Turn {
-	if writes := c.writes.Load(); writes == 0 || c.first == handshake && writes <= handshakeWrites {
-		return BeforeFirstResponse
-	}
-	return Later
+// HadResponse reports whether the peer has had a response, as far as its writes tell.
+func (c *Conn) HadResponse() bool {
+	writes := c.writes.Load()
+	return writes > 0 && (c.first != handshake || writes > handshakeWrites)
 }
 
 // Values of TCP_QUICKACK, as tcp_sock_set_quickack in the kernel's net/ipv4/tcp.c reads them: any

@@ -7,7 +7,6 @@ import "sync"
 type List struct {
 	mu    sync.Mutex
 	first *Conn
-	size  int
 }
 
 // links are a Conn's place in its List: what points to it, and the Conn after it.
@@ -24,7 +23,6 @@ func (l *List) Add(c *Conn) {
 		c.after.before = &c.after
 	}
 	l.first, c.before = c, &l.first
-	l.size++
 }
 
 // Remove removes a connection. One that is in no List it leaves alone.
@@ -38,7 +36,6 @@ func (l *List) Remove(c *Conn) {
 		c.after.before = c.before
 	}
 	c.links = links{}
-	l.size--
 }
 
 // Append appends the connections to all, the latest first.
@@ -51,9 +48,9 @@ func (l *List) Append(all []*Conn) []*Conn {
 	return all
 }
 
-// Len returns how many connections there are.
-func (l *List) Len() int {
+// Empty reports whether there are no connections.
+func (l *List) Empty() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.size
+	return l.first == nil
 }

@@ -28,15 +28,6 @@ type AckOptions struct {
 	KeepDelayedAckMax bool
 }
 
-// Turn says where a peer waited.
-type Turn string
-
-// The turns.
-const (
-	BeforeFirstResponse Turn = "before_first_response"
-	Later               Turn = "later"
-)
-
 // Observer is called for what a Conn does beyond reading and writing. Its methods are
 // called from the goroutines that read and write, for many connections at a time, and
 // must return soon.

@@ -124,12 +124,6 @@ type RawSocket struct{ syscall.RawConn }
 // SyscallConn returns the raw connection.
 func (s RawSocket) SyscallConn() (syscall.RawConn, error) { return s.RawConn, nil }
 
-// SpeaksMPTCP reports whether the socket of c is an MPTCP socket.
-func SpeaksMPTCP(c syscall.Conn) bool {
-	protocol, err := Get(c, Multipath)
-	return err == nil && protocol.Number != 0
-}
-
 // control runs f on the descriptor of c.
 //
 // Errors: net.ErrClosed, or that of f.

@@ -109,7 +109,7 @@ func FuzzAddTrafficClass(f *testing.F) {
 // socket that is newer is not among them.
 func TestDropsAreReadAtOnce(t *testing.T) {
 	first := listen(t)
-	if !SpeaksMPTCP(first) {
+	if !lab.SpeaksMPTCP(t, first) {
 		lab.MissingMPTCP(t)
 	}
 	drops := new(Drops)

@@ -11,6 +11,6 @@
 //	override.go   options for a while, restored afterwards
 //	kernel_*.go   release, sysctls, capabilities
 //	tcpinfo_*.go  TCP_INFO
-//	other.go      what only Linux has
+//	other.go      systems other than Linux: what sets options there, and what they lack
 //	trial/        tries options before they meet a real connection
 package socket

@@ -39,8 +39,6 @@ func find[T comparable](c any) (found T, ok bool) {
 		switch w := c.(type) {
 		case nil, *net.TCPConn, *net.TCPListener:
 			return found, false
-		case *Conn:
-			c = w.TCPConn
 		case interface{ NetConn() net.Conn }:
 			c = w.NetConn()
 		case interface{ Raw() net.Conn }:

@@ -24,6 +24,12 @@ func GetSockOpt(t testing.TB, c syscall.Conn, level, option int) (text string) {
 	return text
 }
 
+// SpeaksMPTCP reports whether a socket is one of MPTCP.
+func SpeaksMPTCP(t testing.TB, c syscall.Conn) bool {
+	t.Helper()
+	return GetSockOpt(t, c, unix.SOL_SOCKET, unix.SO_PROTOCOL) == fmt.Sprint(unix.IPPROTO_MPTCP)
+}
+
 // Read reads the option from a socket, as Effective writes it.
 func (e Expected) Read(t testing.TB, c syscall.Conn) (text string) {
 	t.Helper()

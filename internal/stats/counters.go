@@ -138,7 +138,7 @@ func dropUnused() {
 	tooMany := len(registry.unused) - mostUnused
 	registry.unused = slices.DeleteFunc(registry.unused, func(c *Counters) bool {
 		tooMany--
-		if tooMany < 0 && !c.scraped || c.open.Len() > 0 { // those are shown
+		if tooMany < 0 && !c.scraped || !c.open.Empty() { // those are shown
 			return false
 		}
 		delete(registry.of, c.origin)

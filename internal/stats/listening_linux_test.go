@@ -25,7 +25,7 @@ func TestAcceptQueue(t *testing.T) {
 			require.NoError(t, err)
 			first := opened.(*net.TCPListener)
 			defer first.Close()
-			if multipath && !socket.SpeaksMPTCP(first) {
+			if multipath && !lab.SpeaksMPTCP(t, first) {
 				lab.MissingMPTCP(t)
 			}
 			const limit = 3
@@ -120,7 +120,7 @@ func TestDeferredConnectionsAreNotDropped(t *testing.T) {
 			require.NoError(t, err)
 			ln := opened.(*net.TCPListener)
 			defer ln.Close()
-			if multipath && !socket.SpeaksMPTCP(ln) {
+			if multipath && !lab.SpeaksMPTCP(t, ln) {
 				lab.MissingMPTCP(t)
 			}
 			origin := inNewRegistry(t)

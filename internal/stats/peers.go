@@ -14,14 +14,18 @@ import (
 // Wait says where a peer waits.
 type Wait string
 
-// The waits of clients are those of socket.Turn.
-const ofBackend Wait = "backend"
+// The waits.
+const (
+	beforeFirstResponse Wait = "before_first_response"
+	later               Wait = "later"
+	ofBackend           Wait = "backend"
+)
 
 // Peer is an address whose connections wait for acknowledgements.
 type Peer struct {
 	Peer   netip.Prefix `json:"peer"` // an address of IPv4, or a /64 of IPv6
 	Server string       `json:"server"`
-	Kind   Wait         `json:"kind"` // before_first_response, later, or backend
+	Kind   Wait         `json:"kind"`
 	Count  uint64       `json:"count"`
 	Last   time.Time    `json:"last"`
 }
@@ -122,9 +126,12 @@ func (t *peerTable) now(now time.Time) []Peer {
 
 // keyOf returns the place of a connection's peer in the table.
 func (o *Observer) keyOf(c *socket.Conn) (key peerKey) {
-	key.server, key.kind = o.origin.Server, Wait(c.Turn())
-	if o.origin.Direction == Dialed {
+	key.server, key.kind = o.origin.Server, beforeFirstResponse
+	switch {
+	case o.origin.Direction == Dialed:
 		key.kind = ofBackend
+	case c.HadResponse():
+		key.kind = later
 	}
 	addr := addrPort(c.RemoteAddr()).Addr()
 	bits := addr.BitLen()

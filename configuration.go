@@ -10,7 +10,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
@@ -22,9 +21,8 @@ import (
 
 // configuration is what the modules of one configuration share.
 type configuration struct {
-	ctx      context.Context      // which ends with it
-	registry *prometheus.Registry // each configuration has its own
-	servers  map[*caddyhttp.Server]*server
+	ctx     caddy.Context // which ends with it; its registry of metrics is its own
+	servers map[*caddyhttp.Server]*server
 
 	namesUpstream bool                                  // it may name placeholders of connections to backends
 	raw           map[string]map[string]json.RawMessage // its servers
@@ -54,16 +52,13 @@ func configurationOf(ctx caddy.Context) *configuration {
 	defer configurations.Unlock()
 	registry := ctx.GetMetricsRegistry()
 	for _, c := range configurations.all {
-		if c.registry == registry {
+		if c.ctx.GetMetricsRegistry() == registry {
 			return c
 		}
 	}
+	c := &configuration{ctx: ctx, servers: make(map[*caddyhttp.Server]*server), uncovered: []uncovered{}}
 	config := rawHTTP(ctx)
-	var app struct {
-		Servers map[string]map[string]json.RawMessage `json:"servers"`
-	}
-	_ = json.Unmarshal(config, &app) // its errors are Caddy's to report
-	c := &configuration{ctx: ctx, registry: registry, servers: make(map[*caddyhttp.Server]*server), raw: app.Servers, uncovered: []uncovered{}}
+	_ = json.Unmarshal(config, &struct{ Servers any }{&c.raw}) // its errors are Caddy's to report
 	// Templates can name any placeholder.
 	c.namesUpstream = len(config) == 0 || bytes.Contains(config, []byte(upstreamTCPInfo)) || bytes.Contains(config, []byte(`"templates"`))
 	configurations.all = append(configurations.all, c)
@@ -95,7 +90,7 @@ func (c *configuration) end() {
 // isActive reports whether c has loaded, and none that has replaces it.
 func (c *configuration) isActive() bool {
 	active := caddy.ActiveContext()
-	return c.registry == active.GetMetricsRegistry()
+	return c.ctx.GetMetricsRegistry() == active.GetMetricsRegistry()
 }
 
 // start is called, once, before Caddy opens the first socket of the configuration. All

@@ -54,7 +54,6 @@ type ListenerWrapper struct {
 	resolved  options.Resolved
 	inherited []socket.Setting // of the accept phase
 	hidden    string           // the wrapper that may hide connections
-	shared    bool             // listening sockets may be another configuration's, too
 	log       *zap.Logger
 	server    *server
 	passed    []passed
@@ -91,7 +90,6 @@ func (w *ListenerWrapper) Provision(ctx caddy.Context) (err error) {
 	if w.hidden = w.server.hiddenBy(); w.hidden != "" && connection.NeedsConn(&w.resolved) {
 		log.Warn("quickack and metrics have no effect behind another listener wrapper; list sockopt before it", zap.String("wrapper", w.hidden))
 	}
-	w.shared = w.server.sharesListeners()
 	w.passed = w.passedBy()
 	for _, p := range w.passed {
 		log.Warn("HTTP/3 has no "+p.name+" of a listener wrapper; "+p.instead, options.Named(p.option))
@@ -128,7 +126,7 @@ func (w *ListenerWrapper) inherit(log *zap.Logger) {
 	if w.server.otherApp || len(settings) == 0 {
 		return
 	}
-	onListener := !w.shared
+	onListener := !w.server.sharesListeners()
 	// Behind another plugin's wrapper the listening socket may be out of reach.
 	w.server.adoptKeepAlive(settings, onListener && w.hidden == "")
 	var err error
@@ -182,7 +180,7 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 func (w *ListenerWrapper) prepare(l *listener, log *zap.Logger) {
 	settings := slices.Clone(w.resolved.Settings[options.Listen])
 	configured := len(settings)
-	if !w.shared {
+	if !w.server.sharesListeners() {
 		settings = append(settings, w.inherited...)
 	}
 	if len(settings)+len(w.inherited) == 0 {

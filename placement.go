@@ -19,21 +19,18 @@ var transparent = map[string]string{
 // innermost returns the listener beneath all transparent ones, and a place for another
 // one there. The place is not valid where ln itself is the innermost.
 func innermost(ln net.Listener) (inner net.Listener, place reflect.Value) {
-	for {
-		t := typeOf(ln)
-		if !slices.Contains(slices.Collect(maps.Values(transparent)), t.PkgPath()+"."+t.Name()) {
-			return ln, place
-		}
+	for t := typeOf(ln); slices.Contains(slices.Collect(maps.Values(transparent)), t.PkgPath()+"."+t.Name()); t = typeOf(ln) {
 		field := reflect.Indirect(reflect.ValueOf(ln)).FieldByName("Listener")
 		if !field.CanSet() { // or there is no such field any more
-			return ln, place
+			break
 		}
 		next, ok := reflect.TypeAssert[net.Listener](field)
 		if !ok {
-			return ln, place
+			break
 		}
 		ln, place = next, field
 	}
+	return ln, place
 }
 
 // isBare reports whether a listener hands over the kernel's connections: Go's own, or

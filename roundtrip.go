@@ -58,7 +58,6 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 func (p *placeholders) make(ctx context.Context) *askedInfo {
 	const name = "sockopt.upstream_tcp_info"
 	if info, ok := caddyhttp.GetVar(ctx, name).(*askedInfo); ok {
-		*info = askedInfo{placeholders: p}
 		return info
 	}
 	repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)

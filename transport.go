@@ -60,10 +60,13 @@ type Transport struct {
 
 	resolved  options.Resolved
 	server    *server
-	upstreams upstreams
-	dialer    *dialer
-	afterSYN  []socket.Setting // to be set on an open connection
-	log       *zap.Logger
+	upstreams struct { // what counts connections, by backend
+		sync.Mutex
+		of map[string]*stats.Observer
+	}
+	dialer   *dialer
+	afterSYN []socket.Setting // to be set on an open connection
+	log      *zap.Logger
 
 	placeholders *placeholders // nil where the configuration names none of its connections
 }
@@ -176,12 +179,6 @@ func (t *Transport) dial(ctx context.Context, network, address string) (net.Conn
 // mostUpstreams bounds the series of a transport: it counts connections to further
 // addresses, which dynamic upstreams and placeholders can have, as those to other.
 const mostUpstreams = 100
-
-// upstreams are what counts the connections of a transport, by backend.
-type upstreams struct {
-	sync.Mutex
-	of map[string]*stats.Observer
-}
 
 // observer returns what counts the connections to a backend.
 func (t *Transport) observer(upstream string) *stats.Observer {

@@ -51,10 +51,14 @@ func runDoctor(admin string, during time.Duration, asJSON bool) (status int, err
 	if during < 0 || during > longestLook {
 		return exitError, fmt.Errorf("--during %s is not a time from 0s to %s", during, longestLook)
 	}
-	ended := countDown(during)
 	var a findingsAnswer
-	answer, err := askAdmin(admin, findingsPath+"?during="+during.String(), &a)
-	ended()
+	var answer []byte
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		answer, err = askAdmin(admin, findingsPath+"?during="+during.String(), &a)
+	}()
+	countDown(during, done)
 	if err != nil {
 		return exitError, err
 	}
@@ -72,25 +76,20 @@ func runDoctor(admin string, during time.Duration, asJSON bool) (status int, err
 	return 0, nil
 }
 
-// countDown shows on a terminal how long it takes, until ended is called.
-func countDown(left time.Duration) (ended func()) {
-	if !term.IsTerminal(int(os.Stderr.Fd())) {
-		return func() {}
+// countDown shows on a terminal how long it takes, until it is done.
+func countDown(left time.Duration, done <-chan struct{}) {
+	show := io.Discard
+	if term.IsTerminal(int(os.Stderr.Fd())) {
+		show = os.Stderr
 	}
-	done := make(chan struct{})
-	go func() {
-		for ; ; left -= time.Second {
-			fmt.Fprintf(os.Stderr, "%sCaddy looks at its sockets for %s", clearLine, max(0, left))
-			select {
-			case <-done:
-				return
-			case <-time.After(time.Second):
-			}
+	for ; ; left -= time.Second {
+		fmt.Fprintf(show, "%sCaddy looks at its sockets for %s", clearLine, max(0, left))
+		select {
+		case <-done:
+			fmt.Fprint(show, clearLine)
+			return
+		case <-time.After(time.Second):
 		}
-	}()
-	return func() {
-		done <- struct{}{} // the last line is whole
-		fmt.Fprint(os.Stderr, clearLine)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/procfs"
@@ -65,12 +66,18 @@ func (before look) since(most int) (now look, a findingsAnswer) {
 	a.LookedAt.During = during.String()
 	var evidence []findings.Evidence
 	listening := make(map[stats.Origin]bool)
-	for _, direction := range []stats.Direction{stats.Accepted, stats.Dialed, stats.Route} {
-		for _, e := range shownEntries(direction) {
+	at := &a.LookedAt
+	for _, of := range []struct {
+		stats.Direction
+		places *int
+	}{{stats.Accepted, &at.Listeners}, {stats.Dialed, &at.Backends}, {stats.Route, new(int)}} {
+		for _, e := range shownEntries(of.Direction) {
 			if !e.server.configuration.isActive() || listening[e.Origin] {
 				continue // it is being replaced, or a second socket has the same address
 			}
-			listening[e.Origin] = direction == stats.Accepted
+			listening[e.Origin] = of.Direction == stats.Accepted
+			*of.places++
+			at.Connections += between[e.Origin].Open
 			seen := findings.Evidence{
 				Found: stats.Found{Server: e.Server, Address: e.Address, Upstream: e.Upstream, Position: e.Position}, During: during,
 				Totals: between[e.Origin], Overflows: now.overflows - min(now.overflows, before.overflows), QuickAck: e.QuickAck, Reason: e.Reason, Options: e.Options,
@@ -83,14 +90,6 @@ func (before look) since(most int) (now look, a findingsAnswer) {
 				}
 			}
 			evidence = append(evidence, seen)
-			a.LookedAt.Connections += between[e.Origin].Open
-		}
-		switch direction {
-		case stats.Accepted:
-			a.LookedAt.Listeners = len(evidence)
-		case stats.Dialed:
-			a.LookedAt.Backends = len(evidence) - a.LookedAt.Listeners
-		case stats.Route:
 		}
 	}
 	for _, p := range packetSockets.now() {
@@ -112,13 +111,10 @@ func (before look) since(most int) (now look, a findingsAnswer) {
 // timeWait returns how many sockets of this network namespace that were connected to an
 // address are in TIME-WAIT, 0 where that cannot be read.
 func timeWait(upstream string) (n int) {
-	to, err := net.ResolveTCPAddr("tcp", upstream)
-	if err != nil {
-		return 0
-	}
 	const state = 6 // TCP_TIME_WAIT in the kernel's include/net/tcp_states.h
-	proc, err := procfs.NewDefaultFS()
-	if err != nil {
+	to, err := net.ResolveTCPAddr("tcp", upstream)
+	proc, procErr := procfs.NewDefaultFS()
+	if err != nil || procErr != nil {
 		return 0
 	}
 	for _, read := range []func() (procfs.NetTCP, error){proc.NetTCP, proc.NetTCP6} { //nolint:staticcheck // netlink is faster, and this is rare
@@ -192,12 +188,9 @@ func (findingsLog) CaddyModule() caddy.ModuleInfo { return caddy.ModuleInfo{ID: 
 
 // found is what the last of the looks found that are logged, for all configurations of this
 // process.
-var found = struct {
-	sync.Mutex
-	now []stats.Found
-}{}
+var found atomic.Pointer[[]stats.Found]
 
-// looks are those looks. They take some time, for which nobody waits who asks what was found.
+// looks are those looks.
 var looks = struct {
 	sync.Mutex
 	before look // the last
@@ -237,9 +230,7 @@ func warn(log *zap.Logger, now time.Time) {
 	for i, f := range a.Findings {
 		all[i] = f.Found
 	}
-	found.Lock()
-	found.now = all
-	found.Unlock()
+	found.Store(&all)
 	for f, before := range looks.warned {
 		before.last = before.last && slices.Contains(all, f)
 		looks.warned[f] = before
@@ -259,7 +250,8 @@ func warn(log *zap.Logger, now time.Time) {
 
 // foundNow returns what the gauge of findings shows.
 func foundNow() []stats.Found {
-	found.Lock()
-	defer found.Unlock()
-	return found.now
+	if now := found.Load(); now != nil {
+		return *now
+	}
+	return nil
 }

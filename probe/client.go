@@ -96,30 +96,23 @@ type forgetful struct{}
 func (forgetful) Get(string) (*tls.ClientSessionState, bool) { return nil, false }
 func (forgetful) Put(string, *tls.ClientSessionState)        {}
 
-// run makes an experiment.
-func (c *client) run(ctx context.Context, e Experiment) Result {
-	r := Result{Experiment: e}
-	r.err = c.measure(ctx, &r)
-	return r
-}
-
-func (c *client) late() bool { return time.Now().After(c.until) }
-
-// measure sends a request when the one before has been answered.
+// measure makes an experiment. It sends a request when the one before has been answered.
 func (c *client) measure(ctx context.Context, r *Result) error {
 	var conn conversation // nil where the next request opens one
-	defer func() {
+	end := func() {
 		if conn != nil {
 			conn.Close()
+			conn = nil
 		}
-	}()
+	}
+	defer end()
 	warming := c.until.Add(-time.Until(c.until) * 4 / 5)
 	served, slow := 0, 0
 	for i := 0; i < r.warmUp+c.count(r.Experiment); i++ {
 		if i > 0 && i < r.warmUp && time.Now().After(warming) {
 			i = r.warmUp // slow responses are fewer, so leave time for those that count
 		}
-		if len(r.Seconds) > 0 && c.late() {
+		if len(r.Seconds) > 0 && time.Now().After(c.until) {
 			break
 		}
 		asked := time.Now()
@@ -150,9 +143,7 @@ func (c *client) measure(ctx context.Context, r *Result) error {
 			took = first
 		}
 		if err != nil && served > 0 && isClosed(err) && ctx.Err() == nil {
-			// A server may close a connection between two requests at any time.
-			conn.Close()
-			conn = nil
+			end() // a server may close a connection between two requests at any time
 			i--
 			continue
 		}
@@ -174,8 +165,7 @@ func (c *client) measure(ctx context.Context, r *Result) error {
 			return errCloses
 		}
 		if closes || r.newConns {
-			conn.Close()
-			conn = nil
+			end()
 		}
 	}
 	if r.newConns && !r.fresh {

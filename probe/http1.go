@@ -36,12 +36,17 @@ func newHTTP1(w *wire) *http1 {
 	}
 }
 
-// ask has its writer in the background: a server may stop to read when its responses are
-// not read, and may answer and close before it has the whole request.
+// ask has its writer in the background where requests are many: a server may stop to read
+// when its responses are not read. It may also answer and close before it has a whole request.
 func (h *http1) ask(requests int, pieces bool, answered func()) (closes bool, err error) {
 	h.limit()
 	sent := make(chan error, 1)
-	go func() { sent <- h.sendAll(requests, pieces) }()
+	send := func() { sent <- h.sendAll(requests, pieces) }
+	if requests == 1 {
+		send()
+	} else {
+		go send()
+	}
 	for left := requests; left > 0 && err == nil; left-- {
 		switch closes, err = h.receive(); {
 		case err != nil:

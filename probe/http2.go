@@ -186,23 +186,18 @@ func (h *http2Conn) read() error {
 	if err != nil {
 		return err
 	}
-	id := frame.Header().StreamID
+	id, flags := frame.Header().StreamID, frame.Header().Flags
 	s := h.streams[id]
 	switch f := frame.(type) {
 	case *http2.SettingsFrame:
-		if f.IsAck() {
-			return nil
+		if !f.IsAck() {
+			h.settle(f)
+			_ = h.framer.WriteSettingsAck()
 		}
-		h.settled = true
-		_ = f.ForeachSetting(h.set)
-		_ = h.framer.WriteSettingsAck()
-		return h.flush()
 	case *http2.PingFrame:
-		if f.IsAck() {
-			return nil
+		if !f.IsAck() {
+			_ = h.framer.WritePing(true, f.Data)
 		}
-		_ = h.framer.WritePing(true, f.Data)
-		return h.flush()
 	case *http2.WindowUpdateFrame:
 		if id == 0 {
 			h.window += int(f.Increment)
@@ -222,79 +217,74 @@ func (h *http2Conn) read() error {
 		}
 		h.end(id)
 	case *http2.MetaHeadersFrame:
-		return h.headers(id, s, f)
+		err = h.headers(s, f)
 	case *http2.DataFrame:
-		return h.body(id, s, f)
+		err = h.body(s, int(f.Header().Length))
 	}
-	return nil
+	if err == nil && h.frames.Len() > 0 {
+		err = h.flush()
+	}
+	if err == nil && flags.Has(http2.FlagHeadersEndStream) { // DATA has the same bit
+		h.end(id)
+	}
+	return err
 }
 
-func (h *http2Conn) set(s http2.Setting) error {
-	switch s.ID {
-	case http2.SettingMaxConcurrentStreams:
-		h.maxStreams = int(s.Val)
-	case http2.SettingInitialWindowSize:
+// settle notes the settings of the server that requests depend on.
+func (h *http2Conn) settle(f *http2.SettingsFrame) {
+	h.settled = true
+	if most, ok := f.Value(http2.SettingMaxConcurrentStreams); ok {
+		h.maxStreams = int(most)
+	}
+	if window, ok := f.Value(http2.SettingInitialWindowSize); ok {
 		for _, open := range h.streams {
-			open.window += int(s.Val) - h.initial
+			open.window += int(window) - h.initial
 		}
-		h.initial = int(s.Val)
-	case http2.SettingHeaderTableSize:
-		h.encoder.SetMaxDynamicTableSizeLimit(s.Val)
-	default: // no request depends on the others
+		h.initial = int(window)
 	}
-	return nil
+	if size, ok := f.Value(http2.SettingHeaderTableSize); ok {
+		h.encoder.SetMaxDynamicTableSizeLimit(size)
+	}
 }
 
-func (h *http2Conn) headers(id uint32, s *stream, f *http2.MetaHeadersFrame) error {
+func (h *http2Conn) headers(s *stream, f *http2.MetaHeadersFrame) error {
 	if f.Truncated {
 		return fmt.Errorf("%w: its header has more than %d bytes", errTooLong, mostHeader)
 	}
-	if s == nil {
+	if s == nil || s.answered { // these are trailers
 		return nil
 	}
-	if !s.answered { // otherwise these are trailers
-		status, err := strconv.Atoi(f.PseudoValue("status"))
-		if err != nil {
-			return fmt.Errorf("%w: a response has status %.40q", errHTTP, f.PseudoValue("status"))
-		}
-		if status/100 == 1 {
-			return nil
-		}
-		c := h.client
-		s.answered, c.answered = true, time.Now()
-		c.status, c.location, c.server = status, "", ""
-		for _, field := range f.RegularFields() {
-			switch field.Name {
-			case "location":
-				c.location = field.Value
-			case "server":
-				c.server = field.Value
-			}
-		}
+	status, err := strconv.Atoi(f.PseudoValue("status"))
+	if err != nil {
+		return fmt.Errorf("%w: a response has status %.40q", errHTTP, f.PseudoValue("status"))
 	}
-	if f.StreamEnded() {
-		h.end(id)
+	if status/100 == 1 {
+		return nil
+	}
+	c := h.client
+	s.answered, c.answered = true, time.Now()
+	c.status, c.location, c.server = status, "", ""
+	for _, field := range f.RegularFields() {
+		switch field.Name {
+		case "location":
+			c.location = field.Value
+		case "server":
+			c.server = field.Value
+		}
 	}
 	return nil
 }
 
-func (h *http2Conn) body(id uint32, s *stream, f *http2.DataFrame) error {
-	size := int(f.Header().Length)
+func (h *http2Conn) body(s *stream, size int) error {
 	if h.unread += size; h.unread >= returnWindow/2 {
 		_ = h.framer.WriteWindowUpdate(0, uint32(h.unread)) //nolint:gosec // less than returnWindow
 		h.unread = 0
-		if err := h.flush(); err != nil {
-			return err
-		}
 	}
 	if s == nil {
 		return nil
 	}
 	if s.body += size; s.body > mostBody {
 		return fmt.Errorf("%w: its body has more than %d bytes; probe something shorter", errTooLong, mostBody)
-	}
-	if f.StreamEnded() {
-		h.end(id)
 	}
 	return nil
 }

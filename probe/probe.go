@@ -205,7 +205,8 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 			o.Progress(e)
 		}
 		c.until = time.Now().Add(time.Until(deadline) / time.Duration(len(planned)-i))
-		result := c.run(ctx, e)
+		result := Result{Experiment: e}
+		result.err = c.measure(ctx, &result)
 		switch {
 		case parent.Err() != nil:
 			return nil, parent.Err()

@@ -53,21 +53,22 @@ type row struct {
 
 // In finds what is wrong.
 func In(evidence []Evidence, s System) (found, notes []Finding) {
-	return apply(rows, evidence, s), apply(noteRows, evidence, s)
-}
-
-func apply(rows []row, evidence []Evidence, s System) []Finding {
-	found := []Finding{}
+	found, notes = []Finding{}, []Finding{}
 	for _, r := range rows {
 		for i := range evidence {
-			if seen, fix := r.see(&evidence[i], s); seen != "" {
-				at := evidence[i].Found
-				at.Name = r.name
-				found = append(found, Finding{at, seen, r.cost, fix, r.check})
+			seen, fix := r.see(&evidence[i], s)
+			one := Finding{evidence[i].Found, seen, r.cost, fix, r.check}
+			one.Name = r.name
+			switch {
+			case seen == "":
+			case fix == "":
+				notes = append(notes, one)
+			default:
+				found = append(found, one)
 			}
 		}
 	}
-	return found
+	return found, notes
 }
 
 // Every is the time between two looks of a running configuration.

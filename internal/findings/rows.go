@@ -13,7 +13,7 @@ import (
 // Fewer of these in a look are chance.
 const fewest = 10
 
-// rows are the findings, those that cost most first.
+// rows are the findings, those that cost most first, and the notes.
 var rows = []row{
 	{
 		"uncovered", "no option holds there, and clients with Nagle's algorithm on wait 40 ms",
@@ -210,10 +210,8 @@ var rows = []row{
 				e.block(fmt.Sprintf("user_timeout %s", stats.VanishedAfter/2))
 		},
 	},
-}
 
-// noteRows are notes: what they show has no fix here.
-var noteRows = []row{
+	// Notes: what they show has no fix here.
 	{
 		"loss_with_bbr", "what was lost is sent again; the path loses it, and bbr makes the best of that",
 		"caddy_sockopt_retransmitted_segments_total grows slower",

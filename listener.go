@@ -165,8 +165,10 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 	wrapped.observer = entry.observer
 	if tcp, ok := socket.TCPListener(inner); ok {
 		wrapped.closing = entry.observer.Listens(tcp)
+		w.prepare(wrapped, tcp, log)
+	} else if len(w.resolved.Settings[options.Listen]) > 0 {
+		log.Error("cannot reach the listening socket; its options are not set")
 	}
-	w.prepare(wrapped, log)
 	if !place.IsValid() {
 		return wrapped
 	}
@@ -177,20 +179,12 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 // prepare sets the listening socket to the options of the listen phase and to those
 // that connections inherit from it. A buffer is among both: the first window that is
 // offered follows from the listening socket's.
-func (w *ListenerWrapper) prepare(l *listener, log *zap.Logger) {
+func (w *ListenerWrapper) prepare(l *listener, tcp *net.TCPListener, log *zap.Logger) {
 	settings := slices.Clone(w.resolved.Settings[options.Listen])
-	configured := len(settings)
 	if !w.server.sharesListeners() {
 		settings = append(settings, w.inherited...)
 	}
 	if len(settings)+len(w.inherited) == 0 {
-		return
-	}
-	tcp, ok := socket.TCPListener(l.Listener)
-	if !ok {
-		if configured > 0 {
-			log.Error("cannot reach the listening socket; its options are not set")
-		}
 		return
 	}
 	refused, err := socket.Set(tcp, settings)

@@ -1,6 +1,7 @@
 package sockopt
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -39,11 +40,7 @@ func limitOf(r *http.Request, bytesPerSecond int64) *rate.Limiter {
 	if served, ok := connection.ServedBy(r); ok {
 		return served.Limit(bytesPerSecond, newLimit)
 	}
-	addr := r.Context().Value(http3.RemoteAddrContextKey)
-	if addr == nil {
-		addr = r.Context().Value(http.LocalAddrContextKey)
-	}
-	switch addr := addr.(type) {
+	switch addr := cmp.Or(r.Context().Value(http3.RemoteAddrContextKey), r.Context().Value(http.LocalAddrContextKey)).(type) {
 	case *net.TCPAddr:
 		return limitAt(addr, bytesPerSecond)
 	case *net.UDPAddr:

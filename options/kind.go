@@ -35,8 +35,7 @@ type kind struct {
 
 // values are what a kind of Ts is made of.
 type values[T any] struct {
-	// want is that of the kind. wantJSON says it for JSON where that differs.
-	want, wantJSON string
+	want string // that of the kind
 
 	// parse reads a value from the Caddyfile, text writes it again. Nil is fmt.Sprint.
 	parse func(text string) (T, error)
@@ -57,37 +56,33 @@ type values[T any] struct {
 
 // kindOf is the kind of an option whose field of Options is a *T.
 func kindOf[T any](v values[T]) kind {
-	check := func(value T) error {
-		if v.check == nil {
-			return nil
-		}
-		return v.check(value)
+	if v.text == nil {
+		v.text = func(value T) string { return fmt.Sprint(value) }
+	}
+	if v.decode == nil {
+		v.decode = func(text []byte) (*T, error) { return decode[T](text, v.want) }
+	}
+	if v.check == nil {
+		v.check = func(T) error { return nil }
 	}
 	return kind{
 		want:  v.want,
 		words: min(len(v.want), 1),
 		parse: func(field any, words []string) error {
 			value, err := v.parse(strings.Join(words, ""))
-			if err = cmp.Or(err, check(value)); err == nil {
+			if err = cmp.Or(err, v.check(value)); err == nil {
 				*field.(**T) = &value
 			}
 			return err
 		},
 		unmarshal: func(field any, text []byte) (err error) {
-			if v.decode != nil {
-				*field.(**T), err = v.decode(text)
-			} else {
-				*field.(**T), err = decode[T](text, cmp.Or(v.wantJSON, v.want))
-			}
+			*field.(**T), err = v.decode(text)
 			return err
 		},
-		check: func(field any) error { return check(**field.(**T)) },
+		check: func(field any) error { return v.check(**field.(**T)) },
 		effects: func(field any, r row) []Effect {
 			value := **field.(**T)
-			e := Effect{Option: r.name, Requested: fmt.Sprint(value)}
-			if v.text != nil {
-				e.Requested = v.text(value)
-			}
+			e := Effect{Option: r.name, Requested: v.text(value)}
 			if v.kernel != nil {
 				e.setting = socket.Setting{Option: r.option, Value: v.kernel(value)}
 			}
@@ -110,9 +105,9 @@ var (
 
 	// flag is the kind of a line that has no value.
 	flag = kindOf(values[bool]{
-		wantJSON: "true or false",
-		parse:    func(string) (bool, error) { return true, nil },
-		text:     func(bool) string { return "" },
+		decode: func(text []byte) (*bool, error) { return decode[bool](text, "true or false") },
+		parse:  func(string) (bool, error) { return true, nil },
+		text:   func(bool) string { return "" },
 	})
 
 	ackModes = oneWord(func(mode socket.AckMode) socket.Value {

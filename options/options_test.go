@@ -152,7 +152,7 @@ func TestRawRepeats(t *testing.T) {
 func letters(p Phase) (letters string) {
 	for _, one := range phases {
 		if p&one.Phase != 0 {
-			letters += one.letter
+			letters += strings.ToUpper(one.name[:1])
 		}
 	}
 	return letters

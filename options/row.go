@@ -87,19 +87,18 @@ const (
 
 // phases describe each phase, in their order.
 var phases = []phase{
-	{Listen, "listen", "L", "on listening sockets", listenerLines, trial.Listener},
-	{Accept, "accept", "A", "on accepted connections", listenerLines, trial.Accepted},
-	{Dial, "dial", "D", "on connections to backends", "reverse_proxy … { transport sockopt { socket { %s } } }", trial.Dialed},
-	{Route, "route", "R", "for the requests of a route", "sockopt { %s } in the site or route", trial.Accepted},
-	{Packet, "packet", "P", "on the UDP sockets of HTTP/3", packetLines, trial.Datagram},
+	{Listen, "listen", "on listening sockets", listenerLines, trial.Listener},
+	{Accept, "accept", "on accepted connections", listenerLines, trial.Accepted},
+	{Dial, "dial", "on connections to backends", "reverse_proxy … { transport sockopt { socket { %s } } }", trial.Dialed},
+	{Route, "route", "for the requests of a route", "sockopt { %s } in the site or route", trial.Accepted},
+	{Packet, "packet", "on the UDP sockets of HTTP/3", packetLines, trial.Datagram},
 }
 
 type phase struct {
 	Phase
-	name   string // in documentation and the admin API
-	letter string // in the table of options
-	where  string // its options are set
-	lines  string // of a Caddyfile that sets one there
+	name  string // in documentation and the admin API
+	where string // its options are set
+	lines string // of a Caddyfile that sets one there
 
 	scratch trial.Kind // the socket on which they are tried
 }

@@ -58,23 +58,14 @@ func find[T comparable](c any) (found T, ok bool) {
 // or of the struct behind the pointer, that wrapper is. There is no other way to
 // what an unexported type of another package wraps.
 func embedded(wrapper any, names ...string) any {
-	v := reflect.ValueOf(wrapper)
-	if v.Kind() == reflect.Pointer {
-		v = v.Elem()
-	}
+	v := reflect.Indirect(reflect.ValueOf(wrapper))
 	if v.Kind() != reflect.Struct {
 		return nil
 	}
 	for _, name := range names {
-		field, ok := v.Type().FieldByName(name)
-		if !ok || !field.IsExported() {
-			continue
+		if inner := v.FieldByName(name); inner.IsValid() && inner.CanInterface() {
+			return inner.Interface()
 		}
-		inner, err := v.FieldByIndexErr(field.Index)
-		if err != nil || !inner.CanInterface() {
-			continue
-		}
-		return inner.Interface()
 	}
 	return nil
 }

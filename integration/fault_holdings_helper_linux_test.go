@@ -85,6 +85,7 @@ func (e *exposed) requireRest(t *testing.T) {
 	e.warmUp(t)
 	e.awaitClosed(t)
 	awaitHeld(t, e.Running, e.before)
+	require.Zero(t, connectionsOf(t, e.Running, "").Matched)
 	require.Empty(t, e.Entries("error"))
 	require.NotContains(t, e.Logged(), "panic")
 }

@@ -79,8 +79,10 @@ func (o ordeal) test(t *testing.T, loading bool) {
 	good.start(2)
 	done := make(chan error, 1)
 	go func() { done <- o.act(e, clients) }()
+	stop := e.watch(t)
 	loads, err := e.loadUntil(t, done, clients)
 	good.stop()
+	stop()
 	t.Logf("%d clients, %d of them cut by %d loads; clients that behave: %v", clients, e.cut.Load(), loads, good)
 
 	require.NoError(t, err)

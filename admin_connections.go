@@ -3,6 +3,7 @@ package sockopt
 import (
 	"bufio"
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -79,7 +80,8 @@ func (q *connectionsQuery) set(name, value string) (takes string, ok bool) {
 }
 
 func (q *connectionsQuery) wants(o stats.Origin) bool {
-	return (q.server == "" || q.server == o.Server) && (q.direction == "" || q.direction == o.Direction)
+	return (q.server == "" || q.server == o.Server) && (q.direction == "" || q.direction == o.Direction) &&
+		(q.address == "" || q.address == cmp.Or(o.Address, o.Upstream))
 }
 
 // connectionTotals are the connections of one server at one address.
@@ -95,34 +97,26 @@ func showConnections(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: err}
 	}
-	open, err := stats.MeasureOpen(r.Context(), q.wants, func(peer netip.Addr) bool { return !q.peer.IsValid() || q.peer.Contains(peer) })
+	open, err := stats.MeasureOpen(r.Context(), q.wants, func(peer netip.Addr) bool { return !q.peer.IsValid() || q.peer.Contains(peer) }, q.limit == 0)
 	if err != nil {
 		return err // the client has gone
 	}
-	if q.address != "" {
-		open = slices.DeleteFunc(open, func(o *stats.Open) bool { return q.address != cmp.Or(o.Place().Address, o.Place().Upstream) })
+	if q.sort != nil {
+		open = stats.Each(r.Context(), open, func(o *stats.Open) bool {
+			value, known := q.sort.Of(o)
+			if o.Rank = value; !known {
+				o.Rank = -1
+			}
+			return true
+		})
 	}
-	slices.SortStableFunc(open, func(a, b *stats.Open) int {
-		if q.sort != nil {
-			return -cmp.Compare(valueOf(q.sort, a), valueOf(q.sort, b)) // the largest is first
-		}
-		return cmp.Or(a.Place().Compare(b.Place()), a.Peer.Compare(b.Peer))
-	})
+	slices.SortFunc(open, (*stats.Open).Compare)
 	totals := totalsOf(open)
 	matched := len(open)
 	if q.limit > 0 {
 		open = open[:min(q.limit, matched)]
 	}
-	return streamConnections(w, matched, totals, open)
-}
-
-// valueOf returns what a connection is sorted by. What is not known is last.
-func valueOf(f *stats.Field, o *stats.Open) float64 {
-	value, known := f.Of(o)
-	if !known {
-		return -1
-	}
-	return value
+	return streamConnections(r.Context(), w, matched, totals, open)
 }
 
 func totalsOf(open []*stats.Open) []*connectionTotals {
@@ -142,7 +136,7 @@ func totalsOf(open []*stats.Open) []*connectionTotals {
 }
 
 // streamConnections writes the answer, a connection a line, so that the JSON of all is never in memory.
-func streamConnections(w http.ResponseWriter, matched int, totals []*connectionTotals, open []*stats.Open) error {
+func streamConnections(ctx context.Context, w http.ResponseWriter, matched int, totals []*connectionTotals, open []*stats.Open) error {
 	head, err := json.Marshal(totals)
 	if err != nil {
 		return err
@@ -150,17 +144,17 @@ func streamConnections(w http.ResponseWriter, matched int, totals []*connectionT
 	b := bufio.NewWriterSize(w, 64<<10)
 	fmt.Fprintf(b, "{\"matched\":%d,\"totals\":%s,\"connections\":[", matched, head)
 	separator := "\n"
-	for _, o := range open {
-		line, err := o.MarshalJSON()
-		if err != nil {
-			return err
-		}
-		_, _ = b.WriteString(separator) // b keeps the first error
-		if _, err := b.Write(line); err != nil {
-			return err
+	stats.Each(ctx, open, func(o *stats.Open) bool {
+		var line []byte
+		if line, err = o.AppendJSON(append(b.AvailableBuffer(), separator...)); err == nil {
+			_, err = b.Write(line)
 		}
 		separator = ",\n"
+		return err == nil
+	})
+	if err = cmp.Or(err, ctx.Err()); err != nil {
+		return err
 	}
-	_, _ = b.WriteString("\n]}\n")
+	_, _ = b.WriteString("\n]}\n") // b keeps the first error
 	return b.Flush()
 }

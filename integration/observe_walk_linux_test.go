@@ -33,6 +33,21 @@ func (w *walked) dial(t *testing.T, count int) {
 	}))
 }
 
+// send opens a connection that always has something to send.
+func (w *walked) send(t *testing.T) {
+	t.Helper()
+	conn, err := net.Dial("tcp", w.addr)
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close() })
+	_, err = fmt.Fprintf(conn, "GET /large HTTP/1.1\r\nHost: %s\r\n\r\n", w.addr)
+	require.NoError(t, err)
+	w.open++
+	require.NoError(t, lab.Eventually("it sends", func() (bool, error) {
+		open := connectionsOf(t, w.Running, "?sort=notsent_bytes&limit=1")
+		return open.Matched == w.open && open.Connections[0]["notsent_bytes"] != 0.0, nil
+	}))
+}
+
 // walk asks for the connections, and returns how long that took.
 func (w *walked) walk(t *testing.T, query string) time.Duration {
 	t.Helper()
@@ -55,15 +70,7 @@ func TestCallsOfAWalk(t *testing.T) {
 	w := startWalked(t)
 	const idle, shown = 150, 100
 	w.dial(t, idle)
-	sending, err := net.Dial("tcp", w.addr)
-	require.NoError(t, err)
-	defer sending.Close()
-	_, err = fmt.Fprintf(sending, "GET /large HTTP/1.1\r\nHost: %s\r\n\r\n", w.addr)
-	require.NoError(t, err)
-	require.NoError(t, lab.Eventually("it sends", func() (bool, error) {
-		open := connectionsOf(t, w.Running, "?sort=notsent_bytes&limit=1")
-		return open.Matched == idle+1 && open.Connections[0]["notsent_bytes"] != 0.0, nil
-	}))
+	w.send(t)
 	strace, err := lab.Attach(filepath.Join(t.TempDir(), "trace"), "getsockopt", w.PID)
 	require.NoError(t, err)
 	answer := connectionsOf(t, w.Running, fmt.Sprintf("?limit=%d", shown))
@@ -74,27 +81,34 @@ func TestCallsOfAWalk(t *testing.T) {
 	require.Len(t, trace, idle+2+3*shown)
 }
 
-// TestCostOfAWalk: the cost grows with the connections, and requests do not wait for a walk.
+// TestCostOfAWalk: the cost grows with the connections, of which each that is shown has about its own
+// line allocated, and requests do not wait for a walk.
 func TestCostOfAWalk(t *testing.T) {
 	t.Parallel()
 	w := startWalked(t)
 	client := lab.Site{Protocol: lab.Plain, Addr: w.addr}.Dial(t)
 	w.open++
-	cpu := make(map[int]float64)
-	few := lab.Long(100, 1000) // and ten times as many, with two descriptors each
+	w.send(t) // otherwise there is no second reading, and no pause
+	allocated := func() float64 {
+		_, metrics := w.API(http.MethodGet, "/metrics", "", "")
+		return lab.Figure(t, metrics, `(?m)^go_memstats_alloc_bytes_total (\S+)`)
+	}
+	cpu, heap := make(map[int]float64), make(map[int]float64) // of a walk that shows as many
+	few := lab.Long(100, 1000)                                // and ten times as many, with two descriptors each
 	rounds := lab.Long(3, 20)
 	for _, count := range []int{few, 10 * few} {
 		w.dial(t, count)
-		for _, query := range []string{"?limit=0", ""} {
+		for _, query := range []string{"", "?limit=0"} {
 			var walks []time.Duration
-			before := w.CPU()
+			before, had := w.CPU(), allocated()
 			for range rounds {
 				walks = append(walks, w.walk(t, query))
 			}
-			cpu[count] = (w.CPU() - before) / float64(rounds)
-			t.Logf("%d connections, %q: %v, of which 100 ms are a pause; CPU time of the process %.1f ms", count, query, lab.Median(walks), 1e3*cpu[count])
+			cpu[count], heap[count] = (w.CPU()-before)/float64(rounds), (allocated()-had)/float64(rounds)
+			t.Logf("%d connections, %q: %v, of which 100 ms are between two readings; CPU time of the process %.1f ms, allocated %.0f KiB", count, query, lab.Median(walks), 1e3*cpu[count], heap[count]/1024)
 		}
 	}
+	require.Less(t, (heap[10*few]-heap[few])/float64(9*few), 3072.0, "bytes of a connection that is shown, whose line has a thousand")
 	require.Less(t, cpu[10*few], 30*max(cpu[few], .005), "a cost that grows with the square would be a hundred times")
 
 	alone := askUntil(t, client, time.After(lab.Long(100*time.Millisecond, time.Second)))

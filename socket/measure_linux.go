@@ -3,14 +3,16 @@ package socket
 import "golang.org/x/sys/unix"
 
 func (m *Measurement) read(fd int) error {
-	if value, err := Congestion.get(fd); err == nil {
-		m.Congestion = value.Text
+	var congestion [16]byte // TCP_CA_NAME_MAX in the kernel's include/net/tcp.h
+	if _, err := getsockopt(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, &congestion); err == nil {
+		m.Congestion = unix.ByteSliceToString(congestion[:])
 	}
 	if memory, err := memoryOf(fd); err == nil {
 		m.RecvQueued, m.RecvBuffer = memory[unix.SK_MEMINFO_RMEM_ALLOC], memory[unix.SK_MEMINFO_RCVBUF]
 		m.SendQueued, m.SendBuffer = memory[unix.SK_MEMINFO_WMEM_QUEUED], memory[unix.SK_MEMINFO_SNDBUF]
 	}
-	if protocol, _ := Multipath.get(fd); protocol.Number != 0 {
+	var protocol int32
+	if _, err := getsockopt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL, &protocol); err == nil && protocol == unix.IPPROTO_MPTCP {
 		m.Multipath = true
 		const name = 1 // MPTCP_INFO in include/uapi/linux/mptcp.h
 		var info mptcpInfo

@@ -217,10 +217,11 @@ func (o Option) get(fd int) (v Value, err error) {
 	return v, os.NewSyscallError("getsockopt", err)
 }
 
-// getsockopt reads an option of any size. It returns how many bytes of value are known.
+// getsockopt reads an option of any size. It returns how many bytes of value are known. It does not
+// wait, as setsockoptInt does not.
 func getsockopt[T any](fd, level, name int, value *T) (length uint32, err error) {
 	length = uint32(unsafe.Sizeof(*value)) //nolint:gosec // it fits
-	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), uintptr(level), uintptr(name),
+	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), uintptr(level), uintptr(name),
 		uintptr(unsafe.Pointer(value)), uintptr(unsafe.Pointer(&length)), 0) //nolint:gosec // the kernel writes to both
 	if errno != 0 {
 		return 0, errno

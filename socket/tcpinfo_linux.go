@@ -26,11 +26,17 @@ func (i *TCPInfo) read(fd int) (err error) {
 	return os.NewSyscallError("getsockopt", err)
 }
 
-// fields are the fields of tcp_info, by the names of their figures.
-var fields = func() map[string]reflect.StructField {
-	byName := make(map[string]reflect.StructField)
-	for _, field := range reflect.VisibleFields(reflect.TypeFor[unix.TCPInfo]()) {
-		byName[strings.ToLower(field.Name)] = field
+// field is where a figure is in tcp_info.
+type field struct {
+	index     int
+	size, end uintptr
+}
+
+// fields are those of tcp_info, by the names of their figures.
+var fields = func() map[string]field {
+	byName := make(map[string]field)
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[unix.TCPInfo]()) {
+		byName[strings.ToLower(f.Name)] = field{f.Index[0], f.Type.Size(), f.Offset + f.Type.Size()}
 	}
 	return byName
 }()
@@ -42,11 +48,11 @@ func (i *TCPInfo) Value(f Figure) (value int64, known bool) {
 	if f == ConnectTime {
 		return int64(i.connectTime), i.connectTime != 0
 	}
-	field, has := fields[f.Name]
-	if !has || field.Offset+field.Type.Size() > uintptr(i.length) {
+	at, has := fields[f.Name]
+	if !has || at.end > uintptr(i.length) {
 		return 0, false
 	}
-	n := reflect.ValueOf(&i.TCPInfo).Elem().Field(field.Index[0]).Uint()
+	n := reflect.ValueOf(&i.TCPInfo).Elem().Field(at.index).Uint()
 	// All ones is "not measured yet" in tcpi_min_rtt, and "no limit" in tcpi_pacing_rate.
-	return int64(n), n != math.MaxUint64>>(64-field.Type.Bits()) //nolint:gosec // all but all ones fit
+	return int64(n), n != math.MaxUint64>>(64-8*at.size) //nolint:gosec // all but all ones fit
 }

@@ -13,10 +13,10 @@ import (
 func TestInfoOfOlderKernels(t *testing.T) {
 	for _, f := range slices.DeleteFunc(slices.Clone(Figures), func(f Figure) bool { return f == ConnectTime }) {
 		t.Run(f.Name, func(t *testing.T) {
-			field, has := fields[f.Name]
+			at, has := fields[f.Name]
 			require.True(t, has, "unix.TCPInfo has no such field")
 			info := new(TCPInfo)
-			info.length = uint32(field.Offset + field.Type.Size())
+			info.length = uint32(at.end)
 			_, known := info.Value(f)
 			require.True(t, known)
 			info.length--

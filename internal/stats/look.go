@@ -69,8 +69,8 @@ func TakeLook(before Look, most int) (now Look, between map[Origin]Totals) {
 		open := OpenTotals{Open: len(conns)}
 		for _, conn := range conns {
 			choice := maphash.Comparable(chosen, conn)
-			o.conn, o.list = conn, &c.open
-			if choice%t.oneIn != 0 || !o.readFirst() {
+			o.conn, o.of = conn, c
+			if choice%t.oneIn != 0 || !o.read() {
 				continue
 			}
 			p := o.progress()

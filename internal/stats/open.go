@@ -33,16 +33,15 @@ var Limits = []Limit{NothingToSend, PeerWindow, SendBuffer, Loss, CongestionWind
 
 // Open is a connection that was open when it was measured.
 type Open struct {
-	Origin          Origin
 	Local, Peer     netip.AddrPort
 	LimitedBy       Limit
 	QuickAck        socket.Learned
-	*socket.TCPInfo // the second reading
+	Rank            float64 // those with more come first
+	*socket.TCPInfo         // the second reading
 
 	measured *socket.Measurement // nil before rest has read it
 	conn     *socket.Conn
-	list     *socket.List    // that has it
-	before   *socket.TCPInfo // the first reading
+	of       *Counters // whose list has it
 }
 
 // between is the time between the two readings of a connection: the kernel's times only grow.
@@ -52,10 +51,11 @@ const between = 100 * time.Millisecond
 var walking = make(chan struct{}, 1)
 
 // MeasureOpen measures the open connections of the origins that are wanted, and of those the ones
-// whose peer is. It takes a bit more than 100 ms.
+// whose peer is. It takes a bit more than 100 ms, or less where all of them are idle. With whole it
+// reads all of each meanwhile.
 //
 // Errors: that of ctx.
-func MeasureOpen(ctx context.Context, origin func(Origin) bool, peer func(netip.Addr) bool) ([]*Open, error) {
+func MeasureOpen(ctx context.Context, origin func(Origin) bool, peer func(netip.Addr) bool, whole bool) ([]*Open, error) {
 	select {
 	case walking <- struct{}{}:
 		defer func() { <-walking }()
@@ -63,17 +63,32 @@ func MeasureOpen(ctx context.Context, origin func(Origin) bool, peer func(netip.
 		return nil, ctx.Err()
 	}
 	began := time.Now()
-	open := openConns(origin, peer)
-	if len(open) == 0 {
-		return nil, nil
+	open := Each(ctx, openConns(origin, peer), (*Open).read)
+	read := time.Now()
+	if whole {
+		open = Each(ctx, open, func(o *Open) bool { return o.rest() != nil })
 	}
-	open = slices.DeleteFunc(open, func(o *Open) bool { return ctx.Err() != nil || !o.readFirst() })
-	select {
-	case <-time.After(between - time.Since(began)):
-	case <-ctx.Done():
+	if slices.ContainsFunc(open, (*Open).isBusy) {
+		time.Sleep(max(between-time.Since(began), between/2-time.Since(read)))
 	}
-	open = slices.DeleteFunc(open, func(o *Open) bool { return ctx.Err() != nil || !o.read() })
-	return open, ctx.Err()
+	return Each(ctx, open, (*Open).readAgain), ctx.Err()
+}
+
+// turn is for how long a walk goes on before it lets others run.
+const turn = 5 * time.Millisecond
+
+// Each does something with each connection until ctx is done, and returns those of which do says so.
+// First and then after each turn it lets others run. It sleeps for that: after runtime.Gosched a
+// processor with nothing else to do goes on without asking whether the network has something.
+func Each(ctx context.Context, open []*Open, do func(*Open) bool) []*Open {
+	var began time.Time
+	return slices.DeleteFunc(open, func(o *Open) bool {
+		if time.Since(began) > turn {
+			time.Sleep(turn / 100)
+			began = time.Now()
+		}
+		return ctx.Err() != nil || !do(o)
+	})
 }
 
 func openConns(origin func(Origin) bool, peer func(netip.Addr) bool) (open []*Open) {
@@ -87,7 +102,7 @@ func openConns(origin func(Origin) bool, peer func(netip.Addr) bool) (open []*Op
 		}
 		conns = c.open.Append(conns[:0])
 		for _, conn := range conns {
-			o := &Open{Origin: c.origin, Local: addrPort(conn.LocalAddr()), Peer: addrPort(conn.RemoteAddr()), conn: conn, list: &c.open}
+			o := &Open{Local: addrPort(conn.LocalAddr()), Peer: addrPort(conn.RemoteAddr()), conn: conn, of: c}
 			if peer(o.Peer.Addr().WithZone("")) {
 				open = append(open, o)
 			}
@@ -105,30 +120,30 @@ func addrPort(a net.Addr) netip.AddrPort {
 	return netip.AddrPortFrom(tcp.AddrPort().Addr().Unmap(), tcp.AddrPort().Port())
 }
 
-// readFirst is the first reading. A connection that is closed meanwhile has none.
-func (o *Open) readFirst() bool {
+// read is a reading. A connection that is closed meanwhile has none.
+func (o *Open) read() bool {
 	var err error
-	o.before, err = socket.Info(o.conn)
+	o.TCPInfo, err = socket.Info(o.conn)
 	if errors.Is(err, net.ErrClosed) { // through what it contains
-		o.list.Remove(o.conn)
+		o.of.open.Remove(o.conn)
 	}
-	o.TCPInfo = o.before
 	return err == nil
 }
 
-// read is the second reading. Most connections are idle, and need none.
-func (o *Open) read() bool {
-	unacked, _ := o.Value(socket.Unacked)
-	unsent, _ := o.Value(socket.NotSentBytes)
-	if unacked > 0 || unsent > 0 {
-		again, err := socket.Info(o.conn)
-		if err != nil {
-			return false
-		}
-		o.TCPInfo = again
+// isBusy says whether o had something to send at its first reading.
+func (o *Open) isBusy() bool { return o.count(socket.Unacked) > 0 || o.count(socket.NotSentBytes) > 0 }
+
+// readAgain is the second reading. Most connections are idle, and need none.
+func (o *Open) readAgain() bool {
+	o.QuickAck, o.LimitedBy = o.conn.Learned(), NothingToSend
+	if !o.isBusy() {
+		return true
 	}
-	o.QuickAck = o.conn.Learned()
-	o.LimitedBy = limitedBy(o.before, o.TCPInfo)
+	before := o.progress()
+	if !o.read() {
+		return false
+	}
+	o.LimitedBy = o.limitedBy(o.progress().minus(before))
 	return true
 }
 
@@ -140,29 +155,20 @@ func (o *Open) rest() *socket.Measurement {
 	return o.measured
 }
 
-// limitedBy compares two readings. The kernel adds the time since a state began to its time when it
-// is asked (tcp_get_info_chrono_stats in net/ipv4/tcp.c), so that a state that lasts grows, too. What
-// took half of the busy time has limited the connection.
-func limitedBy(before, now *socket.TCPInfo) Limit {
-	is := func(f socket.Figure) int64 {
-		value, _ := now.Value(f)
-		return value
-	}
-	grew := func(f socket.Figure) int64 {
-		value, _ := before.Value(f)
-		return is(f) - value
-	}
-	busy := grew(socket.BusyTime)
+// limitedBy says what limits o, which did this between its two readings. The kernel adds the time
+// since a state began to its time when it is asked (tcp_get_info_chrono_stats in net/ipv4/tcp.c), so
+// that a state that lasts grows, too. What took half of the busy time has limited the connection.
+func (o *Open) limitedBy(did Progress) Limit {
 	switch {
-	case busy > 0 && grew(socket.RwndLimited) >= busy/2:
+	case did.Busy > 0 && did.PeerWindow >= did.Busy/2:
 		return PeerWindow
-	case busy > 0 && grew(socket.SndbufLimited) >= busy/2:
+	case did.Busy > 0 && did.SendBuffer >= did.Busy/2:
 		return SendBuffer
-	case is(socket.NotSentBytes) == 0:
+	case o.count(socket.NotSentBytes) == 0:
 		return NothingToSend
-	case grew(socket.TotalRetrans) > 0 || is(socket.Lost) > 0:
+	case did.Retransmitted > 0 || o.count(socket.Lost) > 0:
 		return Loss
-	case is(socket.Unacked) >= is(socket.SndCwnd):
+	case o.count(socket.Unacked) >= o.count(socket.SndCwnd):
 		return CongestionWindow
 	}
 	return Pacing
@@ -223,13 +229,23 @@ func (p Place) Compare(other Place) int {
 
 // Place returns where o belongs.
 func (o *Open) Place() Place {
-	return Place{o.Origin.Direction, o.Origin.Server, o.Origin.Address, o.Origin.Upstream}
+	origin := &o.of.origin
+	return Place{origin.Direction, origin.Server, origin.Address, origin.Upstream}
 }
 
-// MarshalJSON writes the fields in their order. What the kernel does not know is null.
-func (o *Open) MarshalJSON() ([]byte, error) {
+// Compare orders connections by rank, and those of one rank by their places and peers.
+func (o *Open) Compare(other *Open) int {
+	byRank := -cmp.Compare(o.Rank, other.Rank)
+	if byRank == 0 && o.of != other.of {
+		byRank = o.Place().Compare(other.Place())
+	}
+	return cmp.Or(byRank, o.Peer.Compare(other.Peer))
+}
+
+// AppendJSON appends the fields in their order. What the kernel does not know is null.
+func (o *Open) AppendJSON(b []byte) ([]byte, error) {
 	rest := o.rest()
-	b, err := json.Marshal(struct {
+	head, err := json.Marshal(struct {
 		Place
 		Local    netip.AddrPort `json:"local"`
 		Peer     netip.AddrPort `json:"peer"`
@@ -243,13 +259,16 @@ func (o *Open) MarshalJSON() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	b = b[:len(b)-1]
+	b = append(b, head[:len(head)-1]...)
 	for _, f := range Fields {
 		b = append(append(append(b, `,"`...), f.Name...), `":`...)
-		if value, known := f.Of(o); known {
-			b = strconv.AppendFloat(b, value, 'f', -1, 64)
-		} else {
+		switch value, known := f.Of(o); {
+		case !known:
 			b = append(b, "null"...)
+		case value == float64(int64(value)): // most are, and this takes a fifth of the time
+			b = strconv.AppendInt(b, int64(value), 10)
+		default:
+			b = strconv.AppendFloat(b, value, 'f', -1, 64)
 		}
 	}
 	return append(b, '}'), nil

@@ -21,10 +21,10 @@ func TestLimitedByTable(t *testing.T) {
 	defer conn.Close()
 	reading, err := socket.Info(conn.(*net.TCPConn))
 	require.NoError(t, err)
-	with := func(info unix.TCPInfo) *socket.TCPInfo {
+	with := func(info unix.TCPInfo) *Open {
 		is := *reading // with as many fields as this kernel knows
 		is.TCPInfo = info
-		return &is
+		return &Open{TCPInfo: &is}
 	}
 	type info = unix.TCPInfo
 	for _, test := range []struct {
@@ -43,7 +43,8 @@ func TestLimitedByTable(t *testing.T) {
 		{"a window with room", info{}, info{Busy_time: 100_000, Unacked: 9, Snd_cwnd: 10, Notsent_bytes: 9}, Pacing},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			require.Equal(t, test.want, limitedBy(with(test.before), with(test.now)))
+			o := with(test.now)
+			require.Equal(t, test.want, o.limitedBy(o.progress().minus(with(test.before).progress())))
 		})
 	}
 }

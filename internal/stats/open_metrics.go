@@ -38,7 +38,7 @@ func fillOpen(f *filled) {
 	registry.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), openFresh)
 	defer cancel()
-	open, err := MeasureOpen(ctx, func(origin Origin) bool { return wanted[origin] }, func(netip.Addr) bool { return true })
+	open, err := MeasureOpen(ctx, func(origin Origin) bool { return wanted[origin] }, func(netip.Addr) bool { return true }, false)
 	if err != nil {
 		return // another walk takes too long
 	}
@@ -52,7 +52,7 @@ func fillOpen(f *filled) {
 		}
 	}
 	for i := range open {
-		labels := open[i].Origin.labels()
+		labels := open[i].of.origin.labels()
 		openNow.WithLabelValues(labels[:]...).Inc()
 		openLimited.WithLabelValues(append([]string{string(open[i].LimitedBy)}, labels[:]...)...).Inc()
 		if rtt, known := open[i].figure(socket.RTT); known {

@@ -183,16 +183,14 @@ func sendProxyHeader(ctx context.Context, conn net.Conn, version string, log *za
 	if versions[version] == 0 {
 		return errors.New("unexpected proxy protocol version")
 	}
-	client := info.AddrPort.Addr()
-	destination := &net.TCPAddr{IP: net.IPv4zero}
-	switch {
-	case client.Is6():
-		destination.IP = net.IPv6zero
-	case !client.Is4():
+	if !info.AddrPort.IsValid() {
 		return errors.New("unexpected remote addr type in proxy protocol info")
 	}
-	source := &net.TCPAddr{IP: client.AsSlice(), Port: int(info.AddrPort.Port()), Zone: client.Zone()}
-	header := proxyproto.HeaderProxyFromAddrs(versions[version], source, destination)
+	destination := &net.TCPAddr{IP: net.IPv4zero}
+	if info.AddrPort.Addr().Is6() {
+		destination.IP = net.IPv6zero
+	}
+	header := proxyproto.HeaderProxyFromAddrs(versions[version], net.TCPAddrFromAddrPort(info.AddrPort), destination)
 	log.Debug("sending proxy protocol header "+version, zap.Any("header", header))
 	if _, err := header.WriteTo(conn); err != nil {
 		return reverseproxy.NewDialError(err)

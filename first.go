@@ -50,8 +50,8 @@ func (c *configuration) openDevices() {
 // devices: Caddy keeps that socket, which is the first.
 func warnOfOlder(address caddy.NetworkAddress, log *zap.Logger) {
 	for _, all := range []string{"", "::", "0.0.0.0"} {
-		everywhere := caddy.NetworkAddress{Network: "tcp", Host: all, StartPort: address.StartPort, EndPort: address.EndPort}
-		if quicPlaceOf(everywhere).inUse() {
+		address.Network, address.Host = "tcp", all
+		if quicPlaceOf(address).inUse() {
 			log.Warn("HTTP/3 on this network interface goes to the site on all interfaces until Caddy is restarted, since that was first")
 		}
 	}

@@ -144,12 +144,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		})
 	}
 	req.add(h)
-	corks := h.Cork != nil && *h.Cork && req.conn != nil
-	if corks && req.shared() {
+	if h.Cork != nil && *h.Cork && req.conn != nil && req.shared() {
 		h.observer.Refused(req.conn.TCP, socket.Cork, errHTTP2)
-		corks = false
 	}
-	if req.response == nil && (corks || h.PacingRate != nil) {
+	if req.response == nil && (h.Cork != nil || h.PacingRate != nil) {
 		req.response = &response{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, req: req}
 		w = req.response
 	}

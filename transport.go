@@ -163,9 +163,15 @@ func (t *Transport) dial(ctx context.Context, network, address string) (net.Conn
 	if err != nil {
 		return nil, err
 	}
-	conn = t.attach(conn, observer)
-	if acking, ok := socket.AckingConn(conn); ok {
-		acking.SetConnectTime(took)
+	if _, ok := conn.(*net.TCPConn); ok { // and no Unix socket
+		observer.Connected()
+		conn = connection.Attach(conn, t.afterSYN, &t.resolved, observer)
+		if acking, ok := socket.AckingConn(conn); ok {
+			acking.SetConnectTime(took)
+		}
+		if tcp, ok := conn.(tcpConn); ok && (t.ReadTimeout > 0 || t.WriteTimeout > 0) {
+			conn = &timeoutConn{tcp, time.Duration(t.ReadTimeout), time.Duration(t.WriteTimeout)}
+		}
 	}
 	if t.ProxyProtocol != "" {
 		if err := sendProxyHeader(ctx, conn, t.ProxyProtocol, t.log); err != nil {
@@ -204,19 +210,6 @@ func backendsOf(proxy *reverseproxy.Handler) (addresses []string) {
 		}
 	}
 	return addresses
-}
-
-// attach puts the options on an open connection.
-func (t *Transport) attach(conn net.Conn, observer *stats.Observer) net.Conn {
-	if _, ok := conn.(*net.TCPConn); !ok { // a Unix socket
-		return conn
-	}
-	observer.Connected()
-	conn = connection.Attach(conn, t.afterSYN, &t.resolved, observer)
-	if tcp, ok := conn.(tcpConn); ok && (t.ReadTimeout > 0 || t.WriteTimeout > 0) {
-		return &timeoutConn{tcp, time.Duration(t.ReadTimeout), time.Duration(t.WriteTimeout)}
-	}
-	return conn
 }
 
 // dialTLS replaces the http transport's own, which wraps the connection before

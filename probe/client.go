@@ -52,14 +52,16 @@ var (
 	errCloses  = errors.New("the server closes the connection after each response")
 	errHTTP    = errors.New("the server does not speak HTTP")
 	errTooLong = errors.New("the response is too long")
+
+	errLongHeader = fmt.Errorf("%w: its header has more than %d bytes", errTooLong, mostHeader)
+	errLongBody   = fmt.Errorf("%w: its body has more than %d bytes; probe something shorter", errTooLong, mostBody)
 )
 
 func newClient(o Options, deadline time.Time) *client {
 	target := o.target
 	c := &client{Options: o, host: target.Host, fields: http.Header{"User-Agent": {userAgent}}, deadline: deadline}
 	maps.Copy(c.fields, o.Header)
-	port := cmp.Or(target.Port(), map[string]string{"http": "80", "https": "443"}[target.Scheme])
-	c.address = net.JoinHostPort(target.Hostname(), port)
+	c.address = net.JoinHostPort(target.Hostname(), cmp.Or(target.Port(), target.Scheme)) // a service's name is a port, too
 	if target.Scheme == "https" {
 		c.tls = &tls.Config{
 			ServerName:         target.Hostname(),
@@ -127,11 +129,7 @@ func (c *client) measure(ctx context.Context, r *Result) error {
 			return c.pipeline(conn, r)
 		}
 		if r.paused && i >= r.warmUp {
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-time.After(c.pause):
-			}
+			time.Sleep(c.pause)
 		}
 		if !r.newConns {
 			asked = time.Now()
@@ -198,23 +196,17 @@ type conversation interface {
 	Close() error
 }
 
-// wire is a connection that ends with a context.
+// wire is a connection, with TLS or without.
 type wire struct {
 	net.Conn
 	client *client
-	stop   func() bool // ends watching the context
-	failed error       // of the last read
+	failed error // of the last read
 }
 
 func (w *wire) Read(p []byte) (n int, err error) {
 	n, err = w.Conn.Read(p)
 	w.failed = err
 	return n, err
-}
-
-func (w *wire) Close() error {
-	w.stop()
-	return w.Conn.Close()
 }
 
 // limit sets the deadline of what comes next.
@@ -235,7 +227,8 @@ func (c *client) dial(ctx context.Context, e Experiment) (conversation, error) {
 	}
 	c.opened = append(c.opened, time.Since(asked).Seconds())
 	c.address = raw.RemoteAddr().String() // all experiments are with one machine
-	w := &wire{Conn: raw, client: c, stop: context.AfterFunc(ctx, func() { _ = raw.Close() })}
+	context.AfterFunc(ctx, func() { _ = raw.Close() }) // it ends with the run
+	w := &wire{Conn: raw, client: c}
 	conn, err := c.begin(w, raw.(*net.TCPConn), e) //nolint:forcetypeassert // as it was dialed
 	if err != nil {
 		w.Close()
@@ -310,9 +303,10 @@ func (c *client) hint(ctx context.Context, err error) error {
 	if c.target.Scheme != "http" || err != nil && !isClosed(err) && !errors.Is(err, errHTTP) {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
-	defer cancel()
-	dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // only to see whether there is TLS
+	dialer := tls.Dialer{
+		NetDialer: &net.Dialer{Timeout: c.Timeout},
+		Config:    &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // only to see whether there is TLS
+	}
 	conn, tlsErr := dialer.DialContext(ctx, "tcp", c.address)
 	if tlsErr != nil {
 		return err
@@ -335,16 +329,16 @@ func isTimeout(err error) bool {
 
 // explain adds what would help.
 func explain(err error) error {
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+	_, unverified := errors.AsType[*tls.CertificateVerificationError](err)
+	_, noTLS := errors.AsType[tls.RecordHeaderError](err)
+	switch {
+	case unverified:
 		return fmt.Errorf("%w; --insecure accepts any certificate", err)
-	}
-	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+	case noTLS:
 		return fmt.Errorf("%w; is it http instead of https?", err)
-	}
-	if errors.Is(err, io.EOF) {
+	case errors.Is(err, io.EOF):
 		return fmt.Errorf("the server closed the connection without an answer: %w", err)
-	}
-	if isTimeout(err) {
+	case isTimeout(err):
 		return fmt.Errorf("no answer within the timeout: %w", err)
 	}
 	return err

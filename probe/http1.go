@@ -109,7 +109,7 @@ func (h *http1) receive() (closes bool, err error) {
 	for {
 		resp, err = http.ReadResponse(h.reader, &http.Request{Method: h.client.Method})
 		if h.bounded.N <= 0 {
-			return false, fmt.Errorf("%w: its header has more than %d bytes", errTooLong, mostHeader)
+			return false, errLongHeader
 		}
 		if h.failed == io.EOF { //nolint:errorlint // as readers return it
 			h.failed = io.ErrUnexpectedEOF
@@ -125,14 +125,13 @@ func (h *http1) receive() (closes bool, err error) {
 		}
 	}
 	defer resp.Body.Close()
-	tooLong := fmt.Errorf("%w: its body has more than %d bytes; probe something shorter", errTooLong, mostBody)
 	if resp.ContentLength > mostBody {
-		return false, tooLong
+		return false, errLongBody
 	}
 	h.bounded.N = mostBody
 	read, err := io.Copy(io.Discard, resp.Body)
 	if h.bounded.N <= 0 {
-		return false, tooLong
+		return false, errLongBody
 	}
 	if err != nil {
 		return false, fmt.Errorf("the response broke off after %d bytes: %w", read, err)

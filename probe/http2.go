@@ -249,7 +249,7 @@ func (h *http2Conn) settle(f *http2.SettingsFrame) {
 
 func (h *http2Conn) headers(s *stream, f *http2.MetaHeadersFrame) error {
 	if f.Truncated {
-		return fmt.Errorf("%w: its header has more than %d bytes", errTooLong, mostHeader)
+		return errLongHeader
 	}
 	if s == nil || s.answered { // these are trailers
 		return nil
@@ -284,7 +284,7 @@ func (h *http2Conn) body(s *stream, size int) error {
 		return nil
 	}
 	if s.body += size; s.body > mostBody {
-		return fmt.Errorf("%w: its body has more than %d bytes; probe something shorter", errTooLong, mostBody)
+		return errLongBody
 	}
 	return nil
 }

@@ -464,7 +464,7 @@ func TestEndWithTheResponse(t *testing.T) {
 	target, err := url.Parse("https://localhost/")
 	require.NoError(t, err)
 	conn := reads{Reader: iotest.DataErrReader(strings.NewReader("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"))}
-	h := newHTTP1(&wire{Conn: conn, stop: func() bool { return true }, client: newClient(Options{Timeout: patience, Method: http.MethodGet, target: target}, time.Now().Add(patience))})
+	h := newHTTP1(&wire{Conn: conn, client: newClient(Options{Timeout: patience, Method: http.MethodGet, target: target}, time.Now().Add(patience))})
 	closes, err := h.ask(1, false, func() {})
 	require.NoError(t, err)
 	require.True(t, closes)

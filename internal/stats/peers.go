@@ -28,6 +28,8 @@ type Peer struct {
 	Kind   Wait         `json:"kind"`
 	Count  uint64       `json:"count"`
 	Last   time.Time    `json:"last"`
+
+	others uint64 // acknowledgements that it did not wait for
 }
 
 const (
@@ -42,29 +44,17 @@ const (
 	leastWaits, fewestWaits = 3, 16
 )
 
-type peerKey struct {
-	peer   netip.Prefix
-	server string
-	kind   Wait
-}
-
-// peerWaits is what is known of a peer.
-type peerWaits struct {
-	waits, others uint64
-	last          time.Time
-}
-
 // peerTable has the peers of this process.
 type peerTable struct {
 	size atomic.Int64 // of the map: most peers are never in it
 	mu   sync.Mutex
-	of   map[peerKey]*peerWaits
+	of   map[Peer]*Peer // by what it is without its counts
 }
 
-var peers = peerTable{of: make(map[peerKey]*peerWaits)}
+var peers = peerTable{of: make(map[Peer]*Peer)}
 
 // answered counts an acknowledgement after which a peer's bytes came.
-func (t *peerTable) answered(key peerKey, waited bool, now time.Time) {
+func (t *peerTable) answered(key Peer, waited bool, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p := t.of[key]
@@ -73,13 +63,13 @@ func (t *peerTable) answered(key peerKey, waited bool, now time.Time) {
 	}
 	if p == nil {
 		t.makeRoom(now)
-		p = new(peerWaits)
+		p = new(key)
 		t.of[key] = p
 		t.size.Store(int64(len(t.of)))
 	}
 	if waited {
-		p.waits++
-		p.last = now
+		p.Count++
+		p.Last = now
 	} else {
 		p.others++
 	}
@@ -90,11 +80,11 @@ func (t *peerTable) makeRoom(now time.Time) {
 	if len(t.of) < mostPeers {
 		return
 	}
-	var least peerKey
+	var least Peer
 	for key, p := range t.of {
-		if now.Sub(p.last) > keepPeer {
+		if now.Sub(p.Last) > keepPeer {
 			delete(t.of, key)
-		} else if found := t.of[least]; found == nil || p.waits < found.waits {
+		} else if found := t.of[least]; found == nil || p.Count < found.Count {
 			least = key
 		}
 	}
@@ -112,10 +102,10 @@ func (t *peerTable) now(now time.Time) []Peer {
 	all := []Peer{}
 	for key, p := range t.of {
 		switch {
-		case now.Sub(p.last) > keepPeer:
+		case now.Sub(p.Last) > keepPeer:
 			delete(t.of, key)
-		case p.waits >= leastWaits && p.waits*fewestWaits >= p.waits+p.others:
-			all = append(all, Peer{key.peer, key.server, key.kind, p.waits, p.last})
+		case p.Count >= leastWaits && p.Count*fewestWaits >= p.Count+p.others:
+			all = append(all, *p)
 		}
 	}
 	slices.SortFunc(all, func(a, b Peer) int {
@@ -125,20 +115,20 @@ func (t *peerTable) now(now time.Time) []Peer {
 }
 
 // keyOf returns the place of a connection's peer in the table.
-func (o *Observer) keyOf(c *socket.Conn) (key peerKey) {
-	key.server, key.kind = o.origin.Server, beforeFirstResponse
+func (o *Observer) keyOf(c *socket.Conn) (key Peer) {
+	key.Server, key.Kind = o.origin.Server, beforeFirstResponse
 	switch {
 	case o.origin.Direction == Dialed:
-		key.kind = ofBackend
+		key.Kind = ofBackend
 	case c.HadResponse():
-		key.kind = later
+		key.Kind = later
 	}
 	addr := addrPort(c.RemoteAddr()).Addr()
 	bits := addr.BitLen()
 	if addr.Is6() {
 		bits = 64 // a client has all of it
 	}
-	key.peer, _ = addr.WithZone("").Prefix(bits)
+	key.Peer, _ = addr.WithZone("").Prefix(bits)
 	return key
 }
 

@@ -8,14 +8,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func waiting(addr string) peerKey {
-	return peerKey{peer: netip.PrefixFrom(netip.MustParseAddr(addr), 32), server: "srv0", kind: "later"}
+func waiting(addr string) Peer {
+	return Peer{Peer: netip.PrefixFrom(netip.MustParseAddr(addr), 32), Server: "srv0", Kind: "later"}
 }
 
 // TestPeersThatWait: by chance a peer that does not wait looks like one, and is not shown.
 func TestPeersThatWait(t *testing.T) {
 	now := time.Now()
-	table := peerTable{of: make(map[peerKey]*peerWaits)}
+	table := peerTable{of: make(map[Peer]*Peer)}
 	for range 2 {
 		table.answered(waiting("192.0.2.1"), true, now)
 	}
@@ -28,7 +28,7 @@ func TestPeersThatWait(t *testing.T) {
 	require.Len(t, table.of, 2)
 	shown := table.now(now)
 	require.Len(t, shown, 1)
-	require.Equal(t, Peer{netip.MustParsePrefix("192.0.2.1/32"), "srv0", "later", 3, now}, shown[0])
+	require.Equal(t, Peer{Peer: netip.MustParsePrefix("192.0.2.1/32"), Server: "srv0", Kind: "later", Count: 3, Last: now}, shown[0])
 	require.Empty(t, table.now(now.Add(keepPeer+time.Second)))
 	require.Empty(t, table.of)
 }
@@ -36,7 +36,7 @@ func TestPeersThatWait(t *testing.T) {
 // TestPeersAreBounded: the one that waited least goes first.
 func TestPeersAreBounded(t *testing.T) {
 	now := time.Now()
-	table := peerTable{of: make(map[peerKey]*peerWaits)}
+	table := peerTable{of: make(map[Peer]*Peer)}
 	for range 5 {
 		table.answered(waiting("198.51.100.1"), true, now)
 	}

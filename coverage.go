@@ -15,8 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
-// uncovered is a server or a reverse_proxy without options of ours, as GET /sockopt/ shows
-// it.
+// uncovered is a server or a reverse_proxy without options of ours, as GET /sockopt/ shows it.
 type uncovered struct {
 	Lacks    string `json:"lacks"` // listener_wrappers, packet_conn_wrappers, or transport
 	Server   string `json:"server"`
@@ -116,8 +115,7 @@ func (v *coverage) addRoutes(s *server, path string, routes caddyhttp.RouteList)
 	}
 }
 
-// addRoute adds the positions of our modules, and the reverse_proxy handlers that use
-// Caddy's http transport or ours.
+// addRoute adds the positions of our modules, and the reverse_proxy handlers that use Caddy's http transport or ours.
 func (v *coverage) addRoute(s *server, path string, route *caddyhttp.Route) {
 	for i, handler := range route.Handlers {
 		path := fmt.Sprint(path, "/handle/", i)

@@ -28,8 +28,7 @@ const (
 	longestLook = time.Minute
 )
 
-// mostLooked bounds how many connections of each listener and backend the look of each minute reads
-// and remembers.
+// mostLooked bounds how many connections of each listener and backend the look of each minute reads and remembers.
 const mostLooked = 1000
 
 // look is what was counted until a moment.
@@ -186,8 +185,7 @@ type findingsLog struct{}
 // CaddyModule returns the Caddy module information.
 func (findingsLog) CaddyModule() caddy.ModuleInfo { return caddy.ModuleInfo{ID: "sockopt.findings"} }
 
-// found is what the last of the looks found that are logged, for all configurations of this
-// process.
+// found is what the last of the looks found that are logged, for all configurations of this process.
 var found atomic.Pointer[[]stats.Found]
 
 // looks are those looks.

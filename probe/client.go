@@ -188,9 +188,8 @@ func (c *client) pipeline(conn conversation, r *Result) error {
 
 // conversation is a connection of either version of HTTP.
 type conversation interface {
-	// ask sends so many requests, each in one write or in pieces, before it reads any
-	// response, and calls answered after each response. It reports whether the server
-	// closes the connection after them.
+	// ask sends so many requests, each in one write or in pieces, before it reads any response, and calls answered
+	// after each response. It reports whether the server closes the connection after them.
 	ask(requests int, pieces bool, answered func()) (closes bool, err error)
 
 	Close() error
@@ -226,7 +225,7 @@ func (c *client) dial(ctx context.Context, e Experiment) (conversation, error) {
 		return nil, explain(err)
 	}
 	c.opened = append(c.opened, time.Since(asked).Seconds())
-	c.address = raw.RemoteAddr().String() // all experiments are with one machine
+	c.address = raw.RemoteAddr().String()              // all experiments are with one machine
 	context.AfterFunc(ctx, func() { _ = raw.Close() }) // it ends with the run
 	w := &wire{Conn: raw, client: c}
 	conn, err := c.begin(w, raw.(*net.TCPConn), e) //nolint:forcetypeassert // as it was dialed
@@ -274,8 +273,7 @@ func (c *client) begin(w *wire, tcp *net.TCPConn, e Experiment) (conversation, e
 	return newHTTP2(w, e.fresh)
 }
 
-// path is how long a round trip takes, in seconds. A busy machine and lost packets make
-// some connections open late.
+// path is how long a round trip takes, in seconds. A busy machine and lost packets make some connections open late.
 func (c *client) path() float64 { return quantile(c.opened, .25) }
 
 // rawConn is a connection below TLS.

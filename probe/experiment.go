@@ -61,9 +61,8 @@ func made(reports []*Report) []Experiment {
 type Result struct {
 	Experiment
 
-	// Seconds is how long each request took, in order: from its first byte, or
-	// from dialing a new connection, to the last byte of its response. For
-	// pipelined requests it is the time since the previous response. After the
+	// Seconds is how long each request took, in order: from its first byte, or from dialing a new connection, to the
+	// last byte of its response. For pipelined requests it is the time since the previous response. After the
 	// handshake it is the time from the client's Finished to the response's first byte.
 	Seconds []float64 `json:"seconds"`
 

@@ -1,8 +1,7 @@
 // Package probe finds out whether a server stalls, and on which side. It sends requests
 // over HTTP/1.1 or HTTP/2 in several experiments. Each differs from another in one thing.
 //
-// It sends a bounded number of requests to one server, over one connection at a time.
-// It is not a load tool.
+// It sends a bounded number of requests to one server, over one connection at a time. It is not a load tool.
 package probe
 
 import (
@@ -80,8 +79,7 @@ type Plan struct {
 	Bytes       int64 // in the bodies of all requests
 }
 
-// Plan says what a run with these options will send. If the server closes connections,
-// the run opens as many again.
+// Plan says what a run with these options will send. If the server closes connections, the run opens as many again.
 //
 // Errors name the option that is wrong.
 func (o Options) Plan() (Plan, error) {

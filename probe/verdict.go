@@ -8,8 +8,7 @@ import (
 	"time"
 )
 
-// Report is what a run found. Texts of the server have no character that is not
-// printable.
+// Report is what a run found. Texts of the server have no character that is not printable.
 type Report struct {
 	URL      string `json:"url"` // without user and password
 	Method   string `json:"method"`
@@ -137,8 +136,7 @@ func (r *Report) judge() {
 	}
 }
 
-// prompt is the experiment whose requests wait for nothing of the client's, if the system
-// has it.
+// prompt is the experiment whose requests wait for nothing of the client's, if the system has it.
 func (r *Report) prompt() int {
 	if r.measured(ackAtOnce) {
 		return ackAtOnce
@@ -146,8 +144,7 @@ func (r *Report) prompt() int {
 	return keepAlive
 }
 
-// behind reports whether requests wait for a timer that is neither this client's nor this
-// connection's.
+// behind reports whether requests wait for a timer that is neither this client's nor this connection's.
 func (r *Report) behind() bool {
 	if !r.waits() {
 		return false
@@ -161,8 +158,7 @@ func (r *Report) behind() bool {
 // with several connections to the backend has some that do not wait.
 const manyWait = .3
 
-// waits reports whether many requests take as long as a timer although the client
-// acknowledges at once.
+// waits reports whether many requests take as long as a timer although the client acknowledges at once.
 func (r *Report) waits() bool {
 	return r.Path < hiding && r.wait()-float64(r.result(r.prompt()).trips)*r.Path >= timerLeast
 }
@@ -170,18 +166,16 @@ func (r *Report) waits() bool {
 // wait is how long those of the requests take that wait, if many do.
 func (r *Report) wait() float64 { return quantile(r.result(r.prompt()).Seconds, 1-manyWait) }
 
-// pause is how long the client waits before each request of ackAfterPause. Linux delays
-// acknowledgements once it has taken a request for a reply to what it received before:
-// one that is written within twice the time between two segments (icsk_ack.ato, in
-// tcp_event_data_sent of the kernel's net/ipv4/tcp_output.c and tcp_event_data_recv of its
+// pause is how long the client waits before each request of ackAfterPause. Linux delays acknowledgements once it has
+// taken a request for a reply to what it received before: one that is written within twice the time between two
+// segments (icsk_ack.ato, in tcp_event_data_sent of the kernel's net/ipv4/tcp_output.c and tcp_event_data_recv of its
 // net/ipv4/tcp_input.c). A longer pause tells no more, and lets the machine sleep.
 func (r *Report) pause() time.Duration {
 	return min(mostPause, time.Duration(3*r.wait()*float64(time.Second)))
 }
 
-// compare reports whether experiment a waits for a timer where b does not, which
-// differs from it in one thing, and adds the evidence. At least a share of the
-// requests has to wait.
+// compare reports whether experiment a waits for a timer where b does not, which differs from it in one thing, and
+// adds the evidence. At least a share of the requests has to wait.
 func (r *Report) compare(a, b int, least float64, how string) bool {
 	slow, quick := r.result(a), r.result(b)
 	if len(quick.Seconds) == 0 && b == ackAtOnce { // no TCP_QUICKACK here
@@ -223,10 +217,9 @@ func (r *Report) compare(a, b int, least float64, how string) bool {
 	return stalls
 }
 
-// beyond is how long requests took beyond what the path takes. A path is no stall:
-// Nagle's algorithm waits for a round trip even where each segment is acknowledged at once.
-// Over a far path the rest of a response comes slowly by itself, so that only the first
-// byte tells where that is enough.
+// beyond is how long requests took beyond what the path takes. A path is no stall: Nagle's algorithm waits for a
+// round trip even where each segment is acknowledged at once. Over a far path the rest of a response comes slowly by
+// itself, so that only the first byte tells where that is enough.
 func (r *Report) beyond(e Result, firstByte bool) []float64 {
 	times := slices.Clone(e.Seconds)
 	if firstByte && r.far() {

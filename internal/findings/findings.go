@@ -1,5 +1,4 @@
-// Package findings says what is wrong, what it costs and how to repair it. It is told what was seen,
-// and asks nobody.
+// Package findings says what is wrong, what it costs and how to repair it. It is told what was seen, and asks nobody.
 package findings
 
 import (

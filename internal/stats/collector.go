@@ -128,8 +128,7 @@ var (
 	allCounters = &filled{vectors: []vector{optionErrors, queued, queueLimit, dropped}, fill: fillCounters}
 )
 
-// fillCounters shows the counters as metrics. Origins that differ only in their number
-// are added up.
+// fillCounters shows the counters as metrics. Origins that differ only in their number are added up.
 func fillCounters(f *filled) {
 	f.reset()
 	registry.Lock()

@@ -1,5 +1,4 @@
-// Package stats counts what happens to connections, for the admin API, the log and
-// Prometheus.
+// Package stats counts what happens to connections, for the admin API, the log and Prometheus.
 package stats
 
 import (
@@ -153,8 +152,7 @@ func dropUnused() {
 	})
 }
 
-// refuse counts an option that a connection refused, and returns how often it
-// has been refused for this reason.
+// refuse counts an option that a connection refused, and returns how often it has been refused for this reason.
 func (c *Counters) refuse(key refusalKey) uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -11,8 +11,7 @@ type Found struct {
 	Position string `json:"position,omitempty"` // of a route or a transport: where the admin API has its configuration
 }
 
-// RegisterFound adds the gauge of findings to the registry of a configuration. now returns those of
-// the last look.
+// RegisterFound adds the gauge of findings to the registry of a configuration. now returns those of the last look.
 func RegisterFound(registry *prometheus.Registry, now func() []Found) error {
 	found := gaugeVec("finding", "1 for each thing that the last look, once a minute, found to be wrong.", "finding", "server", "address", "upstream")
 	return register(registry, &filled{vectors: []vector{found}, fill: func(f *filled) {

@@ -14,14 +14,12 @@ type AcceptQueue struct {
 	Connections int `json:"connections"` // that wait for Accept
 	Limit       int `json:"limit"`       // how many may
 
-	// Dropped is how many the kernel has dropped, mostly because there were more. It is nil
-	// with defer_accept: there the kernel counts each connection that it defers, too
-	// (tcp_check_req in net/ipv4/tcp_minisocks.c).
+	// Dropped is how many the kernel has dropped, mostly because there were more. It is nil with defer_accept: there
+	// the kernel counts each connection that it defers, too (tcp_check_req in net/ipv4/tcp_minisocks.c).
 	Dropped *uint64 `json:"dropped,omitempty"`
 }
 
-// listener is a descriptor of a listening socket. A socket that was handed over (fd/)
-// has one for each configuration.
+// listener is a descriptor of a listening socket. A socket that was handed over (fd/) has one for each configuration.
 type listener struct {
 	syscall.Conn
 	cookie  socket.Value // of the socket, whose duplicates have it, too
@@ -82,9 +80,8 @@ func (l *listener) read(d *socket.Drops) {
 	}
 }
 
-// recent is read for sockets that are opened or closed. A configuration does that with
-// thousands, so what was read is used again for ten times as long as reading it took. A
-// socket that is newer has dropped nothing.
+// recent is read for sockets that are opened or closed. A configuration does that with thousands, so what was read is
+// used again for ten times as long as reading it took. A socket that is newer has dropped nothing.
 var recent recentDrops
 
 type recentDrops struct {
@@ -103,9 +100,8 @@ func (r *recentDrops) read(use func(*socket.Drops)) {
 	use(r.Drops)
 }
 
-// AcceptQueue returns the sum over the listening sockets, which are several while one
-// configuration replaces another. It is nil where there is none. One Drops serves all
-// origins.
+// AcceptQueue returns the sum over the listening sockets, which are several while one configuration replaces another.
+// It is nil where there is none. One Drops serves all origins.
 func (c *Counters) AcceptQueue(drops *socket.Drops) *AcceptQueue {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -49,9 +49,8 @@ type Losses struct {
 // chosen says which connections are looked at where there are many: the same in each look.
 var chosen = maphash.MakeSeed()
 
-// TakeLook reads the counters of all origins, and TCP_INFO of at most so many open connections of
-// each, or of all where most is 0. It returns what happened since the look before, by origin. What
-// is newer than that began at 0.
+// TakeLook reads the counters of all origins, and TCP_INFO of at most so many open connections of each, or of all
+// where most is 0. It returns what happened since the look before, by origin. What is newer than that began at 0.
 func TakeLook(before Look, most int) (now Look, between map[Origin]Totals) {
 	now = Look{make(map[Origin]Totals), make(map[*socket.Conn]Progress, len(before.conns))}
 	between = make(map[Origin]Totals)

@@ -35,8 +35,7 @@ var (
 	_ socket.RefusalObserver = (*Observer)(nil)
 )
 
-// NewObserver returns an observer that counts in c. With metrics it reads TCP_INFO
-// when a connection closes.
+// NewObserver returns an observer that counts in c. With metrics it reads TCP_INFO when a connection closes.
 func NewObserver(c *Counters, log *zap.Logger, metrics bool) *Observer {
 	o := &Observer{Counters: c, log: log}
 	c.metrics.Store(metrics)

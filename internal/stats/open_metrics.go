@@ -21,8 +21,7 @@ var (
 	walked          time.Time // when openConnections were; its mutex guards it
 )
 
-// fillOpen shows the open connections of origins that have metrics, unless the last walk is fresh
-// enough.
+// fillOpen shows the open connections of origins that have metrics, unless the last walk is fresh enough.
 func fillOpen(f *filled) {
 	if time.Since(walked) < openFresh {
 		return

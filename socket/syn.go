@@ -17,13 +17,13 @@ type SYN struct {
 }
 
 // SavedSYN returns the SYN of an accepted connection, which the kernel returns once and
-// then frees. ok is false where the listening socket did not save it.
-func SavedSYN(c syscall.Conn) (syn SYN, ok bool) {
-	headers, err := Get(c, savedSYN)
-	if err != nil {
-		return SYN{}, false
+// then frees, or nil where the listening socket did not save it.
+func SavedSYN(c syscall.Conn) *SYN {
+	headers, _ := Get(c, savedSYN)
+	if syn, ok := parseSYN([]byte(headers.Text)); ok {
+		return &syn
 	}
-	return parseSYN([]byte(headers.Text))
+	return nil
 }
 
 // parseSYN reads the headers of IP and TCP.

@@ -12,46 +12,38 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-// Attach puts options on a connection, accepted or dialed, and returns the connection
-// to go on with. It never loses a connection: what fails is counted and logged.
+// Attach puts options on a connection, accepted or dialed, and returns the connection to go
+// on with: a socket.Conn, which acknowledges and counts stalls, where conn is the kernel's.
+// One that others have wrapped it returns as it is: HTTP/2 needs the *tls.Conn that it
+// knows. It never loses a connection: what fails is counted and logged. It calls no method
+// of conn that may wait for the client, as those of a PROXY protocol connection do.
 func Attach(conn net.Conn, settings []socket.Setting, r *options.Resolved, observer *stats.Observer) net.Conn {
-	attached, err := tryAttach(conn, settings, r, observer)
+	if len(settings) == 0 && !NeedsConn(r) {
+		return conn
+	}
+	tcp, ok := socket.TCPConn(conn)
+	if !ok {
+		observer.Unreachable(conn, errNotTCP)
+		return conn
+	}
+	attached, c := conn, syscall.Conn(tcp)
+	if conn == net.Conn(tcp) {
+		if acking, err := socket.NewConn(tcp, r.Ack, observer); err == nil { // else it is not Linux
+			attached, c = acking, acking
+		}
+	}
+	refused, err := socket.Set(c, settings)
 	if err != nil {
 		observer.Unreachable(conn, err)
 		return conn
 	}
-	return attached
-}
-
-// tryAttach sets settings on the TCP connection inside conn. Where that is conn itself,
-// it returns a socket.Conn, which acknowledges and counts stalls. A connection that
-// others have wrapped it returns as it is: HTTP/2 needs the *tls.Conn that it knows. It
-// calls no method of conn that may wait for the client, as those of a PROXY protocol
-// connection do.
-func tryAttach(conn net.Conn, settings []socket.Setting, r *options.Resolved, observer *stats.Observer) (net.Conn, error) {
-	if len(settings) == 0 && !NeedsConn(r) {
-		return conn, nil
-	}
-	tcp, ok := socket.TCPConn(conn)
-	if !ok {
-		return nil, errNotTCP
-	}
-	var c syscall.Conn = tcp
-	if conn == net.Conn(tcp) && socket.QuickAck.Supported() {
-		acking, err := socket.NewConn(tcp, r.Ack, observer)
-		if err != nil {
-			return nil, err
-		}
-		conn, c = acking, acking
-	}
-	refused, err := socket.Set(c, settings)
-	if acking, ok := conn.(*socket.Conn); ok && err == nil {
+	if acking, ok := attached.(*socket.Conn); ok {
 		observer.Opened(acking)
 	}
 	for _, r := range refused {
 		observer.Refused(tcp, r.Option, r.Err)
 	}
-	return conn, err
+	return attached
 }
 
 // NeedsConn reports whether options have an effect only through a socket.Conn.

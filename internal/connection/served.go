@@ -30,11 +30,7 @@ type Served struct {
 // SYN returns the client's SYN, or nil where the listening socket did not save it. The
 // kernel is asked once: it frees what it returns.
 func (s *Served) SYN() *socket.SYN {
-	s.askedSYN.Do(func() {
-		if syn, ok := socket.SavedSYN(s.TCP); ok {
-			s.syn = &syn
-		}
-	})
+	s.askedSYN.Do(func() { s.syn = socket.SavedSYN(s.TCP) })
 	return s.syn
 }
 

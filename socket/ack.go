@@ -12,18 +12,15 @@ func now() time.Duration { return time.Since(epoch) }
 
 var epoch = time.Now().Add(-time.Second)
 
-// Settle says that the peer does not wait for the acknowledgement of what was read so far, because
-// it is a whole message: the next write will carry it. The goroutine that reads calls it, before it
-// reads on.
-func (c *Conn) Settle() { c.learner.Settle() }
-
-// Settler returns Settle as a hook of httptrace.ClientTrace.PutIdleConn. It is made once:
-// made for each request it would be an allocation.
+// Settler returns a function that says that the peer does not wait for the acknowledgement of what
+// was read so far, because it is a whole message: the next write will carry it. The goroutine that
+// reads calls it, before it reads on, as a hook of httptrace.ClientTrace.PutIdleConn. It is made
+// once: made for each request it would be an allocation.
 func (c *Conn) Settler() func(error) {
 	if made := c.settler.Load(); made != nil {
 		return *made
 	}
-	settler := func(error) { c.Settle() }
+	settler := func(error) { c.learner.Settle() }
 	c.settler.Store(&settler)
 	return settler
 }

@@ -165,7 +165,7 @@ func (s settling) RoundTrip(r *http.Request) (*http.Response, error) {
 		GotConn: func(info httptrace.GotConnInfo) { acking, _ = AckingConn(info.Conn) },
 		PutIdleConn: func(error) {
 			if acking != nil {
-				acking.Settle()
+				acking.Settler()(nil)
 			}
 		},
 	})))

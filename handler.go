@@ -116,9 +116,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.observer = server.show(stats.Origin{Direction: stats.Route}, &resolved, h, log).observer
 	for _, o := range resolved.Overrides {
 		server.routeOptions[o.Option.Name] = true
-		o.Observer = h.observer
-		if o.Option.Is(socket.PacingRate) {
-			o.Observer = heldAnyway{}
+		if !o.Option.Is(socket.PacingRate) { // whose limit holds where a connection refuses the kernel's rate
+			o.Observer = h.observer
 		}
 		if o.Option.Is(socket.Cork) || o.Option.Is(socket.PacingRate) && h.PacingAfter != nil {
 			h.late = append(h.late, o)

@@ -143,7 +143,7 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 	if caddy.IsUnixNetwork(ln.Addr().Network()) {
 		return ln
 	}
-	log := w.server.logger(w.log, ln.Addr().String())
+	log := w.log.With(zap.String("server", w.server.Name()), zap.Stringer("address", ln.Addr()))
 	resolved := w.resolved
 	// quickack auto leaves the kernel's timer alone where a route sets it, too.
 	resolved.Ack.KeepDelayedAckMax = resolved.Ack.KeepDelayedAckMax || w.server.routeOptions[socket.DelayedAckMax.Name]

@@ -15,7 +15,6 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/connection"
-	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
 // newLimit returns what the requests of one connection under the same pacing_rate share. It lets a
@@ -62,11 +61,6 @@ func limitAt[A any](addr *A, bytesPerSecond int64) *rate.Limiter {
 	}
 	return limit.(*rate.Limiter) //nolint:forcetypeassert // there is nothing else in it
 }
-
-// heldAnyway is told that a connection refuses the kernel's rate: the limit holds without.
-type heldAnyway struct{}
-
-func (heldAnyway) Refused(net.Conn, socket.Option, error) {}
 
 // checkPacing returns why the options that pace cannot do what they say. minRate is the
 // server's write_min_rate, in bytes a second.

@@ -51,7 +51,7 @@ func serverOf(ctx caddy.Context) (*server, *zap.Logger) {
 	}
 	of, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	s := c.server(of)
-	return s, s.logger(ctx.Logger(), s.Listen...)
+	return s, ctx.Logger().With(zap.String("server", s.Name()), zap.String("address", strings.Join(s.Listen, ", ")))
 }
 
 // server returns the record of a server of the configuration. nil stands for other apps.
@@ -67,11 +67,6 @@ func (c *configuration) server(of *caddyhttp.Server) *server {
 		c.servers[of] = s
 	}
 	return s
-}
-
-// logger returns log with the server and one of its addresses, or all.
-func (s *server) logger(log *zap.Logger, addresses ...string) *zap.Logger {
-	return log.With(zap.String("server", s.Name()), zap.String("address", strings.Join(addresses, ", ")))
 }
 
 // listenConfig returns what Caddy opens the server's listeners with (App.Start in

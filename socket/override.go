@@ -22,7 +22,7 @@ type Override struct {
 	// already is left alone.
 	Effective Value
 
-	// Observer is called if the kernel refuses the value.
+	// Observer is called if the kernel refuses the value, unless it is nil.
 	Observer RefusalObserver
 }
 
@@ -193,7 +193,9 @@ func (o *Overrides) update(fd int, x *overridden, now saved, changedBy *Override
 		if err != ErrStaysSet {
 			x.override, x.refused = before, true
 		}
-		by.Observer.Refused(o.socket, *x.option, err)
+		if by.Observer != nil {
+			by.Observer.Refused(o.socket, *x.option, err)
+		}
 	}
 	return by
 }

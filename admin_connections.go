@@ -145,15 +145,12 @@ func streamConnections(ctx context.Context, w http.ResponseWriter, matched int, 
 	fmt.Fprintf(b, "{\"matched\":%d,\"totals\":%s,\"connections\":[", matched, head)
 	separator := "\n"
 	stats.Each(ctx, open, func(o *stats.Open) bool {
-		var line []byte
-		if line, err = o.AppendJSON(append(b.AvailableBuffer(), separator...)); err == nil {
-			_, err = b.Write(line)
-		}
+		_, err = b.Write(o.AppendJSON(append(b.AvailableBuffer(), separator...)))
 		separator = ",\n"
 		return err == nil
 	})
-	if err = cmp.Or(err, ctx.Err()); err != nil {
-		return err
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	_, _ = b.WriteString("\n]}\n") // b keeps the first error
 	return b.Flush()

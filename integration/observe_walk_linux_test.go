@@ -108,7 +108,7 @@ func TestCostOfAWalk(t *testing.T) {
 			t.Logf("%d connections, %q: %v, of which 100 ms are between two readings; CPU time of the process %.1f ms, allocated %.0f KiB", count, query, lab.Median(walks), 1e3*cpu[count], heap[count]/1024)
 		}
 	}
-	require.Less(t, (heap[10*few]-heap[few])/float64(9*few), 3072.0, "bytes of a connection that is shown, whose line has a thousand")
+	require.Less(t, (heap[10*few]-heap[few])/float64(9*few), 2048.0, "bytes of a connection that is shown, whose line has a thousand")
 	require.Less(t, cpu[10*few], 30*max(cpu[few], .005), "a cost that grows with the square would be a hundred times")
 
 	alone := askUntil(t, client, time.After(lab.Long(100*time.Millisecond, time.Second)))

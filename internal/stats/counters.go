@@ -3,6 +3,7 @@ package stats
 
 import (
 	"cmp"
+	"encoding/json"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -52,6 +53,7 @@ func (c Counter) add(o *Counters) uint64 { return o.counts[c.index].Add(1) }
 // dropped some time after the last configuration with that origin has ended.
 type Counters struct {
 	origin Origin
+	place  []byte // of the origin, as JSON
 	counts []atomic.Uint64
 	open   socket.List
 
@@ -110,7 +112,8 @@ func For(o Origin) *Counters {
 	defer registry.Unlock()
 	c, ok := registry.of[o]
 	if !ok {
-		c = &Counters{origin: o, counts: make([]atomic.Uint64, len(counters)), refused: make(map[refusalKey]uint64)}
+		place, _ := json.Marshal(o.place())
+		c = &Counters{origin: o, place: place, counts: make([]atomic.Uint64, len(counters)), refused: make(map[refusalKey]uint64)}
 		registry.of[o] = c
 		registry.equal[o.labels()]++
 	} else if c.configurations == 0 {

@@ -124,7 +124,7 @@ type Progress struct {
 
 func (o *Open) progress() Progress {
 	return Progress{
-		o.time(socket.BusyTime), o.time(socket.RwndLimited), o.time(socket.SndbufLimited),
+		o.Duration(socket.BusyTime), o.Duration(socket.RwndLimited), o.Duration(socket.SndbufLimited),
 		o.count(socket.DataSegsOut), o.count(socket.TotalRetrans), o.count(socket.DataSegsIn),
 	}
 }
@@ -135,10 +135,6 @@ func (o *Open) count(f socket.Figure) int64 {
 		return value
 	}
 	return 0
-}
-
-func (o *Open) time(f socket.Figure) time.Duration {
-	return time.Duration(o.count(f)) * time.Microsecond
 }
 
 func (p Progress) minus(before Progress) Progress {
@@ -168,7 +164,7 @@ func (t *OpenTotals) add(o *Open, p Progress, some int) {
 	lost.Sent += p.Sent
 	lost.Retransmitted += p.Retransmitted
 	if p.Retransmitted > 0 {
-		lost.RTT += o.time(socket.RTT)
-		lost.MinRTT += o.time(socket.MinRTT)
+		lost.RTT += o.Duration(socket.RTT)
+		lost.MinRTT += o.Duration(socket.MinRTT)
 	}
 }

@@ -3,8 +3,8 @@ package stats
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"net"
 	"net/netip"
@@ -228,10 +228,9 @@ func (p Place) Compare(other Place) int {
 }
 
 // Place returns where o belongs.
-func (o *Open) Place() Place {
-	origin := &o.of.origin
-	return Place{origin.Direction, origin.Server, origin.Address, origin.Upstream}
-}
+func (o *Open) Place() Place { return o.of.origin.place() }
+
+func (o Origin) place() Place { return Place{o.Direction, o.Server, o.Address, o.Upstream} }
 
 // Compare orders connections by rank, and those of one rank by their places and peers.
 func (o *Open) Compare(other *Open) int {
@@ -243,23 +242,16 @@ func (o *Open) Compare(other *Open) int {
 }
 
 // AppendJSON appends the fields in their order. What the kernel does not know is null.
-func (o *Open) AppendJSON(b []byte) ([]byte, error) {
+func (o *Open) AppendJSON(b []byte) []byte {
 	rest := o.rest()
-	head, err := json.Marshal(struct {
-		Place
-		Local    netip.AddrPort `json:"local"`
-		Peer     netip.AddrPort `json:"peer"`
-		MPTCP    bool           `json:"mptcp"`
-		Subflows int            `json:"subflows,omitempty"`
-
-		Congestion string         `json:"congestion"`
-		LimitedBy  Limit          `json:"limited_by"`
-		QuickAck   socket.Learned `json:"quickack"`
-	}{o.Place(), o.Local, o.Peer, rest.Multipath, rest.Subflows, rest.Congestion, o.LimitedBy, o.QuickAck})
-	if err != nil {
-		return nil, err
+	b = append(append(b, o.of.place[:len(o.of.place)-1]...), `,"local":"`...)
+	b = append(o.Local.AppendTo(b), `","peer":"`...)
+	b = fmt.Appendf(o.Peer.AppendTo(b), `","mptcp":%t`, rest.Multipath)
+	if rest.Subflows > 0 {
+		b = fmt.Appendf(b, `,"subflows":%d`, rest.Subflows)
 	}
-	b = append(b, head[:len(head)-1]...)
+	b = fmt.Appendf(b, `,"congestion":%q,"limited_by":%q,"quickack":{"state":%q,"acknowledged":%d,"suspected_stalls":%d}`,
+		rest.Congestion, o.LimitedBy, o.QuickAck.State, o.QuickAck.Acknowledged, o.QuickAck.Stalls)
 	for _, f := range Fields {
 		b = append(append(append(b, `,"`...), f.Name...), `":`...)
 		switch value, known := f.Of(o); {
@@ -271,5 +263,5 @@ func (o *Open) AppendJSON(b []byte) ([]byte, error) {
 			b = strconv.AppendFloat(b, value, 'f', -1, 64)
 		}
 	}
-	return append(b, '}'), nil
+	return append(b, '}')
 }

@@ -66,7 +66,7 @@ func configurationOf(ctx caddy.Context) *configuration {
 	if err := cmp.Or(stats.Register(registry), stats.RegisterFound(registry, foundNow)); err != nil {
 		ctx.Logger().Error("there are no metrics of sockopt", zap.Error(err))
 	}
-	go c.find(ctx, ctx.Logger(findingsLog{}), findings.Every)
+	go c.find(ctx, ctx.Logger(logger("sockopt.findings")), findings.Every)
 	context.AfterFunc(ctx, c.end)
 	return c
 }
@@ -101,7 +101,7 @@ func (c *configuration) start(ctx caddy.Context) {
 		c.starts.Do(func() {
 			c.http = http
 			c.openDevices()
-			c.cover(ctx.Logger(coverage{}))
+			c.cover(ctx.Logger(logger("sockopt.coverage")))
 			warnOfChallenges(ctx)
 		})
 	}

@@ -32,8 +32,11 @@ type coverage struct {
 	positions     map[any]string // of our modules
 }
 
+// logger is the name of a logger that is no module's.
+type logger caddy.ModuleID
+
 // CaddyModule names the logger.
-func (coverage) CaddyModule() caddy.ModuleInfo { return caddy.ModuleInfo{ID: "sockopt.coverage"} }
+func (l logger) CaddyModule() caddy.ModuleInfo { return caddy.ModuleInfo{ID: caddy.ModuleID(l)} }
 
 // cover finds out what the configuration covers, and says so.
 func (c *configuration) cover(log *zap.Logger) {

@@ -39,18 +39,15 @@ type look struct {
 	overflows uint64                   // of accept queues in this network namespace
 }
 
-// lookedAt is how much there was to look at.
-type lookedAt struct {
-	During      string `json:"during"`
-	Listeners   int    `json:"listeners"`
-	Backends    int    `json:"backends"`
-	UDPSockets  int    `json:"udp_sockets"`
-	Connections int    `json:"connections"`
-}
-
 // findingsAnswer is the answer of GET /sockopt/findings.
 type findingsAnswer struct {
-	LookedAt lookedAt           `json:"looked_at"`
+	LookedAt struct {
+		During      string `json:"during"`
+		Listeners   int    `json:"listeners"`
+		Backends    int    `json:"backends"`
+		UDPSockets  int    `json:"udp_sockets"`
+		Connections int    `json:"connections"`
+	} `json:"looked_at"`
 	Findings []findings.Finding `json:"findings"`
 	Notes    []findings.Finding `json:"notes"`
 }
@@ -178,12 +175,6 @@ func showFindings(w http.ResponseWriter, r *http.Request) error {
 	_, answer := before.since(0)
 	return writeJSON(w, answer)
 }
-
-// findingsLog names the logger of findings.
-type findingsLog struct{}
-
-// CaddyModule returns the Caddy module information.
-func (findingsLog) CaddyModule() caddy.ModuleInfo { return caddy.ModuleInfo{ID: "sockopt.findings"} }
 
 // found is what the last of the looks found that are logged, for all configurations of this process.
 var found atomic.Pointer[[]stats.Found]

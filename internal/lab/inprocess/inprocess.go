@@ -3,7 +3,9 @@
 package inprocess
 
 import (
+	"bytes"
 	"os"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -58,13 +60,16 @@ func Load(t testing.TB, caddyfile string) {
 // LoadJSON is Load for a configuration in JSON.
 func LoadJSON(t testing.TB, config []byte) {
 	t.Helper()
-	const variable = "GODEBUG" // to which multipath off adds, until a while after its configuration ends
-	before := os.Getenv(variable)
+	before := os.Getenv("GODEBUG") // to which multipath off adds
 	lab.GODEBUG.CompareAndSwap(nil, &before)
 	require.NoError(t, caddy.Load(config, true))
 	t.Cleanup(func() {
 		require.NoError(t, caddy.Stop())
-		require.Eventually(t, func() bool { return len(os.Getenv(variable)) <= len(before) }, lab.Patience, time.Millisecond)
+		// A configuration takes GODEBUG and its counters back in a goroutine.
+		stacks := make([]byte, 4<<20)
+		require.Eventually(t, func() bool {
+			return !bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("/caddy-sockopt.(*configuration)"))
+		}, lab.Patience, time.Millisecond)
 		lab.GODEBUG.Store(nil)
 		forget(t)
 	})

@@ -71,7 +71,7 @@ func TestFindSendBufferSysctl(t *testing.T) {
 	}
 	set("4096 16384 32768")
 	path := lab.NewTestPath(t)
-	path.Set(30*time.Millisecond, 0)
+	path.Set(20*time.Millisecond, 0) // the first buffer lets 0.8 MB/s through, and the second one 1.6
 	f := findOnPath(t, path, 3, "", 1, 0).the(t, "send_buffer_limits")
 	t.Log(f.Evidence)
 	require.Regexp(t, `; net\.ipv4\.tcp_wmem is 4096 16384 32768$`, f.Evidence)

@@ -33,8 +33,7 @@ func parseOptions(d *caddyfile.Dispenser, lines []options.Line) error {
 	return options.ParseBlock(d, lines)
 }
 
-// UnmarshalCaddyfile sets the transport up like Caddy's http transport, and from
-// its options:
+// UnmarshalCaddyfile sets the transport up like Caddy's http transport, and from its options:
 //
 //	transport sockopt {
 //		<all that transport http takes>
@@ -81,8 +80,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, _ any) (any, error) {
 		"for backends transport sockopt in reverse_proxy, for one route sockopt in the site")
 }
 
-// isSocketOption reports whether a name is a socket option and no option of Caddy's
-// http transport.
+// isSocketOption reports whether a name is a socket option and no option of Caddy's http transport.
 func isSocketOption(name string) bool {
 	return options.Has(name) && name != "keepalive" && name != "keepalive_interval"
 }
@@ -115,8 +113,7 @@ func (*TCPInfo) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// UnmarshalCaddyfile sets the handler up from its directive. Every line may be
-// left out:
+// UnmarshalCaddyfile sets the handler up from its directive. Every line may be left out:
 //
 //	echo_payload [<matcher>] [<size>] {
 //		size          <size>

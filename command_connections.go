@@ -141,8 +141,7 @@ type connectionAnswer struct {
 	LastReceived *float64 `json:"last_data_recv"`
 }
 
-// connectionColumns are the columns of the table, the most useful first: a narrow terminal shows
-// fewer.
+// connectionColumns are the columns of the table, the most useful first: a narrow terminal shows fewer.
 var connectionColumns = []struct {
 	title string
 	of    func(c *connectionAnswer) string

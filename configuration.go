@@ -38,8 +38,7 @@ type configuration struct {
 	first  sync.Map // sockets on devices whose servers have not claimed them, by transport and address
 }
 
-// configurations are the running one and, while one replaces another, both. The newest
-// is last.
+// configurations are the running one and, while one replaces another, both. The newest is last.
 var configurations struct {
 	sync.Mutex
 	all []*configuration
@@ -93,8 +92,7 @@ func (c *configuration) isActive() bool {
 	return c.ctx.GetMetricsRegistry() == active.GetMetricsRegistry()
 }
 
-// start is called, once, before Caddy opens the first socket of the configuration. All
-// modules are provisioned then.
+// start is called, once, before Caddy opens the first socket of the configuration. All modules are provisioned then.
 func (c *configuration) start(ctx caddy.Context) {
 	app, _ := ctx.AppIfConfigured("http") // its errors are Caddy's to report
 	if http, ok := app.(*caddyhttp.App); ok {

@@ -52,8 +52,7 @@ func (l *boundSocketList) look() {
 	maps.DeleteFunc(l.all, func(_ syscall.Conn, s *boundSocket) bool { return errors.Is(s.look(), net.ErrClosed) })
 }
 
-// look binds the socket anew where it is no longer bound to its device. Its error is
-// logged once.
+// look binds the socket anew where it is no longer bound to its device. Its error is logged once.
 func (s *boundSocket) look() error {
 	now, err := socket.Get(s.socket, socket.Interface)
 	if errors.Is(err, net.ErrClosed) || err == nil && now.Text == s.device {

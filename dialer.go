@@ -142,10 +142,9 @@ func (d *dialer) dial(ctx context.Context, network, address string, observer soc
 	return conn, took, nil
 }
 
-// destination returns what to dial for a request, and its backend as metrics of
-// reverse_proxy name it: an address that depends on the request stands for itself. The
-// transport's address is the upstream's, save where the context has another one: that of a
-// Unix socket, and of an upstream whose URL also has the client. Behind a forward proxy it
+// destination returns what to dial for a request, and its backend as metrics of reverse_proxy name it: an address
+// that depends on the request stands for itself. The transport's address is the upstream's, save where the context
+// has another one: that of a Unix socket, and of an upstream whose URL also has the client. Behind a forward proxy it
 // is the proxy's.
 func destination(ctx context.Context, network, address string) (string, string, string) {
 	info, ok := reverseproxy.GetDialInfo(ctx)

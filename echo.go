@@ -18,9 +18,8 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/options"
 )
 
-// EchoPayload is a test tool. It answers every request with a fixed payload, by default
-// the 10,000 "*" that the server of the original experiment returned. It reads the
-// request's body to its end and drops it.
+// EchoPayload is a test tool. It answers every request with a fixed payload, by default the 10,000 "*" that the
+// server of the original experiment returned. It reads the request's body to its end and drops it.
 //
 // JSON:
 //
@@ -59,8 +58,7 @@ type EchoPayload struct {
 const (
 	wantContentType = "a media type such as text/plain"
 
-	// maxEchoBlock bounds the memory that a payload takes, in bytes. A larger
-	// payload repeats its block.
+	// maxEchoBlock bounds the memory that a payload takes, in bytes. A larger payload repeats its block.
 	maxEchoBlock = 64 << 10
 )
 
@@ -118,8 +116,7 @@ func checkWriteSize(size options.Size) error {
 // ServeHTTP answers with the payload. The answer to HEAD has the same header
 // and no payload. A body over the server's limit is answered with status 413.
 func (e *EchoPayload) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-	// Caddy's and net/http's limits hold: request_body max_size, whose status 413 stays, and
-	// read_timeout.
+	// Caddy's and net/http's limits hold: request_body max_size, whose status 413 stays, and read_timeout.
 	if _, err := io.Copy(io.Discard, r.Body); err != nil {
 		return caddyhttp.Error(http.StatusBadRequest, err)
 	}
@@ -130,8 +127,7 @@ func (e *EchoPayload) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyh
 	w.WriteHeader(http.StatusOK)
 
 	if err := e.send(w, r.Method == http.MethodHead); err != nil {
-		// The client left. The body is shorter than Content-Length, so net/http
-		// closes the connection.
+		// The client left. The body is shorter than Content-Length, so net/http closes the connection.
 		if c := e.log.Check(zap.DebugLevel, "payload not sent to its end"); c != nil {
 			c.Write(zap.String("remote", r.RemoteAddr), zap.Error(err))
 		}

@@ -23,10 +23,9 @@ import (
 // served, and restores them when the response has been handed to the kernel. What
 // the kernel still holds in its send buffer leaves with the restored values.
 //
-// Requests that run at the same time share an HTTP/2 connection. If two of them set
-// an option, it has the value of the later one while both run, then the other's. The
-// value from before comes back after the last. While other requests run, the values of
-// one may outlast its handlers by 100 ms, since the end of its response is sent after
+// Requests that run at the same time share an HTTP/2 connection. If two of them set an option, it has the value of
+// the later one while both run, then the other's. The value from before comes back after the last. While other
+// requests run, the values of one may outlast its handlers by 100 ms, since the end of its response is sent after
 // they return.
 //
 // Of the handlers of one request that set an option, one in a deeper block counts more, and
@@ -36,23 +35,19 @@ import (
 // for the limit, which the requests of a connection share. It ends with an upgrade, after
 // which the kernel's rate is left. It cannot be less than the server's write_min_rate.
 //
-// It costs a setsockopt(2) for each option before and one after the request, unless
-// the connection has the value already, and once for each connection a getsockopt(2) for
-// each option. A buffer takes two more afterwards, so that the kernel tunes it again;
-// kernels before 5.14 do not. The kernel goes on pacing a
-// connection by its own estimate once pacing_rate was set.
+// It costs a setsockopt(2) for each option before and one after the request, unless the connection has the value
+// already, and once for each connection a getsockopt(2) for each option. A buffer takes two more afterwards, so that
+// the kernel tunes it again; kernels before 5.14 do not. The kernel goes on pacing a connection by its own estimate
+// once pacing_rate was set.
 //
-// cork holds segments back from the header of the response on. A flush sends what is
-// there. Over HTTP/2, where it would hold back the frames of other requests, it is not
-// set, which is counted. Nor is it for a request with a body and Connection: close, whose
-// response could be lost when the connection is closed before the whole body has come.
+// cork holds segments back from the header of the response on. A flush sends what is there. Over HTTP/2, where it
+// would hold back the frames of other requests, it is not set, which is counted. Nor is it for a request with a body
+// and Connection: close, whose response could be lost when the connection is closed before the whole body has come.
 //
-// A connection that is upgraded, for example to WebSocket, keeps the options of its
-// route to its end, without cork.
+// A connection that is upgraded, for example to WebSocket, keeps the options of its route to its end, without cork.
 //
-// Over HTTP/3 and Unix sockets only pacing_rate holds, which is logged once at debug level.
-// An option that the kernel refuses on one connection is counted and logged at a bounded
-// rate; the request goes on without it.
+// Over HTTP/3 and Unix sockets only pacing_rate holds, which is logged once at debug level. An option that the kernel
+// refuses on one connection is counted and logged at a bounded rate; the request goes on without it.
 //
 // JSON:
 //

@@ -20,22 +20,19 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/socket/trial"
 )
 
-// ListenerWrapper sets socket options on the connections that a server accepts,
-// and some on its listening sockets. Without options it already prevents the stall of
-// clients that wait for an acknowledgement: quickack is auto.
+// ListenerWrapper sets socket options on the connections that a server accepts, and some on its listening sockets.
+// Without options it already prevents the stall of clients that wait for an acknowledgement: quickack is auto.
 //
-// It works wherever it is listed, before or after "tls", "proxy_protocol" and
-// "http_redirect": it goes beneath them, to the connections that the kernel accepts.
-// Behind another plugin's wrapper the options are set all the same, but quickack auto
-// and on and metrics have no effect, which is logged. A server takes one sockopt.
-// Unix sockets are left untouched. HTTP/3 runs over UDP and has no listener wrapper.
+// It works wherever it is listed, before or after "tls", "proxy_protocol" and "http_redirect": it goes beneath them,
+// to the connections that the kernel accepts. Behind another plugin's wrapper the options are set all the same, but
+// quickack auto and on and metrics have no effect, which is logged. A server takes one sockopt. Unix sockets are left
+// untouched. HTTP/3 runs over UDP and has no listener wrapper.
 //
 // Options that connections inherit, from Go or from the listening socket, are not set
 // again on each connection. The keepalive values of the wrapper replace the server's.
 //
-// An option that the kernel refuses on one connection is counted and logged at
-// a bounded rate; the connection goes on without it. What is set on a listening
-// socket that Caddy inherits ("fd/3") stays set when a later configuration no
+// An option that the kernel refuses on one connection is counted and logged at a bounded rate; the connection goes on
+// without it. What is set on a listening socket that Caddy inherits ("fd/3") stays set when a later configuration no
 // longer has it, since the socket is the same.
 //
 // JSON:
@@ -136,9 +133,8 @@ func (w *ListenerWrapper) inherit(log *zap.Logger) {
 	}
 }
 
-// WrapListener sets the options of the listen phase on the socket of ln. It puts a
-// listener beneath ln, or around it, that sets those of the accept phase on each
-// connection.
+// WrapListener sets the options of the listen phase on the socket of ln. It puts a listener beneath ln, or around it,
+// that sets those of the accept phase on each connection.
 func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 	if caddy.IsUnixNetwork(ln.Addr().Network()) {
 		return ln
@@ -176,9 +172,8 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 	return ln
 }
 
-// prepare sets the listening socket to the options of the listen phase and to those
-// that connections inherit from it. A buffer is among both: the first window that is
-// offered follows from the listening socket's.
+// prepare sets the listening socket to the options of the listen phase and to those that connections inherit from it.
+// A buffer is among both: the first window that is offered follows from the listening socket's.
 func (w *ListenerWrapper) prepare(l *listener, tcp *net.TCPListener, log *zap.Logger) {
 	settings := slices.Clone(w.resolved.Settings[options.Listen])
 	if !w.server.sharesListeners() {

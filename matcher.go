@@ -17,15 +17,13 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-// MatchTCPInfo matches requests by what the kernel measures of the client's connection. In
-// JSON it is a list of conditions such as "rtt > 200ms", "total_retrans >= 10" or
-// "congestion == cubic", which must all hold: a figure by the name of its placeholder
-// ({http.tcp_info.rtt}), one of < <= > >= == !=, and a value. A time is written as 200ms,
-// bytes as 64KiB, segments as a number. A condition whose figure the kernel does not have,
-// such as each of them over HTTP/3 and Unix sockets, does not hold.
+// MatchTCPInfo matches requests by what the kernel measures of the client's connection. In JSON it is a list of
+// conditions such as "rtt > 200ms", "total_retrans >= 10" or "congestion == cubic", which must all hold: a figure by
+// the name of its placeholder ({http.tcp_info.rtt}), one of < <= > >= == !=, and a value. A time is written as 200ms,
+// bytes as 64KiB, segments as a number. A condition whose figure the kernel does not have, such as each of them over
+// HTTP/3 and Unix sockets, does not hold.
 //
-// It needs no tcp_info handler. It costs a getsockopt(2) for a request, and one more for
-// congestion.
+// It needs no tcp_info handler. It costs a getsockopt(2) for a request, and one more for congestion.
 //
 // JSON:
 //

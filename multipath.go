@@ -39,9 +39,8 @@ func (c *configuration) saysMultipath(words ...string) string {
 // multipathIsOff says that GODEBUG is changed. It is guarded by configurations.
 var multipathIsOff bool
 
-// applyMultipath makes Go listen as the newest configuration says; one without multipath
-// off has what the environment says. Go reads its setting from GODEBUG at each Listen,
-// where the last setting of a name counts.
+// applyMultipath makes Go listen as the newest configuration says; one without multipath off has what the environment
+// says. Go reads its setting from GODEBUG at each Listen, where the last setting of a name counts.
 func applyMultipath() {
 	all := configurations.all
 	off := len(all) > 0 && all[len(all)-1].multipathOff

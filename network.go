@@ -22,8 +22,7 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-// network is a network of Caddy's "bind" whose sockets have options that the kernel takes
-// only before bind(2).
+// network is a network of Caddy's "bind" whose sockets have options that the kernel takes only before bind(2).
 type network struct {
 	name string
 
@@ -42,8 +41,7 @@ var networks = []network{
 // interfaceNetwork binds to a network device.
 var interfaceNetwork = network{name: "interface", bind: bindToDevice}
 
-// bareNetwork is the network of apps whose listeners take no wrapper: it is the listener
-// wrapper without options.
+// bareNetwork is the network of apps whose listeners take no wrapper: it is the listener wrapper without options.
 const bareNetwork = "sockopt"
 
 // networkTypesHTTP3 has the networks on which servers that listen on others serve HTTP/3.
@@ -141,8 +139,7 @@ func always(on ...socket.Option) func(string) (string, []socket.Setting, error) 
 	return func(host string) (string, []socket.Setting, error) { return host, before, nil }
 }
 
-// bindToDevice binds to a device: "eth1" is its wildcard address, "192.0.2.1%eth1" one
-// address there.
+// bindToDevice binds to a device: "eth1" is its wildcard address, "192.0.2.1%eth1" one address there.
 func bindToDevice(host string) (listen string, before []socket.Setting, err error) {
 	address, device, found := strings.Cut(host, "%")
 	if !found {
@@ -177,9 +174,8 @@ func noDevice(device string) error {
 	return fmt.Errorf("no network interface %q; the interfaces of this system: %s", device, strings.Join(names, ", "))
 }
 
-// listenerPool is where Caddy counts the configurations that use an address. With
-// shutdown_delay it asks by the address in the configuration, and only its own listeners
-// are counted, by the address that they listen on.
+// listenerPool is where Caddy counts the configurations that use an address. With shutdown_delay it asks by the
+// address in the configuration, and only its own listeners are counted, by the address that they listen on.
 //
 //go:linkname listenerPool github.com/caddyserver/caddy/v2.listenerPool
 var listenerPool *caddy.UsagePool
@@ -192,8 +188,7 @@ func counted(tcp *net.TCPListener, configured, address caddy.NetworkAddress) *cl
 	return &closer{tcp, sync.OnceFunc(func() { _, _ = listenerPool.Delete(key(configured)) })}
 }
 
-// wrapBare wraps a listener of another app than the HTTP app, or of a server that does not
-// have the wrapper.
+// wrapBare wraps a listener of another app than the HTTP app, or of a server that does not have the wrapper.
 func wrapBare(config caddy.Context, ln net.Listener) (net.Listener, error) {
 	w := &ListenerWrapper{log: caddy.Log().Named("network." + bareNetwork), server: configurationOf(config).server(nil)}
 	var err error

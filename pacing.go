@@ -31,10 +31,9 @@ type limitKey struct {
 	bytesPerSecond int64
 }
 
-// limitOf returns the limit of a request's connection. Where it has no connection.Served, over HTTP/3
-// or a Unix socket, its address stands for it: net/http and quic-go make it once for each connection,
-// and its requests have the same pointer. A request whose address is no such pointer is a connection
-// of its own.
+// limitOf returns the limit of a request's connection. Where it has no connection.Served, over HTTP/3 or a Unix
+// socket, its address stands for it: net/http and quic-go make it once for each connection, and its requests have the
+// same pointer. A request whose address is no such pointer is a connection of its own.
 func limitOf(r *http.Request, bytesPerSecond int64) *rate.Limiter {
 	if served, ok := connection.ServedBy(r); ok {
 		return served.Limit(bytesPerSecond, newLimit)

@@ -14,13 +14,11 @@ import (
 
 // PacketConnWrapper sets socket options on the UDP sockets of HTTP/3.
 //
-// A UDP socket survives a reload. The next configuration sets its options on the socket
-// that exists, and what it no longer has returns to what it was before. A wrapper that a
-// reload adds has an effect after a restart, which is logged: Caddy wraps a socket when
-// it opens it. Unix sockets are left untouched. A server takes one sockopt.
+// A UDP socket survives a reload. The next configuration sets its options on the socket that exists, and what it no
+// longer has returns to what it was before. A wrapper that a reload adds has an effect after a restart, which is
+// logged: Caddy wraps a socket when it opens it. Unix sockets are left untouched. A server takes one sockopt.
 //
-// It is listed before the wrappers of other plugins: behind one it cannot reach the
-// socket, which is logged.
+// It is listed before the wrappers of other plugins: behind one it cannot reach the socket, which is logged.
 //
 // JSON:
 //
@@ -62,9 +60,8 @@ func (w *PacketConnWrapper) Provision(ctx caddy.Context) error {
 	return stats.RegisterDatagrams(ctx.GetMetricsRegistry(), packetSockets.dropped)
 }
 
-// WrapPacketConn sets the options on the UDP socket in conn. It returns what quic-go
-// needs to send several packets in one system call, with ECN: the methods of a
-// *net.UDPConn.
+// WrapPacketConn sets the options on the UDP socket in conn. It returns what quic-go needs to send several packets in
+// one system call, with ECN: the methods of a *net.UDPConn.
 func (w *PacketConnWrapper) WrapPacketConn(conn net.PacketConn) net.PacketConn {
 	conn = withoutCaddy(conn)
 	udp, ok := conn.(*net.UDPConn)

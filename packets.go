@@ -63,8 +63,7 @@ func (u *packetUser) Refused(c net.Conn, option socket.Option, err error) {
 	log.Error("option refused by the UDP socket", zap.Error(err))
 }
 
-// packetSocket is a UDP socket with the options of its first user. It puts the code point
-// into what it sends.
+// packetSocket is a UDP socket with the options of its first user. It puts the code point into what it sends.
 type packetSocket struct {
 	*net.UDPConn
 	place quicPlace
@@ -95,9 +94,8 @@ func (l *packetSocketList) open(u *packetUser, udp *net.UDPConn) *packetSocket {
 	return s
 }
 
-// opening returns the place whose socket Caddy is opening: it is in use, and its socket
-// is not known yet. One that was in use when u was provisioned has probably a socket that
-// nobody has wrapped.
+// opening returns the place whose socket Caddy is opening: it is in use, and its socket is not known yet. One that
+// was in use when u was provisioned has probably a socket that nobody has wrapped.
 func (l *packetSocketList) opening(u *packetUser) (place quicPlace) {
 	for _, p := range u.places {
 		if (place == quicPlace{} || place.before) && p.inUse() && l.at(p) == nil {
@@ -116,8 +114,7 @@ func (l *packetSocketList) at(p quicPlace) *packetSocket {
 	return l.all[i]
 }
 
-// use sets the options of u on the sockets that exist, once nobody used them before: a load may
-// still fail.
+// use sets the options of u on the sockets that exist, once nobody used them before: a load may still fail.
 func (l *packetSocketList) use(u *packetUser) {
 	l.lock()
 	defer l.mu.Unlock()

@@ -7,9 +7,8 @@ import (
 	"slices"
 )
 
-// transparent are the listeners beneath which the wrapper can go, by the listener wrapper that
-// makes them: each hands over connections that it has wrapped, and accepts nothing before the
-// server does.
+// transparent are the listeners beneath which the wrapper can go, by the listener wrapper that makes them: each hands
+// over connections that it has wrapped, and accepts nothing before the server does.
 var transparent = map[string]string{
 	"tls":            "crypto/tls.listener",
 	"proxy_protocol": "github.com/pires/go-proxyproto.Listener",
@@ -46,8 +45,7 @@ const caddyPackage = "github.com/caddyserver/caddy/v2"
 // typeOf returns the type of a value, or of what it points to.
 func typeOf(value any) reflect.Type { return reflect.Indirect(reflect.ValueOf(value)).Type() }
 
-// hiddenBy returns the listener wrapper before sockopt that may hide connections, or
-// nothing.
+// hiddenBy returns the listener wrapper before sockopt that may hide connections, or nothing.
 func (s *server) hiddenBy() string {
 	for _, w := range wrappersOf(s.ListenerWrappersRaw) {
 		if w.Name == wrapperName {

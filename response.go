@@ -78,8 +78,7 @@ func (w *response) ReadFrom(r io.Reader) (n int64, err error) {
 	return n, nil
 }
 
-// FlushError sends what was written so far: the kernel sends a segment that is not
-// full when the cork is taken out.
+// FlushError sends what was written so far: the kernel sends a segment that is not full when the cork is taken out.
 func (w *response) FlushError() error {
 	err := http.NewResponseController(w.ResponseWriter).Flush()
 	if w.corked {
@@ -107,8 +106,7 @@ func (w *response) begin() {
 	}
 }
 
-// sendPart sends a part before the next one waits: what stays in a buffer until the end
-// would leave late.
+// sendPart sends a part before the next one waits: what stays in a buffer until the end would leave late.
 func (w *response) sendPart() { _ = http.NewResponseController(w.ResponseWriter).Flush() }
 
 // next waits until a part of n bytes may be sent, and returns how many those are. Once all is

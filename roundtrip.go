@@ -15,10 +15,9 @@ import (
 // upstreamTCPInfo is what the placeholders of a connection to a backend begin with.
 const upstreamTCPInfo = "http.reverse_proxy.upstream.tcp_info."
 
-// RoundTrip sends a request like the http transport, and makes placeholders of what the
-// kernel measures of its connection. When a response has been read to its end, its
-// connection is told: the backend then waits for no acknowledgement, and the next
-// request will carry it.
+// RoundTrip sends a request like the http transport, and makes placeholders of what the kernel measures of its
+// connection. When a response has been read to its end, its connection is told: the backend then waits for no
+// acknowledgement, and the next request will carry it.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	var info *askedInfo
 	if t.placeholders != nil {
@@ -28,8 +27,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !settles && info == nil {
 		return t.HTTPTransport.RoundTrip(req)
 	}
-	// The trace of reverse_proxy is this request's alone, so hooks can be added. Any other may
-	// be shared.
+	// The trace of reverse_proxy is this request's alone, so hooks can be added. Any other may be shared.
 	trace := httptrace.ContextClientTrace(req.Context())
 	if _, ok := reverseproxy.GetDialInfo(req.Context()); !ok || trace == nil {
 		trace = new(httptrace.ClientTrace)

@@ -73,10 +73,9 @@ func (r *routed) first(sets func(*Handler) bool) *Handler {
 	return nil
 }
 
-// corks reports whether the route that counts has cork on, and whether that does no harm.
-// A connection with a request's body and Connection: close net/http closes without reading
-// the rest of the body, and the kernel then drops what is corked (tcp_close in
-// net/ipv4/tcp.c).
+// corks reports whether the route that counts has cork on, and whether that does no harm. A connection with a
+// request's body and Connection: close net/http closes without reading the rest of the body, and the kernel then
+// drops what is corked (tcp_close in net/ipv4/tcp.c).
 func (r *routed) corks() bool {
 	h := r.first(func(h *Handler) bool { return h.Cork != nil })
 	return h != nil && *h.Cork && r.conn != nil && !r.shared() && (!r.Close || r.ContentLength == 0)

@@ -69,8 +69,7 @@ func (c *configuration) server(of *caddyhttp.Server) *server {
 	return s
 }
 
-// listenConfig returns what Caddy opens the server's listeners with (App.Start in
-// caddyhttp/app.go).
+// listenConfig returns what Caddy opens the server's listeners with (App.Start in caddyhttp/app.go).
 func (s *server) listenConfig() net.ListenConfig {
 	return net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{
 		Enable:   s.KeepAliveInterval >= 0,
@@ -80,10 +79,9 @@ func (s *server) listenConfig() net.ListenConfig {
 	}}
 }
 
-// adoptKeepAlive gives Go, which sets keepalive on each connection anyway, the values of
-// settings. A server whose keepalive_interval is negative keeps Go's defaults. onListener says
-// that the listening sockets are set to them, too: connections then inherit idle time and
-// count, and Go must not set these.
+// adoptKeepAlive gives Go, which sets keepalive on each connection anyway, the values of settings. A server whose
+// keepalive_interval is negative keeps Go's defaults. onListener says that the listening sockets are set to them,
+// too: connections then inherit idle time and count, and Go must not set these.
 func (s *server) adoptKeepAlive(settings []socket.Setting, onListener bool) {
 	if s.KeepAliveInterval < 0 {
 		return
@@ -127,11 +125,10 @@ func (s *server) listedTwice(kind string) error {
 	return fmt.Errorf("sockopt is listed twice among the %s wrappers of server %s; put all options into one of them", kind, s.Name())
 }
 
-// sharesListeners reports whether a listening socket of the server may be another
-// configuration's, too: one that Caddy was given (fd/), or any where the kernel moves
-// queued connections to another socket (net.ipv4.tcp_migrate_req). Outside an HTTP
-// server this cannot be known, so assume shared. Systems other than Linux may share
-// each socket.
+// sharesListeners reports whether a listening socket of the server may be another configuration's, too: one that
+// Caddy was given (fd/), or any where the kernel moves queued connections to another socket
+// (net.ipv4.tcp_migrate_req). Outside an HTTP server this cannot be known, so assume shared. Systems other than Linux
+// may share each socket.
 func (s *server) sharesListeners() bool {
 	if s.otherApp || runtime.GOOS != "linux" || !slices.Contains([]string{"", "0"}, socket.Sysctl("net.ipv4.tcp_migrate_req")) {
 		return true

@@ -30,8 +30,7 @@ type entry struct {
 	observer *stats.Observer
 }
 
-// show adds an entry of a module, with what counts its connections, until the configuration
-// ends.
+// show adds an entry of a module, with what counts its connections, until the configuration ends.
 func (s *server) show(origin stats.Origin, r *options.Resolved, module any, log *zap.Logger) *entry {
 	origin.Server = s.Name()
 	if origin.Direction == stats.Dialed { // an address has one listener

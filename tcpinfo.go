@@ -16,59 +16,45 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-// TCPInfo makes placeholders of what the kernel measures of the client's
-// connection, as getsockopt(2) returns it for TCP_INFO. They can be used after this
-// handler: in logs, headers, and matchers.
+// TCPInfo makes placeholders of what the kernel measures of the client's connection, as getsockopt(2) returns it for
+// TCP_INFO. They can be used after this handler: in logs, headers, and matchers.
 //
-// Placeholder | Meaning
-// ------------|---------------
-// `{http.tcp_info.rtt}` | Smoothed round-trip time, in seconds
-// `{http.tcp_info.rttvar}` | Its mean deviation, in seconds
-// `{http.tcp_info.min_rtt}` | Smallest round-trip time of the last minutes (tcp_min_rtt_wlen), in seconds
-// `{http.tcp_info.snd_cwnd}` | Congestion window, in segments
+// Placeholder | Meaning ------------|--------------- `{http.tcp_info.rtt}` | Smoothed round-trip time, in seconds
+// `{http.tcp_info.rttvar}` | Its mean deviation, in seconds `{http.tcp_info.min_rtt}` | Smallest round-trip time of
+// the last minutes (tcp_min_rtt_wlen), in seconds `{http.tcp_info.snd_cwnd}` | Congestion window, in segments
 // `{http.tcp_info.snd_ssthresh}` | Slow-start threshold, in segments; 2147483647 before the first loss
-// `{http.tcp_info.rcv_space}` | What the receive buffer is tuned to, in bytes
-// `{http.tcp_info.unacked}` | Segments sent and not yet acknowledged
-// `{http.tcp_info.lost}` | Segments that are presumed lost
-// `{http.tcp_info.retrans}` | Segments sent again and not yet acknowledged
-// `{http.tcp_info.total_retrans}` | Segments sent again since the connection began
-// `{http.tcp_info.reordering}` | Segments that may arrive out of order before one is presumed lost
+// `{http.tcp_info.rcv_space}` | What the receive buffer is tuned to, in bytes `{http.tcp_info.unacked}` | Segments
+// sent and not yet acknowledged `{http.tcp_info.lost}` | Segments that are presumed lost `{http.tcp_info.retrans}` |
+// Segments sent again and not yet acknowledged `{http.tcp_info.total_retrans}` | Segments sent again since the
+// connection began `{http.tcp_info.reordering}` | Segments that may arrive out of order before one is presumed lost
 // `{http.tcp_info.delivery_rate}` | Latest rate at which bytes arrived, in bytes a second
-// `{http.tcp_info.pacing_rate}` | Rate at which bytes are sent, in bytes a second
-// `{http.tcp_info.bytes_acked}` | Bytes that the client has acknowledged
-// `{http.tcp_info.bytes_received}` | Bytes that the client has sent
-// `{http.tcp_info.notsent_bytes}` | Bytes that wait to be sent
-// `{http.tcp_info.busy_time}` | Time with something to send, in seconds
-// `{http.tcp_info.rwnd_limited}` | Of it, time that the client's receive window held it up, in seconds
-// `{http.tcp_info.sndbuf_limited}` | Of it, time that the send buffer held it up, in seconds
+// `{http.tcp_info.pacing_rate}` | Rate at which bytes are sent, in bytes a second `{http.tcp_info.bytes_acked}` |
+// Bytes that the client has acknowledged `{http.tcp_info.bytes_received}` | Bytes that the client has sent
+// `{http.tcp_info.notsent_bytes}` | Bytes that wait to be sent `{http.tcp_info.busy_time}` | Time with something to
+// send, in seconds `{http.tcp_info.rwnd_limited}` | Of it, time that the client's receive window held it up, in
+// seconds `{http.tcp_info.sndbuf_limited}` | Of it, time that the send buffer held it up, in seconds
 // `{http.tcp_info.advmss}`, `snd_mss`, `rcv_mss` | Segment sizes: offered, sent, received, in bytes
-// `{http.tcp_info.pmtu}` | MTU of the path, in bytes
-// `{http.tcp_info.rto}`, `ato` | Time before a retransmission and of a delayed acknowledgement, in seconds
-// `{http.tcp_info.snd_wnd}`, `rcv_wnd` | Windows: the client's and ours, in bytes
-// `{http.tcp_info.delivered_ce}`, `received_ce` | Segments that were marked by ECN, sent and received
+// `{http.tcp_info.pmtu}` | MTU of the path, in bytes `{http.tcp_info.rto}`, `ato` | Time before a retransmission and
+// of a delayed acknowledgement, in seconds `{http.tcp_info.snd_wnd}`, `rcv_wnd` | Windows: the client's and ours, in
+// bytes `{http.tcp_info.delivered_ce}`, `received_ce` | Segments that were marked by ECN, sent and received
 // `{http.tcp_info.delivered_e1_bytes}` and so on | What AccECN counts (e1, e0, ce; delivered, received), in bytes
 // `{http.tcp_info.congestion}` | Congestion control algorithm (TCP_CONGESTION)
 //
 // With save_syn on in the listener wrapper, these are of the client's SYN:
 //
-// Placeholder | Meaning
-// ------------|---------------
-// `{http.tcp_info.syn.ttl}` | Its time to live, or hop limit, as it arrived
-// `{http.tcp_info.syn.window}` | The window that it offers, in bytes, not scaled
-// `{http.tcp_info.syn.mss}` | The largest segment that the client takes, in bytes
-// `{http.tcp_info.syn.scale}` | By how many bits the client shifts its windows
-// `{http.tcp_info.syn.options}` | The kinds of its TCP options in their order, such as `2-4-8-1-3`
+// Placeholder | Meaning ------------|--------------- `{http.tcp_info.syn.ttl}` | Its time to live, or hop limit, as
+// it arrived `{http.tcp_info.syn.window}` | The window that it offers, in bytes, not scaled `{http.tcp_info.syn.mss}`
+// | The largest segment that the client takes, in bytes `{http.tcp_info.syn.scale}` | By how many bits the client
+// shifts its windows `{http.tcp_info.syn.options}` | The kinds of its TCP options in their order, such as `2-4-8-1-3`
 //
-// The kernel is asked once for a request, when the first of them is used, and not
-// at all where none is; congestion takes a getsockopt(2) of its own. A field that
-// this kernel does not return, or has not measured yet, is null: empty in text. So are all of
-// them over HTTP/3 and Unix sockets. The first use of a name that is not among them is
-// logged as a warning.
+// The kernel is asked once for a request, when the first of them is used, and not at all where none is; congestion
+// takes a getsockopt(2) of its own. A field that this kernel does not return, or has not measured yet, is null: empty
+// in text. So are all of them over HTTP/3 and Unix sockets. The first use of a name that is not among them is logged
+// as a warning.
 //
-// The sockopt transport makes the same placeholders of the connection to the backend that
-// carried the request last, without this handler:
-// `{http.reverse_proxy.upstream.tcp_info.rtt}` and so on. They are empty once that
-// connection is closed.
+// The sockopt transport makes the same placeholders of the connection to the backend that carried the request last,
+// without this handler: `{http.reverse_proxy.upstream.tcp_info.rtt}` and so on. They are empty once that connection
+// is closed.
 //
 // JSON:
 //
@@ -124,8 +110,7 @@ type askedInfo struct {
 	congestion any // nil where it is not known
 }
 
-// placeholder is a caddy.ReplacerFunc. Its numbers are numbers, so that an
-// expression can compare them.
+// placeholder is a caddy.ReplacerFunc. Its numbers are numbers, so that an expression can compare them.
 func (a *askedInfo) placeholder(key string) (any, bool) {
 	name, ok := strings.CutPrefix(key, a.prefix)
 	if !ok {

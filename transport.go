@@ -27,15 +27,13 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-// Transport is Caddy's http transport to backends, with socket options on the
-// connections that it dials. Without options it already prevents the stall
-// of a backend that has Nagle's algorithm on: quickack is auto.
+// Transport is Caddy's http transport to backends, with socket options on the connections that it dials. Without
+// options it already prevents the stall of a backend that has Nagle's algorithm on: quickack is auto.
 //
-// It takes all options of the http transport. Unix sockets are left untouched.
-// With HTTP/3, which runs over UDP, a socket option is an error. Options are set
-// before the SYN, save those that have no effect there, such as nodelay: they are set
-// when the handshake is over. With local_address the kernel chooses the local port when
-// it knows the destination (IP_BIND_ADDRESS_NO_PORT).
+// It takes all options of the http transport. Unix sockets are left untouched. With HTTP/3, which runs over UDP, a
+// socket option is an error. Options are set before the SYN, save those that have no effect there, such as nodelay:
+// they are set when the handshake is over. With local_address the kernel chooses the local port when it knows the
+// destination (IP_BIND_ADDRESS_NO_PORT).
 //
 // An option that the kernel refuses on one connection is counted and logged at a
 // bounded rate; the connection goes on without it.
@@ -136,8 +134,7 @@ func (t *Transport) Provision(ctx caddy.Context) (err error) {
 
 func (t *Transport) transparent() bool { return t.Socket.Transparent != nil && *t.Socket.Transparent }
 
-// oneRequestEach makes a connection serve one request: kept connections of each client
-// would exhaust the backend.
+// oneRequestEach makes a connection serve one request: kept connections of each client would exhaust the backend.
 func (t *Transport) oneRequestEach() error {
 	switch {
 	case len(t.Versions) > 0 && !slices.Equal(t.Versions, []string{"1.1"}):
@@ -212,9 +209,8 @@ func backendsOf(proxy *reverseproxy.Handler) (addresses []string) {
 	return addresses
 }
 
-// dialTLS replaces the http transport's own, which wraps the connection before
-// anybody can see it. There is one where the server name has a placeholder, and
-// where a PROXY protocol header goes before the handshake.
+// dialTLS replaces the http transport's own, which wraps the connection before anybody can see it. There is one where
+// the server name has a placeholder, and where a PROXY protocol header goes before the handshake.
 func (t *Transport) dialTLS(ctx context.Context, network, address string) (net.Conn, error) {
 	conn, err := t.Transport.DialContext(ctx, network, address)
 	if err != nil {
@@ -261,8 +257,7 @@ type tcpConn interface {
 // NetConn returns the connection without the bounds.
 func (c *timeoutConn) NetConn() net.Conn { return c.tcpConn }
 
-// Read reads within the read timeout. Like the http transport it goes on where
-// the deadline cannot be set.
+// Read reads within the read timeout. Like the http transport it goes on where the deadline cannot be set.
 func (c *timeoutConn) Read(p []byte) (int, error) {
 	if c.read > 0 {
 		_ = c.SetReadDeadline(time.Now().Add(c.read))

@@ -13,8 +13,7 @@ type DSCP uint8
 // wantDSCP says what a code point looks like.
 const wantDSCP = "a code point: ef, af11 to af43, cs0 to cs7, le, va, or 0 to 63"
 
-// dscpNames are the code points of RFC 2474 (cs), 2597 (af), 3246 (ef), 5865 (va)
-// and 8622 (le).
+// dscpNames are the code points of RFC 2474 (cs), 2597 (af), 3246 (ef), 5865 (va) and 8622 (le).
 var dscpNames = map[string]DSCP{
 	"cs0": 0, "cs1": 8, "cs2": 16, "cs3": 24, "cs4": 32, "cs5": 40, "cs6": 48, "cs7": 56,
 	"af11": 10, "af12": 12, "af13": 14, "af21": 18, "af22": 20, "af23": 22,

@@ -10,9 +10,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// Duration is a time span. In JSON it is a string such as "30s", "1m30s" or
-// "1d". A number is nanoseconds, as for Caddy's own durations, and refused below a
-// millisecond, where another unit is meant. It is never negative.
+// Duration is a time span. In JSON it is a string such as "30s", "1m30s" or "1d". A number is nanoseconds, as for
+// Caddy's own durations, and refused below a millisecond, where another unit is meant. It is never negative.
 type Duration time.Duration
 
 // wantDuration says what a duration looks like.

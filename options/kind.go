@@ -44,8 +44,7 @@ type values[T any] struct {
 	// decode reads a value from JSON, where that is not encoding/json's.
 	decode func([]byte) (*T, error)
 
-	// check says why a value is not allowed. Values from JSON do not pass through parse.
-	// Nil where each is.
+	// check says why a value is not allowed. Values from JSON do not pass through parse. Nil where each is.
 	check func(T) error
 
 	// kernel is the value for the kernel, in its unit. It is nil for an option that the
@@ -125,8 +124,7 @@ var (
 		want:  wantPortRange,
 		parse: ParsePortRange,
 		check: PortRange.check,
-		// The first port in the lower half, the last in the upper (ip(7)), as the int
-		// that getsockopt returns.
+		// The first port in the lower half, the last in the upper (ip(7)), as the int that getsockopt returns.
 		kernel: func(r PortRange) socket.Value {
 			return socket.Value{Number: int64(int32(uint32(r.Last)<<16 | uint32(r.First)))} //nolint:gosec // the same bits
 		},
@@ -160,8 +158,7 @@ func oneWord[T ~string](kernel func(T) socket.Value, words ...T) kind {
 	})
 }
 
-// named is the kind of an option whose values are names in the kernel, of these letters
-// beside the usual ones.
+// named is the kind of an option whose values are names in the kernel, of these letters beside the usual ones.
 func named(want, is, letters string) kind {
 	letters += "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
 	return kindOf(values[string]{
@@ -189,8 +186,7 @@ func sizes(least, most Size) kind {
 	})
 }
 
-// durations is the kind of an option that the kernel counts in unit. Other values
-// are rounded up.
+// durations is the kind of an option that the kernel counts in unit. Other values are rounded up.
 func durations(unit, least, most time.Duration) kind {
 	return kindOf(values[Duration]{
 		want:  wantDuration,

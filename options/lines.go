@@ -44,8 +44,7 @@ type Line struct {
 	Parse   func(values []string) error
 }
 
-// ParseBlock reads a block of lines. Errors name the file, the line, the option, and
-// what would be right.
+// ParseBlock reads a block of lines. Errors name the file, the line, the option, and what would be right.
 func ParseBlock(d *caddyfile.Dispenser, lines []Line) error {
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		if err := parseLine(d, lines); err != nil {

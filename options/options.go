@@ -26,11 +26,10 @@ type Options struct {
 	// not remove it. Default: 200ms. Linux 6.15.
 	DelayedAckMax *Duration `json:"delayed_ack_max,omitempty"`
 
-	// The most unsent bytes that the socket holds before it stops being writable. More of a response waits in
-	// the program, where it can still be reordered; a small value costs more wake-ups. Kernel:
-	// TCP_NOTSENT_LOWAT. Default: net.ipv4.tcp_notsent_lowat. It does not reach accepted connections where Go
-	// listens with MPTCP and the kernel has the option there, as Linux 6.12 has and 6.1 has not: those have
-	// no limit.
+	// The most unsent bytes that the socket holds before it stops being writable. More of a response waits in the
+	// program, where it can still be reordered; a small value costs more wake-ups. Kernel: TCP_NOTSENT_LOWAT.
+	// Default: net.ipv4.tcp_notsent_lowat. It does not reach accepted connections where Go listens with MPTCP and the
+	// kernel has the option there, as Linux 6.12 has and 6.1 has not: those have no limit.
 	NotSentLowat *Size `json:"notsent_lowat,omitempty"`
 
 	// Send full segments only, from the header of a response to its end. A response that is written slowly
@@ -43,20 +42,18 @@ type Options struct {
 	// processor. Default: net.core.busy_read.
 	BusyPoll *Duration `json:"busy_poll,omitempty"`
 
-	// Receive buffer in bytes, or as a string such as "256KiB". Kernel: SO_RCVBUF, which doubles the value
-	// for its own bookkeeping, clamps it at net.core.rmem_max, and no longer tunes this buffer by itself.
-	// With CAP_NET_ADMIN it is SO_RCVBUFFORCE, which does not clamp. Default: the kernel's autotuning
-	// (net.ipv4.tcp_rmem). On a UDP socket quic-go raises less than 3.5MiB to 7MiB, which is the default
-	// there; so it does with send_buffer.
+	// Receive buffer in bytes, or as a string such as "256KiB". Kernel: SO_RCVBUF, which doubles the value for its
+	// own bookkeeping, clamps it at net.core.rmem_max, and no longer tunes this buffer by itself. With CAP_NET_ADMIN
+	// it is SO_RCVBUFFORCE, which does not clamp. Default: the kernel's autotuning (net.ipv4.tcp_rmem). On a UDP
+	// socket quic-go raises less than 3.5MiB to 7MiB, which is the default there; so it does with send_buffer.
 	RecvBuffer *Size `json:"recv_buffer,omitempty"`
 
 	// Send buffer in bytes, or as a string such as "1MiB". Kernel: SO_SNDBUF, with net.core.wmem_max,
 	// SO_SNDBUFFORCE and net.ipv4.tcp_wmem as for recv_buffer. Default: the kernel's autotuning.
 	SendBuffer *Size `json:"send_buffer,omitempty"`
 
-	// The congestion control algorithm. Kernel: TCP_CONGESTION. One that
-	// net.ipv4.tcp_allowed_congestion_control does not list needs CAP_NET_ADMIN. Default:
-	// net.ipv4.tcp_congestion_control.
+	// The congestion control algorithm. Kernel: TCP_CONGESTION. One that net.ipv4.tcp_allowed_congestion_control does
+	// not list needs CAP_NET_ADMIN. Default: net.ipv4.tcp_congestion_control.
 	Congestion *string `json:"congestion,omitempty"`
 
 	// The most bytes that are sent in a second, or a string such as "10MiB". In a route it bounds the bodies
@@ -86,9 +83,8 @@ type Options struct {
 	// Kernel: TCP_THIN_LINEAR_TIMEOUTS. Default: net.ipv4.tcp_thin_linear_timeouts.
 	ThinStream *bool `json:"thin_stream,omitempty"`
 
-	// Probe idle connections. Kernel: SO_KEEPALIVE. Default: true. It is so whatever the server's
-	// keepalive_interval says: for -1 Go takes its own default, and probes after 15s. Only false here
-	// switches it off.
+	// Probe idle connections. Kernel: SO_KEEPALIVE. Default: true. It is so whatever the server's keepalive_interval
+	// says: for -1 Go takes its own default, and probes after 15s. Only false here switches it off.
 	KeepAlive *bool `json:"keepalive,omitempty"`
 
 	// How long a connection is idle before it is probed. Kernel: TCP_KEEPIDLE, whole seconds, rounded up; 1s
@@ -127,10 +123,9 @@ type Options struct {
 	// tick; 1s to 120s. Default: net.ipv4.tcp_rto_max_ms, 120s. Linux 6.15.
 	RTOMax *Duration `json:"rto_max,omitempty"`
 
-	// The differentiated services code point of what is sent: a name such as "ef" or "af41", or 0 to 63.
-	// Kernel: IP_TOS and IPV6_TCLASS. It also sets the priority. An MPTCP connection over IPv6 refuses the
-	// second and goes on unmarked, which is counted. On a UDP socket it is in each packet beside the ECN bits
-	// of quic-go. Default: 0.
+	// The differentiated services code point of what is sent: a name such as "ef" or "af41", or 0 to 63. Kernel:
+	// IP_TOS and IPV6_TCLASS. It also sets the priority. An MPTCP connection over IPv6 refuses the second and goes on
+	// unmarked, which is counted. On a UDP socket it is in each packet beside the ECN bits of quic-go. Default: 0.
 	DSCP *DSCP `json:"dscp,omitempty"`
 
 	// The queueing priority on the way out. Kernel: SO_PRIORITY. More than 6 needs CAP_NET_ADMIN or, from
@@ -181,9 +176,8 @@ type Options struct {
 	// in steps of the SYN-ACK's retransmissions, rounded up (1s, 3s, 7s, 15s, 31s, …). Default: 0.
 	DeferAccept *Duration `json:"defer_accept,omitempty"`
 
-	// How many connections with data in the SYN may wait to be acknowledged (TCP Fast Open). Kernel:
-	// TCP_FASTOPEN, clamped at net.core.somaxconn; net.ipv4.tcp_fastopen must contain 2 (3 is usual).
-	// Default: 0.
+	// How many connections with data in the SYN may wait to be acknowledged (TCP Fast Open). Kernel: TCP_FASTOPEN,
+	// clamped at net.core.somaxconn; net.ipv4.tcp_fastopen must contain 2 (3 is usual). Default: 0.
 	FastOpen *Number `json:"fastopen,omitempty"`
 
 	// Keep the client's SYN for the placeholders {http.tcp_info.syn.*}. It costs some 100 bytes a connection
@@ -209,8 +203,7 @@ type Options struct {
 	OnUnsupported *Unsupported `json:"on_unsupported,omitempty"`
 }
 
-// rows is the table of options, in the order in which they are set. Everything about an option follows from
-// its row.
+// rows is the table of options, in the order in which they are set. Everything about an option follows from its row.
 var rows = []row{
 	{
 		name: "nodelay", option: socket.NoDelay, phases: Accept | Dial | Route, since: "2.0",

@@ -7,8 +7,7 @@ import (
 	"strings"
 )
 
-// PortRange is a range of ports, from the first to the last. In JSON it is a string
-// such as "40000-49999".
+// PortRange is a range of ports, from the first to the last. In JSON it is a string such as "40000-49999".
 type PortRange struct{ First, Last uint16 }
 
 // wantPortRange says what a range of ports looks like.

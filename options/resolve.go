@@ -25,8 +25,7 @@ type Resolved struct {
 	WithoutPeers bool              // whether the addresses of peers that wait are not remembered
 	Effects      []Effect          // of each value
 
-	// Ack is when connections acknowledge. Its mode is empty in the route phase, which
-	// leaves it alone.
+	// Ack is when connections acknowledge. Its mode is empty in the route phase, which leaves it alone.
 	Ack socket.AckOptions
 }
 
@@ -230,9 +229,8 @@ func (p phase) scratchIn(multipath bool) trial.Kind {
 // plain are the scratch sockets of TCP in place of those of MPTCP.
 var plain = map[trial.Kind]trial.Kind{trial.Listener: trial.PlainListener, trial.DialedMPTCP: trial.Dialed}
 
-// exchange warns about options that together stop the flow of data. cork is not among
-// them: it ends with the response. Nor is interface: loopback is another. Nor is the
-// pacing_rate of a route, which is to hold data up.
+// exchange warns about options that together stop the flow of data. cork is not among them: it ends with the
+// response. Nor is interface: loopback is another. Nor is the pacing_rate of a route, which is to hold data up.
 func (s *Resolved) exchange(log *zap.Logger) {
 	for _, p := range (Accept | Dial | Route).each() {
 		settings := slices.DeleteFunc(slices.Clone(s.Settings[p.Phase]), func(s socket.Setting) bool {
@@ -305,8 +303,7 @@ func (r row) needsMPTCP() string {
 	return "needs Linux " + r.sinceMPTCP + ", or multipath off"
 }
 
-// tooOldForMPTCP reports whether this kernel is older than any whose listening MPTCP
-// sockets have the option.
+// tooOldForMPTCP reports whether this kernel is older than any whose listening MPTCP sockets have the option.
 func (r row) tooOldForMPTCP() bool {
 	return r.sinceMPTCP == neverMPTCP || r.sinceMPTCP != "" && !socket.KernelHas(r.sinceMPTCP)
 }

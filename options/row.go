@@ -30,24 +30,21 @@ type row struct {
 	// is a code. Where it is the same as bounds, it is that sysctl's value.
 	without string
 
-	// takes is the range of values that the kernel takes, where the check of the
-	// option's kind cannot know it. bounds is the sysctl with the kernel's limit or
-	// default. clampedBy is the sysctl with the limit to which the kernel reduces a
-	// larger value, or "the kernel".
+	// takes is the range of values that the kernel takes, where the check of the option's kind cannot know it. bounds
+	// is the sysctl with the kernel's limit or default. clampedBy is the sysctl with the limit to which the kernel
+	// reduces a larger value, or "the kernel".
 	takes     string
 	bounds    string
 	clampedBy string
 
-	// noEffect says why a value has no effect on this system, or no lasting one,
-	// and is empty where it has. It is given the settings before it. Nil where
-	// every value has an effect.
+	// noEffect says why a value has no effect on this system, or no lasting one, and is empty where it has. It is
+	// given the settings before it. Nil where every value has an effect.
 	noEffect func(v socket.Value, before []socket.Setting) string
 
 	cautions []caution
 
-	// Some values need one of the capabilities. privileged is such a value, where one is
-	// known: a kernel may take it from everybody. permits is the sysctl that lists the
-	// values that need none.
+	// Some values need one of the capabilities. privileged is such a value, where one is known: a kernel may take it
+	// from everybody. permits is the sysctl that lists the values that need none.
 	capabilities []capabilityNeed
 	privileged   int64
 	permits      string
@@ -55,8 +52,7 @@ type row struct {
 	kind
 }
 
-// caution says what is likely to go wrong with a value in these phases, and is empty
-// where nothing is.
+// caution says what is likely to go wrong with a value in these phases, and is empty where nothing is.
 type caution func(requested int64, phases Phase) string
 
 // neverMPTCP says that no listening MPTCP socket has an option.

@@ -18,8 +18,7 @@ type Size int64
 // wantSize says what a size looks like.
 const wantSize = "a size such as 64KiB, 1MB or a number of bytes"
 
-// ParseSize reads a size as a person writes it, with the units of Caddy's other
-// sizes: "256KiB", "1.5MB", "10000".
+// ParseSize reads a size as a person writes it, with the units of Caddy's other sizes: "256KiB", "1.5MB", "10000".
 func ParseSize(text string) (Size, error) {
 	n, err := humanize.ParseBytes(text)
 	if err != nil || n > math.MaxInt64 || misread(text) {
@@ -28,16 +27,14 @@ func ParseSize(text string) (Size, error) {
 	return Size(n), nil
 }
 
-// misread reports whether humanize reads text otherwise than it was meant: "1,5MB" as
-// 15 MB, and "1.5" as 1 byte.
+// misread reports whether humanize reads text otherwise than it was meant: "1,5MB" as 15 MB, and "1.5" as 1 byte.
 func misread(text string) bool {
 	return strings.Contains(text, ",") ||
 		strings.Contains(text, ".") && !strings.ContainsFunc(text, unicode.IsLetter)
 }
 
-// String returns the size with a unit, so that ParseSize gives the same size back. A size
-// that has both a binary and a decimal unit, such as 256KB, which is 250KiB, gets the
-// unit in which its number is a power of two.
+// String returns the size with a unit, so that ParseSize gives the same size back. A size that has both a binary and
+// a decimal unit, such as 256KB, which is 250KiB, gets the unit in which its number is a power of two.
 func (s Size) String() string {
 	binary, binaryUnit := s.in(1024, "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 	decimal, decimalUnit := s.in(1000, "KB", "MB", "GB", "TB", "PB", "EB")

@@ -20,21 +20,18 @@ type Support struct {
 	// BeforeSYN says that connections to backends have it from their first packet on.
 	BeforeSYN bool `json:"before_syn,omitempty"`
 
-	// Supported says whether the running kernel has the option. If it has not, Needs
-	// says which system has.
+	// Supported says whether the running kernel has the option. If it has not, Needs says which system has.
 	Supported bool   `json:"supported"`
 	Needs     string `json:"needs,omitempty"`
 
-	// NeedsMPTCP is what has it where the process listens with MPTCP, which refuses it
-	// on this kernel.
+	// NeedsMPTCP is what has it where the process listens with MPTCP, which refuses it on this kernel.
 	NeedsMPTCP string `json:"needs_mptcp,omitempty"`
 
 	// Default is what connections have without the option.
 	Default string `json:"default,omitempty"`
 
-	// Takes is the range of values that the kernel takes, Sysctl the values of the
-	// parameters that bound it, are its default or permit it, and Capability what
-	// a process needs for some values.
+	// Takes is the range of values that the kernel takes, Sysctl the values of the parameters that bound it, are its
+	// default or permit it, and Capability what a process needs for some values.
 	Takes      string            `json:"takes,omitempty"`
 	Sysctl     map[string]string `json:"sysctl,omitempty"`
 	Capability *Capability       `json:"capability,omitempty"`
@@ -130,8 +127,7 @@ func (r row) capabilityNames() string {
 	return strings.Join(names, " or ")
 }
 
-// here returns the default of the option on this system, and whether the system has
-// the option.
+// here returns the default of the option on this system, and whether the system has the option.
 func (r row) here() (byDefault string, supported bool) {
 	if r.option.Name == "" {
 		return r.without, true

@@ -23,8 +23,7 @@ func eachMember(b []byte, want string, set func(name string, value []byte) error
 	return nil
 }
 
-// decode reads one JSON value, which must not be null. An error of encoding/json names Go
-// types and is replaced.
+// decode reads one JSON value, which must not be null. An error of encoding/json names Go types and is replaced.
 func decode[T any](b []byte, want string) (*T, error) {
 	var value *T
 	err := json.Unmarshal(b, &value)

@@ -12,10 +12,9 @@ func now() time.Duration { return time.Since(epoch) }
 
 var epoch = time.Now().Add(-time.Second)
 
-// Settler returns a function that says that the peer does not wait for the acknowledgement of what
-// was read so far, because it is a whole message: the next write will carry it. The goroutine that
-// reads calls it, before it reads on, as a hook of httptrace.ClientTrace.PutIdleConn. It is made
-// once: made for each request it would be an allocation.
+// Settler returns a function that says that the peer does not wait for the acknowledgement of what was read so far,
+// because it is a whole message: the next write will carry it. The goroutine that reads calls it, before it reads on,
+// as a hook of httptrace.ClientTrace.PutIdleConn. It is made once: made for each request it would be an allocation.
 func (c *Conn) Settler() func(error) {
 	if made := c.settler.Load(); made != nil {
 		return *made
@@ -25,9 +24,8 @@ func (c *Conn) Settler() func(error) {
 	return settler
 }
 
-// SetHeldBack says whether what is written may stay in the kernel, as with TCP_CORK. A write then
-// counts neither as carrying an acknowledgement nor as wasting one. SetHeldBack(false) counts what
-// was written meanwhile as sent.
+// SetHeldBack says whether what is written may stay in the kernel, as with TCP_CORK. A write then counts neither as
+// carrying an acknowledgement nor as wasting one. SetHeldBack(false) counts what was written meanwhile as sent.
 //
 // Nagle's algorithm is no reason to call it: what it holds back follows bytes that are on their way,
 // and those carried the acknowledgement unless both sides sent at once. A write that leaves all the

@@ -13,13 +13,11 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/socket/quickack"
 )
 
-// Conn is a *net.TCPConn that acknowledges what it received before the peer has
-// to wait for it, or only counts how often the peer waits. It does all that a
-// *net.TCPConn does, with the same errors. Reads and writes allocate nothing. It exists on
-// Linux only: other systems have no TCP_QUICKACK.
+// Conn is a *net.TCPConn that acknowledges what it received before the peer has to wait for it, or only counts how
+// often the peer waits. It does all that a *net.TCPConn does, with the same errors. Reads and writes allocate
+// nothing. It exists on Linux only: other systems have no TCP_QUICKACK.
 //
-// A write counts as carrying the acknowledgement of what was read before. Where that is
-// not so, AckAuto errs:
+// A write counts as carrying the acknowledgement of what was read before. Where that is not so, AckAuto errs:
 //
 //   - What leaves with net.Buffers, or with splice(2) in ReadFrom, does not count as a
 //     write. The next read that parks asks for an acknowledgement that is already
@@ -35,8 +33,7 @@ type Conn struct {
 	observer Observer
 	learner  quickack.Learner
 
-	// One read at a time holds reading; it guards byByte, the arguments and results
-	// of a step, and the learner.
+	// One read at a time holds reading; it guards byByte, the arguments and results of a step, and the learner.
 	reading     sync.Mutex
 	buf         []byte
 	result      int32         // bytes, or a negative errno, as of a system call
@@ -89,14 +86,12 @@ func NewConn(c *net.TCPConn, options AckOptions, observer Observer) (*Conn, erro
 	return conn, nil
 }
 
-// SetConnectTime says how long the connection took from its SYN until it was open, which
-// nobody else can tell.
+// SetConnectTime says how long the connection took from its SYN until it was open, which nobody else can tell.
 func (c *Conn) SetConnectTime(d time.Duration) {
 	c.connectTime.Store(uint32(d.Microseconds())) //nolint:gosec // a dial ends within an hour
 }
 
-// NetConn returns the *net.TCPConn. What is read from it directly is not
-// acknowledged by c.
+// NetConn returns the *net.TCPConn. What is read from it directly is not acknowledged by c.
 func (c *Conn) NetConn() net.Conn { return c.TCPConn }
 
 // SyscallConn returns the raw connection that c has, and so allocates nothing. What is
@@ -105,10 +100,9 @@ func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.raw, nil }
 
 // Read reads like (*net.TCPConn).Read and acknowledges as the mode says.
 //
-// A read into a buffer of one byte does not make AckAuto acknowledge, unless the
-// read before it left one byte to fill or was of one byte itself: it is net/http
-// watching whether the client leaves while a handler runs, and the handler's reply
-// will carry the acknowledgement.
+// A read into a buffer of one byte does not make AckAuto acknowledge, unless the read before it left one byte to fill
+// or was of one byte itself: it is net/http watching whether the client leaves while a handler runs, and the
+// handler's reply will carry the acknowledgement.
 func (c *Conn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return c.TCPConn.Read(p)

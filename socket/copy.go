@@ -7,8 +7,7 @@ import (
 	"syscall"
 )
 
-// ReadFrom sends what r has, with sendfile(2) or splice(2) where
-// (*net.TCPConn).ReadFrom does so.
+// ReadFrom sends what r has, with sendfile(2) or splice(2) where (*net.TCPConn).ReadFrom does so.
 func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
 	from := r
 	for {
@@ -31,10 +30,9 @@ func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
 	return c.TCPConn.ReadFrom(r)
 }
 
-// WriteTo moves to w what c receives, until the peer closes its side. Towards
-// another TCP connection the bytes move with splice(2), which ends at urgent data as
-// it does for a *net.TCPConn. Towards a Unix socket, which *net.TCPConn would splice
-// to as well, they are copied.
+// WriteTo moves to w what c receives, until the peer closes its side. Towards another TCP connection the bytes move
+// with splice(2), which ends at urgent data as it does for a *net.TCPConn. Towards a Unix socket, which *net.TCPConn
+// would splice to as well, they are copied.
 func (c *Conn) WriteTo(w io.Writer) (written int64, err error) {
 	switch dst := w.(type) {
 	case *Conn:
@@ -49,8 +47,7 @@ func (c *Conn) WriteTo(w io.Writer) (written int64, err error) {
 // writeTo is the operation that the errors of WriteTo name.
 const writeTo = "writeto"
 
-// spliceTo waits with a peek, so that the read that parks is seen, and then has
-// the kernel move what is there.
+// spliceTo waits with a peek, so that the read that parks is seen, and then has the kernel move what is there.
 func (c *Conn) spliceTo(dst *Conn) (written int64, err error) {
 	waiting := io.LimitedReader{R: c.TCPConn}
 	for {

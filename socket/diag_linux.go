@@ -24,10 +24,9 @@ type diagRequest struct {
 	_                               [48]byte // inet_diag_sockid
 }
 
-// listenersDropped returns how many connections each listening TCP socket has dropped, by
-// its inode. It is also the way to that of a listening MPTCP socket: the kernel counts at
-// the TCP socket beneath it, where getsockopt(2) does not reach, and both have the same
-// inode (mptcp_subflow_create_socket in net/mptcp/subflow.c).
+// listenersDropped returns how many connections each listening TCP socket has dropped, by its inode. It is also the
+// way to that of a listening MPTCP socket: the kernel counts at the TCP socket beneath it, where getsockopt(2) does
+// not reach, and both have the same inode (mptcp_subflow_create_socket in net/mptcp/subflow.c).
 //
 // Errors: *os.SyscallError, also where the kernel has no sock_diag(7).
 func listenersDropped() (map[uint32]uint32, error) {

@@ -24,9 +24,8 @@ func compareVersions(a, b string) int {
 	return slices.Compare(x[:], y[:])
 }
 
-// Sysctl returns the value of a kernel parameter such as net.core.rmem_max, or
-// nothing where this system has no parameter of that name. Of several values each is
-// behind one space.
+// Sysctl returns the value of a kernel parameter such as net.core.rmem_max, or nothing where this system has no
+// parameter of that name. Of several values each is behind one space.
 func Sysctl(name string) string {
 	value, err := os.ReadFile(filepath.Join("/proc/sys", strings.ReplaceAll(name, ".", "/")))
 	if err != nil {

@@ -8,8 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// KernelRelease returns the release of the running kernel, as uname -r prints
-// it, or nothing where it cannot be read.
+// KernelRelease returns the release of the running kernel, as uname -r prints it, or nothing where it cannot be read.
 func KernelRelease() string {
 	var name unix.Utsname
 	if err := unix.Uname(&name); err != nil {

@@ -18,8 +18,7 @@ type Measurement struct {
 	RecvQueued, RecvBuffer, SendQueued, SendBuffer uint32
 }
 
-// Measure asks the kernel about c in three calls, or four with MPTCP. Of a closed connection
-// all is empty.
+// Measure asks the kernel about c in three calls, or four with MPTCP. Of a closed connection all is empty.
 func Measure(c syscall.Conn) (m Measurement) {
 	_ = control(c, m.read)
 	return m

@@ -93,9 +93,8 @@ type Refusal struct {
 	Err error
 }
 
-// Set applies settings in order to the socket of c, in one trip through the
-// runtime however many they are. It goes on after those that the kernel refuses,
-// and returns them. Where c is a Conn and none is refused it allocates nothing.
+// Set applies settings in order to the socket of c, in one trip through the runtime however many they are. It goes on
+// after those that the kernel refuses, and returns them. Where c is a Conn and none is refused it allocates nothing.
 //
 // Set itself fails only where the socket cannot be reached: net.ErrClosed.
 func Set(c syscall.Conn, settings []Setting) ([]Refusal, error) {
@@ -105,8 +104,7 @@ func Set(c syscall.Conn, settings []Setting) ([]Refusal, error) {
 	return set(c, settings)
 }
 
-// Get reads the effective value of o: what the kernel made of the value that
-// was set, or its default.
+// Get reads the effective value of o: what the kernel made of the value that was set, or its default.
 //
 // Errors: net.ErrClosed, an *os.SyscallError, or errors.ErrUnsupported where
 // this system lacks the option or cannot read it.

@@ -13,15 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// number is where the kernel keeps an option: both arguments of setsockopt(2),
-// and the form of its value.
+// number is where the kernel keeps an option: both arguments of setsockopt(2), and the form of its value.
 type number struct {
 	level, name int
 	form        form
 
-	// ipv6 is the option of the same meaning at level IPPROTO_IPV6. A
-	// dual-stack socket has both, an IPv4 socket only the first, and so has
-	// one that speaks MPTCP.
+	// ipv6 is the option of the same meaning at level IPPROTO_IPV6. A dual-stack socket has both, an IPv4 socket only
+	// the first, and so has one that speaks MPTCP.
 	ipv6 int
 
 	// force is the option that sets a buffer above the sysctl that limits it, for which
@@ -55,8 +53,7 @@ func (o Option) AsSet(read Value) Value {
 	return read
 }
 
-// Supported reports whether this system has the option. Whether the running
-// kernel takes it too, package trial tells.
+// Supported reports whether this system has the option. Whether the running kernel takes it too, package trial tells.
 func (o Option) Supported() bool { return o.number != number{} }
 
 func set(c syscall.Conn, settings []Setting) ([]Refusal, error) {

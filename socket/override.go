@@ -18,8 +18,7 @@ type Socket interface {
 type Override struct {
 	Setting
 
-	// Effective is what the kernel makes of the value. A socket that has it
-	// already is left alone.
+	// Effective is what the kernel makes of the value. A socket that has it already is left alone.
 	Effective Value
 
 	// Observer is called if the kernel refuses the value, unless it is nil.
@@ -37,20 +36,17 @@ type Hold struct {
 
 // RefusalObserver is called for what one socket refuses.
 type RefusalObserver interface {
-	// Refused is called with an option that the kernel refused on c, with the
-	// errors of Set or with ErrStaysSet.
+	// Refused is called with an option that the kernel refused on c, with the errors of Set or with ErrStaysSet.
 	Refused(c net.Conn, o Option, err error)
 }
 
 // ErrStaysSet is why an override does not end.
 var ErrStaysSet = errors.New("its value before cannot be read, so it stays set")
 
-// Overrides changes options of one socket while they are held, and then restores the
-// values from before, which only Linux reads. It is not safe for use by several
-// goroutines. Once every option was held, Update allocates nothing.
+// Overrides changes options of one socket while they are held, and then restores the values from before, which only
+// Linux reads. It is not safe for use by several goroutines. Once every option was held, Update allocates nothing.
 type Overrides struct {
-	// Holds is the stack of holds. Between two calls of Update one may be added, as the
-	// last, and any may be removed.
+	// Holds is the stack of holds. Between two calls of Update one may be added, as the last, and any may be removed.
 	Holds []*Hold
 
 	socket  Socket
@@ -78,8 +74,7 @@ type overridden struct {
 type saved struct {
 	value Value // as getsockopt(2) reads it
 
-	// fixed says that the kernel does not tune the value by itself, as it does
-	// with a buffer until its size is set.
+	// fixed says that the kernel does not tune the value by itself, as it does with a buffer until its size is set.
 	fixed bool
 }
 
@@ -116,9 +111,8 @@ func (o *Overrides) apply(descriptor uintptr) {
 		x := &o.options[i]
 		now := x.value()
 		if changedBy != nil && x.option.Is(Priority) {
-			// The kernel derives the priority from the traffic class whenever that
-			// changes (__ip_sock_set_tos in net/ipv4/ip_sockglue.c). While the
-			// traffic class alone is held, the derived priority is meant.
+			// The kernel derives the priority from the traffic class whenever that changes (__ip_sock_set_tos in
+			// net/ipv4/ip_sockglue.c). While the traffic class alone is held, the derived priority is meant.
 			now, _ = x.option.save(fd) // it was read before
 			x.base.Number = o.priority
 			if class := o.options[0]; class.override != nil {
@@ -146,8 +140,7 @@ func (o *Overrides) read(fd int, overrides []Override) {
 	}
 }
 
-// save reads the value of an option that is not held: once, or each time if the kernel
-// tunes it.
+// save reads the value of an option that is not held: once, or each time if the kernel tunes it.
 func (o *Overrides) save(fd int, option *Option) {
 	i := slices.IndexFunc(o.options, func(x overridden) bool { return x.option.Is(*option) })
 	switch {
@@ -169,9 +162,8 @@ func (o *Overrides) save(fd int, option *Option) {
 	}
 }
 
-// update gives an option the value that it should have, if that is another than now. It
-// returns the override that it has then, or else had, or else changedBy; nil where
-// nothing has changed.
+// update gives an option the value that it should have, if that is another than now. It returns the override that it
+// has then, or else had, or else changedBy; nil where nothing has changed.
 func (o *Overrides) update(fd int, x *overridden, now saved, changedBy *Override) *Override {
 	before := x.override
 	x.override = latest(o.Holds, x.option)

@@ -2,8 +2,7 @@ package socket
 
 import "net"
 
-// quicBuffer is the size to which quic-go sets smaller buffers of a UDP socket
-// (sys_conn_buffers.go).
+// quicBuffer is the size to which quic-go sets smaller buffers of a UDP socket (sys_conn_buffers.go).
 const quicBuffer = 7 << 20
 
 // AsQUIC returns the size of a buffer after quic-go has seen it.

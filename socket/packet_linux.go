@@ -9,8 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// leastQUICBuffer is the smallest buffer that quic-go leaves alone: getsockopt(2) reads
-// double of it.
+// leastQUICBuffer is the smallest buffer that quic-go leaves alone: getsockopt(2) reads double of it.
 const leastQUICBuffer = quicBuffer / 2
 
 // Drops reads what the kernel has dropped because sockets were full, since they exist:
@@ -22,8 +21,7 @@ type Drops struct {
 
 // Of returns what the socket of c has dropped.
 //
-// Errors: net.ErrClosed, an *os.SyscallError, or errors.ErrUnsupported for a socket that is
-// newer than what was read.
+// Errors: net.ErrClosed, an *os.SyscallError, or errors.ErrUnsupported for a socket that is newer than what was read.
 func (d *Drops) Of(c syscall.Conn) (count uint32, err error) {
 	err = control(c, func(fd int) (err error) {
 		if protocol, _ := Multipath.get(fd); protocol.Number != 0 {

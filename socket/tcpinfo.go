@@ -118,8 +118,7 @@ func (i *TCPInfo) Duration(f Figure) time.Duration {
 	return time.Duration(n) * time.Microsecond
 }
 
-// AcceptQueue returns how many connections wait for Accept at the listening socket of c,
-// and how many may.
+// AcceptQueue returns how many connections wait for Accept at the listening socket of c, and how many may.
 //
 // Errors: those of Info.
 func AcceptQueue(c syscall.Conn) (connections, limit int, err error) {

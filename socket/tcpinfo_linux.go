@@ -41,9 +41,8 @@ var fields = func() map[string]field {
 	return byName
 }()
 
-// Value returns a figure, and whether the kernel has returned it: one
-// older than the field does not, and some fields are without a value until
-// something has been measured.
+// Value returns a figure, and whether the kernel has returned it: one older than the field does not, and some fields
+// are without a value until something has been measured.
 func (i *TCPInfo) Value(f Figure) (value int64, known bool) {
 	if f == ConnectTime {
 		return int64(i.connectTime), i.connectTime != 0

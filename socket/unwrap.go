@@ -5,21 +5,18 @@ import (
 	"reflect"
 )
 
-// maxWraps bounds how deep wrapped connections and listeners are searched, in
-// case one returns itself.
+// maxWraps bounds how deep wrapped connections and listeners are searched, in case one returns itself.
 const maxWraps = 16
 
-// TCPConn returns the kernel's TCP connection inside c, however often c is
-// wrapped: by Conn, by *tls.Conn, by a PROXY protocol connection, or by a struct
-// that embeds a net.Conn. It never reads from c and never blocks.
+// TCPConn returns the kernel's TCP connection inside c, however often c is wrapped: by Conn, by *tls.Conn, by a PROXY
+// protocol connection, or by a struct that embeds a net.Conn. It never reads from c and never blocks.
 func TCPConn(c net.Conn) (*net.TCPConn, bool) { return find[*net.TCPConn](c) }
 
 // AckingConn returns the Conn inside c, which may be wrapped like TCPConn's.
 func AckingConn(c net.Conn) (*Conn, bool) { return find[*Conn](c) }
 
-// TCPListener returns the kernel's listening TCP socket inside ln, however often
-// ln is wrapped by structs that embed a net.Listener, as Caddy's own and most
-// plugins' do.
+// TCPListener returns the kernel's listening TCP socket inside ln, however often ln is wrapped by structs that embed
+// a net.Listener, as Caddy's own and most plugins' do.
 func TCPListener(ln net.Listener) (*net.TCPListener, bool) {
 	return find[*net.TCPListener](ln)
 }
@@ -54,9 +51,8 @@ func find[T comparable](c any) (found T, ok bool) {
 	return found, false
 }
 
-// embedded returns the first exported field by one of these names of the struct,
-// or of the struct behind the pointer, that wrapper is. There is no other way to
-// what an unexported type of another package wraps.
+// embedded returns the first exported field by one of these names of the struct, or of the struct behind the pointer,
+// that wrapper is. There is no other way to what an unexported type of another package wraps.
 func embedded(wrapper any, names ...string) any {
 	v := reflect.Indirect(reflect.ValueOf(wrapper))
 	if v.Kind() != reflect.Struct {

@@ -12,11 +12,10 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-// Attach puts options on a connection, accepted or dialed, and returns the connection to go
-// on with: a socket.Conn, which acknowledges and counts stalls, where conn is the kernel's.
-// One that others have wrapped it returns as it is: HTTP/2 needs the *tls.Conn that it
-// knows. It never loses a connection: what fails is counted and logged. It calls no method
-// of conn that may wait for the client, as those of a PROXY protocol connection do.
+// Attach puts options on a connection, accepted or dialed, and returns the connection to go on with: a socket.Conn,
+// which acknowledges and counts stalls, where conn is the kernel's. One that others have wrapped it returns as it is:
+// HTTP/2 needs the *tls.Conn that it knows. It never loses a connection: what fails is counted and logged. It calls
+// no method of conn that may wait for the client, as those of a PROXY protocol connection do.
 func Attach(conn net.Conn, settings []socket.Setting, r *options.Resolved, observer *stats.Observer) net.Conn {
 	if len(settings) == 0 && !NeedsConn(r) {
 		return conn

@@ -48,8 +48,7 @@ func (s *Served) Limit(bytesPerSecond int64, newLimit func(int64) *rate.Limiter)
 
 type servedKey struct{}
 
-// ServedBy returns the connection of a request. A request over HTTP/3 or over a
-// Unix socket has none.
+// ServedBy returns the connection of a request. A request over HTTP/3 or over a Unix socket has none.
 func ServedBy(r *http.Request) (*Served, bool) {
 	s, ok := r.Context().Value(servedKey{}).(*Served)
 	return s, ok
@@ -80,9 +79,8 @@ func Restore(ctx context.Context, conn net.Conn) context.Context {
 	return ctx
 }
 
-// RestoreWhenIdle is a ConnState of http.Server that restores the options of a connection
-// that becomes idle. It cannot be sooner: net/http sends the end of a response after its
-// handlers have returned.
+// RestoreWhenIdle is a ConnState of http.Server that restores the options of a connection that becomes idle. It
+// cannot be sooner: net/http sends the end of a response after its handlers have returned.
 func RestoreWhenIdle(conn net.Conn, state http.ConnState) {
 	if state == http.StateNew || state == http.StateActive || !reflect.ValueOf(conn).Comparable() {
 		return
@@ -134,8 +132,7 @@ func (s *Served) restoreEnded() {
 	s.overrides.Update()
 }
 
-// RestoreAll restores all options, on a connection that is idle. It keeps no memory of
-// many requests.
+// RestoreAll restores all options, on a connection that is idle. It keeps no memory of many requests.
 func (s *Served) RestoreAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

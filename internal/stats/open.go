@@ -50,9 +50,8 @@ const between = 100 * time.Millisecond
 // walking permits one walk at a time.
 var walking = make(chan struct{}, 1)
 
-// MeasureOpen measures the open connections of the origins that are wanted, and of those the ones
-// whose peer is. It takes a bit more than 100 ms, or less where all of them are idle. With whole it
-// reads all of each meanwhile.
+// MeasureOpen measures the open connections of the origins that are wanted, and of those the ones whose peer is. It
+// takes a bit more than 100 ms, or less where all of them are idle. With whole it reads all of each meanwhile.
 //
 // Errors: that of ctx.
 func MeasureOpen(ctx context.Context, origin func(Origin) bool, peer func(netip.Addr) bool, whole bool) ([]*Open, error) {
@@ -180,8 +179,7 @@ type Field struct {
 	Of   func(*Open) (value float64, known bool) // not every kernel knows each
 }
 
-// Fields are all of them: those of TCP_INFO by the names and in the units of the placeholders, and
-// others.
+// Fields are all of them: those of TCP_INFO by the names and in the units of the placeholders, and others.
 var Fields = fields()
 
 func fields() []Field {

@@ -8,8 +8,7 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-// afterHandshake are the options that are set on an open connection, though the kernel
-// takes them sooner.
+// afterHandshake are the options that are set on an open connection, though the kernel takes them sooner.
 var afterHandshake = []socket.Option{
 	// Go sets them itself, on an open connection (newTCPConn in net/tcpsock.go).
 	socket.NoDelay, socket.KeepAlive, socket.KeepAliveIdle, socket.KeepAliveInterval, socket.KeepAliveCount,
@@ -19,11 +18,10 @@ var afterHandshake = []socket.Option{
 	socket.QuickAck,
 }
 
-// BeforeSYN splits settings for connections that Go dials, of kind Dialed or DialedMPTCP:
-// into those to set before the SYN, and those to set on the open connection. A congestion
-// control is among both. A route may replace it as the connection is made
-// (tcp_ca_dst_init in the kernel's net/ipv4/tcp_output.c), and what it puts into the SYN,
-// ECN for dctcp, needs the first time.
+// BeforeSYN splits settings for connections that Go dials, of kind Dialed or DialedMPTCP: into those to set before
+// the SYN, and those to set on the open connection. A congestion control is among both. A route may replace it as the
+// connection is made (tcp_ca_dst_init in the kernel's net/ipv4/tcp_output.c), and what it puts into the SYN, ECN for
+// dctcp, needs the first time.
 func BeforeSYN(kind Kind, settings []socket.Setting) (before, after []socket.Setting) {
 	for _, s := range settings {
 		early := !slices.ContainsFunc(afterHandshake, s.Option.Is) && lasts(kind, s)
@@ -37,9 +35,8 @@ func BeforeSYN(kind Kind, settings []socket.Setting) (before, after []socket.Set
 	return before, after
 }
 
-// lasts reports whether the kernel takes a setting before the SYN, and setting it again on
-// the open connection would change nothing. It tries that over loopback. Where loopback
-// does not connect, taking it is enough.
+// lasts reports whether the kernel takes a setting before the SYN, and setting it again on the open connection would
+// change nothing. It tries that over loopback. Where loopback does not connect, taking it is enough.
 func lasts(kind Kind, s socket.Setting) bool {
 	if s.Option.Is(socket.Interface) {
 		return true // loopback is another

@@ -26,9 +26,8 @@ const (
 	timerLeast = 40 * time.Millisecond
 )
 
-// Exchange sets settings on a connection over loopback, sends bytes to it and others
-// back, over IPv4 and over IPv6 where the system has it. It finds settings that stop
-// the flow of data, or leave it to a timer.
+// Exchange sets settings on a connection over loopback, sends bytes to it and others back, over IPv4 and over IPv6
+// where the system has it. It finds settings that stop the flow of data, or leave it to a timer.
 //
 // Errors say which of the two. A setting that the kernel refuses is ignored.
 func Exchange(settings []socket.Setting) error {
@@ -81,9 +80,8 @@ func transfer(from, to *net.TCPConn, size int) error {
 	return errors.Join(err, <-written)
 }
 
-// AfterBytes sets settings in order on an accepted connection over loopback, sends it
-// bytes, and returns the value that o has afterwards: the kernel changes some options
-// by itself.
+// AfterBytes sets settings in order on an accepted connection over loopback, sends it bytes, and returns the value
+// that o has afterwards: the kernel changes some options by itself.
 //
 // Errors: those of Set and Get, and of a loopback that does not connect.
 func AfterBytes(settings []socket.Setting, o socket.Option) (value socket.Value, err error) {

@@ -7,9 +7,8 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
-// decidedPerConnection are the options that an accepted connection may have from its
-// client, its route or a sysctl, whatever the listening socket has. One trial says nothing
-// about other connections.
+// decidedPerConnection are the options that an accepted connection may have from its client, its route or a sysctl,
+// whatever the listening socket has. One trial says nothing about other connections.
 var decidedPerConnection = []socket.Option{
 	socket.TrafficClass, // net.ipv4.tcp_reflect_tos
 	socket.Priority,     // which follows from it
@@ -18,11 +17,10 @@ var decidedPerConnection = []socket.Option{
 	socket.WindowClamp,  // the route's window (tcp_openreq_init_rwin, there)
 }
 
-// Inherited returns those of settings that accepted connections have without being
-// set, from Go or, where onListener says that they are set on the listening socket,
-// from the kernel. It tries them on scratch listeners, opened with config as the real
-// one is, over IPv4 and, where the system has it, over IPv6, with a client of TCP and
-// one of MPTCP.
+// Inherited returns those of settings that accepted connections have without being set, from Go or, where onListener
+// says that they are set on the listening socket, from the kernel. It tries them on scratch listeners, opened with
+// config as the real one is, over IPv4 and, where the system has it, over IPv6, with a client of TCP and one of
+// MPTCP.
 //
 // Errors: those of opening sockets on loopback.
 func Inherited(config net.ListenConfig, settings []socket.Setting, onListener bool) ([]socket.Setting, error) {
@@ -57,8 +55,7 @@ func Inherited(config net.ListenConfig, settings []socket.Setting, onListener bo
 	return inherited, nil
 }
 
-// changes sets s on a connection, and reports whether that has changed it, as far as its
-// state can be read.
+// changes sets s on a connection, and reports whether that has changed it, as far as its state can be read.
 //
 // Errors: that of the kernel, which refused s.
 func changes(c *net.TCPConn, s socket.Setting) (bool, error) {

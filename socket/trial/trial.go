@@ -1,5 +1,4 @@
-// Package trial finds out at load what this kernel makes of options, on sockets that
-// nobody else has.
+// Package trial finds out at load what this kernel makes of options, on sockets that nobody else has.
 package trial
 
 import (
@@ -26,10 +25,9 @@ const (
 	Datagram                  // a UDP socket
 )
 
-// Scratch calls use with a socket of a kind, and closes it. The socket is on loopback,
-// because a kernel refuses some options once a socket is connected, and an MPTCP socket
-// checks some values only once it listens. Where loopback does not connect, an unconnected
-// socket stands for a connection.
+// Scratch calls use with a socket of a kind, and closes it. The socket is on loopback, because a kernel refuses some
+// options once a socket is connected, and an MPTCP socket checks some values only once it listens. Where loopback
+// does not connect, an unconnected socket stands for a connection.
 //
 // Errors: those of opening the socket, with which use is not called.
 func Scratch(kind Kind, use func(c syscall.Conn)) error {
@@ -62,8 +60,7 @@ func Scratch(kind Kind, use func(c syscall.Conn)) error {
 // it before the SYN or, where the kernel refuses it there, afterwards. For an option that
 // can be set but not read, such as SO_RCVBUFFORCE, the value that was set is returned.
 //
-// Errors: those of Scratch, or what the kernel answered to setting it, as an
-// *os.SyscallError.
+// Errors: those of Scratch, or what the kernel answered to setting it, as an *os.SyscallError.
 func Try(kind Kind, s socket.Setting) (effective socket.Value, err error) {
 	try := func(c syscall.Conn) {
 		if err = setAll(c, s); err != nil {
@@ -95,8 +92,7 @@ func Default(kind Kind, o socket.Option) (value socket.Value, err error) {
 	return value, err
 }
 
-// NeedsCapability reports whether this kernel refuses a setting on a connection to a
-// process without capabilities.
+// NeedsCapability reports whether this kernel refuses a setting on a connection to a process without capabilities.
 func NeedsCapability(s socket.Setting) bool {
 	var refused error
 	_ = Scratch(Accepted, func(c syscall.Conn) {
@@ -135,8 +131,7 @@ func listen(config net.ListenConfig, addresses ...string) (ln *net.TCPListener, 
 	return nil, err
 }
 
-// connected calls use with both ends of a connection to the first of addresses that the
-// system has.
+// connected calls use with both ends of a connection to the first of addresses that the system has.
 func connected(client net.Dialer, addresses []string, use func(accepted, dialed *net.TCPConn)) error {
 	ln, err := listen(net.ListenConfig{}, addresses...)
 	if err != nil {

@@ -10,10 +10,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// Of two wildcard addresses with SO_REUSEPORT, one on a device and one on all, the kernel
-// takes the socket that was opened first (inet_lhash2_lookup in net/ipv4/inet_hashtables.c,
-// udp6_lib_lookup2 in net/ipv6/udp.c), and Caddy starts servers in no order. So before
-// Caddy opens the first socket of a configuration, all those on devices are opened.
+// Of two wildcard addresses with SO_REUSEPORT, one on a device and one on all, the kernel takes the socket that was
+// opened first (inet_lhash2_lookup in net/ipv4/inet_hashtables.c, udp6_lib_lookup2 in net/ipv6/udp.c), and Caddy starts
+// servers in no order. So before Caddy opens the first socket of a configuration, all those on devices are opened.
 
 // networkTypes has the networks of Caddy by name. It calls one before it opens a socket
 // by itself, also for tcp and others, which RegisterNetwork does not take.

@@ -19,14 +19,12 @@ import (
 	"github.com/caddy-sockopt/caddy-sockopt/socket/trial"
 )
 
-// Handler sets socket options on the client's connection while a request is
-// served, and restores them when the response has been handed to the kernel. What
-// the kernel still holds in its send buffer leaves with the restored values.
+// Handler sets socket options on the client's connection while a request is served, and restores them when the response
+// has been handed to the kernel. What the kernel still holds in its send buffer leaves with the restored values.
 //
-// Requests that run at the same time share an HTTP/2 connection. If two of them set an option, it has the value of
-// the later one while both run, then the other's. The value from before comes back after the last. While other
-// requests run, the values of one may outlast its handlers by 100 ms, since the end of its response is sent after
-// they return.
+// Requests that run at the same time share an HTTP/2 connection. If two of them set an option, it has the value of the
+// later one while both run, then the other's. The value from before comes back after the last. While other requests
+// run, the values of one may outlast its handlers by 100 ms, since the end of its response is sent after they return.
 //
 // Of the handlers of one request that set an option, one in a deeper block counts more, and
 // of those in one block the first.

@@ -125,10 +125,9 @@ func (s *server) listedTwice(kind string) error {
 	return fmt.Errorf("sockopt is listed twice among the %s wrappers of server %s; put all options into one of them", kind, s.Name())
 }
 
-// sharesListeners reports whether a listening socket of the server may be another configuration's, too: one that
-// Caddy was given (fd/), or any where the kernel moves queued connections to another socket
-// (net.ipv4.tcp_migrate_req). Outside an HTTP server this cannot be known, so assume shared. Systems other than Linux
-// may share each socket.
+// sharesListeners reports whether a listening socket of the server may be another configuration's, too: one that Caddy
+// was given (fd/), or any where the kernel moves queued connections to another socket (net.ipv4.tcp_migrate_req).
+// Outside an HTTP server this cannot be known, so assume shared. Systems other than Linux may share each socket.
 func (s *server) sharesListeners() bool {
 	if s.otherApp || runtime.GOOS != "linux" || !slices.Contains([]string{"", "0"}, socket.Sysctl("net.ipv4.tcp_migrate_req")) {
 		return true

@@ -157,8 +157,7 @@ const (
 	longestMisspelt = 100 // bytes of one in the log
 )
 
-// warnOf warns once of a placeholder that does not exist: Caddy leaves it
-// empty, or as it was written, without a word.
+// warnOf warns once of a placeholder that does not exist: Caddy leaves it empty, or as it was written, without a word.
 func (p *placeholders) warnOf(key string) {
 	key = strings.Clone(key[:min(len(key), longestMisspelt)])
 	misspelt.Lock()

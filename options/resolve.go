@@ -39,8 +39,7 @@ type Effect struct {
 	Effective  string `json:"effective,omitempty"`
 	GetSockOpt *int64 `json:"getsockopt,omitempty"`
 
-	// ClampedBy is what made the effective value smaller than the requested one: the name
-	// of a sysctl, or "the kernel".
+	// ClampedBy is what made the effective value smaller than the requested one: the name of a sysctl, or "the kernel".
 	ClampedBy string `json:"clamped_by,omitempty"`
 
 	NoEffect string `json:"no_effect,omitempty"` // why the value does nothing here, or nothing that lasts

@@ -25,9 +25,8 @@ type row struct {
 	// where that is another one, or neverMPTCP.
 	sinceMPTCP string
 
-	// without is what connections have without the option, where that is not what
-	// getsockopt reads from a new socket: Go or Caddy sets it, or the kernel's value
-	// is a code. Where it is the same as bounds, it is that sysctl's value.
+	// without is what connections have without the option, where that is not what getsockopt reads from a new socket:
+	// Go or Caddy sets it, or the kernel's value is a code. Where it is the same as bounds, it is that sysctl's value.
 	without string
 
 	// takes is the range of values that the kernel takes, where the check of the option's kind cannot know it. bounds

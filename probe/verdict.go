@@ -30,8 +30,7 @@ type Report struct {
 	Fix      string   `json:"fix,omitempty"` // what to do, with a Caddyfile
 }
 
-// Verdict is what a server does: one of the constants, or Nagle, Behind, DelayedAck and
-// AfterHandshake joined by "and".
+// Verdict is what a server does: one of the constants, or Nagle, Behind, DelayedAck and AfterHandshake joined by "and".
 type Verdict string
 
 // The verdicts.

@@ -64,9 +64,8 @@ func (c *Conn) report(d quickack.Decision) {
 	}
 }
 
-// park is called before the goroutine parks. A one-byte buffer is net/http's watch over a client
-// whose request is being answered, unless it is what the last read left to fill, as io.ReadFull
-// does, or the caller reads byte by byte.
+// park is called before the goroutine parks. A one-byte buffer is net/http's watch over a client whose request is being
+// answered, unless it is what the last read left to fill, as io.ReadFull does, or the caller reads byte by byte.
 func (c *Conn) park(fd int) {
 	watch := len(c.buf) == 1 && !c.byByte
 	switch {
@@ -148,9 +147,8 @@ const (
 	handshakeWrites = 2
 )
 
-// waited reports whether the peer has waited for the acknowledgement after which its bytes came. What
-// Nagle's algorithm holds back is less than a segment. It comes about a round trip later, and over
-// loopback before setsockopt(2) returns.
+// waited reports whether the peer has waited for the acknowledgement after which its bytes came. What Nagle's algorithm
+// holds back is less than a segment. It comes about a round trip later, and over loopback before setsockopt(2) returns.
 func (c *Conn) waited(fd int, wait time.Duration) bool {
 	switch {
 	case c.result >= smallSegment || int(c.result) == len(c.buf):
@@ -180,3 +178,19 @@ const (
 	ackAtOnce = 1
 	ackOnce   = 2
 )
+
+// Learned is what a Conn knows of the acknowledgements of its connection.
+type Learned struct {
+	State        string `json:"state"` // eager, patient, on trial, off, or with AckOn on
+	Acknowledged uint32 `json:"acknowledged"`
+	Stalls       uint32 `json:"suspected_stalls"`
+}
+
+// Learned returns what c knows of its acknowledgements now.
+func (c *Conn) Learned() Learned {
+	l := Learned{c.learner.State(), c.acknowledged.Load(), c.stalls.Load()}
+	if c.always.Load() {
+		l.State = "on"
+	}
+	return l
+}

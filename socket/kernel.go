@@ -11,9 +11,7 @@ import (
 )
 
 // KernelHas reports whether the running kernel is of this version or a later one.
-func KernelHas(since string) bool {
-	return compareVersions(KernelRelease(), since) >= 0
-}
+func KernelHas(since string) bool { return compareVersions(KernelRelease(), since) >= 0 }
 
 // compareVersions compares the dotted numbers that two versions begin with:
 // 6.15.0-rc1 and 6.15 are equal.

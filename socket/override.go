@@ -54,8 +54,7 @@ type Overrides struct {
 	step    func(fd uintptr) // apply as a value: made for each call it would be an allocation
 	options []overridden     // a traffic class before the priority
 
-	// priority is that from before. While a traffic class is held, the one that the
-	// kernel derives from it is the base.
+	// priority is that from before. While a traffic class is held, the one that the kernel derives from it is the base.
 	priority int64
 }
 

@@ -1,5 +1,4 @@
-// Package socket sets, reads and times the kernel's socket options on Go's TCP
-// connections. It knows nothing of Caddy.
+// Package socket sets, reads and times the kernel's socket options on Go's TCP connections. It knows nothing of Caddy.
 //
 // The files:
 //

@@ -17,9 +17,7 @@ func AckingConn(c net.Conn) (*Conn, bool) { return find[*Conn](c) }
 
 // TCPListener returns the kernel's listening TCP socket inside ln, however often ln is wrapped by structs that embed
 // a net.Listener, as Caddy's own and most plugins' do.
-func TCPListener(ln net.Listener) (*net.TCPListener, bool) {
-	return find[*net.TCPListener](ln)
-}
+func TCPListener(ln net.Listener) (*net.TCPListener, bool) { return find[*net.TCPListener](ln) }
 
 // find returns the outermost T that c, a connection or a listener, is or wraps.
 func find[T comparable](c any) (found T, ok bool) {

@@ -100,8 +100,7 @@ func (f *filled) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// undated is a counter that does not say when it was created: filled it anew, a vector would say that
-// it was just now.
+// undated is a counter that does not say when it was created: filled it anew, a vector would say that it was just now.
 type undated struct{ prometheus.Metric }
 
 // Write implements prometheus.Metric.

@@ -366,10 +366,9 @@ func (l *Learner) try() {
 	}
 }
 
-// stallOf returns which waits are like one for a delayed acknowledgement that comes after at most
-// maximum, where 0 is the kernel's default. The kernel delays by 40 to 200 ms (TCP_DELACK_MIN and
-// TCP_DELACK_MAX in its include/net/tcp.h), and by maximum where that is less. A clock tick, half of
-// the least maximum, and the scheduler add to it.
+// stallOf returns which waits are like one for a delayed acknowledgement that comes after at most maximum, where 0 is
+// the kernel's default. The kernel delays by 40 to 200 ms (TCP_DELACK_MIN and TCP_DELACK_MAX in its include/net/tcp.h),
+// and by maximum where that is less. A clock tick, half of the least maximum, and the scheduler add to it.
 func stallOf(maximum time.Duration) (least, most time.Duration) {
 	const delackMin = 40 * time.Millisecond
 	if maximum == 0 || maximum >= delackMin {

@@ -19,8 +19,7 @@ var decidedPerConnection = []socket.Option{
 
 // Inherited returns those of settings that accepted connections have without being set, from Go or, where onListener
 // says that they are set on the listening socket, from the kernel. It tries them on scratch listeners, opened with
-// config as the real one is, over IPv4 and, where the system has it, over IPv6, with a client of TCP and one of
-// MPTCP.
+// config as the real one is, over IPv4 and, where the system has it, over IPv6, with a client of TCP and one of MPTCP.
 //
 // Errors: those of opening sockets on loopback.
 func Inherited(config net.ListenConfig, settings []socket.Setting, onListener bool) ([]socket.Setting, error) {

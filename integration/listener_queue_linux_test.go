@@ -95,7 +95,8 @@ func TestManyListeners(t *testing.T) {
 				return took
 			}
 			few := lab.Long(125, 500)
-			many, growth := 4*few, time.Duration(6)
+			many := 4 * few
+			const growth = 6
 			const sopt = `{"wrapper": "sockopt", "user_timeout": "30s"}`
 			require.NoError(t, thrice(func() error { // another program may slow one of them down
 				stock, ofFew, ofMany := measure("", many), measure(sopt, few), measure(sopt, many)

@@ -4,7 +4,7 @@ package main
 
 import (
 	"context"
-	"errors"
+	"slices"
 	"strings"
 
 	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
@@ -18,12 +18,12 @@ const (
 	usualTen  = "sockopt, 10 usual options"
 	costlyTen = "sockopt, 10 costly options"
 
-	// costlyAlone has no MPTCP, whose sockets pass each option on to their subflows.
-	costlyAlone = costlyTen + ", multipath off"
+	// multipathOff holds for all listeners of a process.
+	multipathOff = "multipath off"
 )
 
-// acceptSites have none, one and ten options.
-func acceptSites() (sites []site) {
+// acceptSites have none, one and ten options, and those that all have.
+func acceptSites(all ...string) (sites []site) {
 	for _, has := range []struct {
 		system  string
 		options []string
@@ -34,12 +34,11 @@ func acceptSites() (sites []site) {
 		{oneOption, lab.TenUsual[:1]},
 		{usualTen, lab.TenUsual},
 		{costlyTen, lab.TenCostly},
-		{costlyAlone, append([]string{"multipath off"}, lab.TenCostly...)},
 	} {
 		wrapper := ""
 		if has.options != nil {
 			// Some kernels refuse fastopen on a listener that speaks MPTCP.
-			wrapper = "sockopt {\non_unsupported warn\n" + strings.Join(has.options, "\n") + "\n}"
+			wrapper = "sockopt" + lab.Block(slices.Concat([]string{"on_unsupported warn"}, all, has.options)...)
 		}
 		sites = append(sites, site{work: accepting, system: has.system, Wrapper: wrapper, Directives: "echo_payload 100"})
 	}
@@ -53,20 +52,28 @@ const (
 
 // measureAccept opens a connection for each request.
 func measureAccept(ctx context.Context, b *bench) error {
-	alone := b.newLineup()
-	defer alone.end()
-	err := onCore(true, func() error {
-		_, err := alone.startCaddy(acceptSites())
-		return err
-	})
-	if err != nil {
+	opening := bursts{protocol: http1, connections: burstSize, closing: true}
+	compare := func(kase string, l *lineup) error {
+		return b.compare(ctx, 5, kase, b.few(25*b.pairs, 1), burstTurns, l.contenders[accepting], opening)
+	}
+	if err := compare(shared, b.lineup); err != nil {
 		return err
 	}
-	opening := bursts{protocol: http1, connections: burstSize, closing: true}
-	return errors.Join(
-		b.compare(ctx, 5, shared, b.few(25*b.pairs, 1), burstTurns, b.contenders[accepting], opening),
-		b.compare(ctx, 5, ownCore, b.few(25*b.pairs, 1), burstTurns, alone.contenders[accepting], opening),
-	)
+	for _, all := range [][]string{nil, {multipathOff}} {
+		alone := b.newLineup()
+		defer alone.end()
+		err := onCore(true, func() error {
+			_, err := alone.startCaddy(acceptSites(all...))
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if err := compare(strings.Join(append([]string{ownCore}, all...), ", "), alone); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 const acceptBar, acceptCPUBar = .98, 1.02

@@ -131,8 +131,8 @@ func read(t *testing.T, file string) string {
 
 func TestCommandRefuses(t *testing.T) {
 	for flags, want := range map[string]string{
-		"-rows 9":    `-rows: "9" is not from 1 to 7`,
-		"-rows idle": `-rows: "idle" is not from 1 to 7`,
+		"-rows 9":    `-rows: "9" is not from 1 to 8`,
+		"-rows idle": `-rows: "idle" is not from 1 to 8`,
 		"-pairs 0":   "-pairs 0 is not at least 1",
 		"-fast":      "flag provided but not defined: -fast",
 	} {

@@ -34,7 +34,7 @@ func main() {
 func command(ctx context.Context, args []string) error {
 	var s settings
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	flags.StringVar(&s.rows, "rows", "1,2,3,4,5,6,7", "rows to measure; the results of the others stay")
+	flags.StringVar(&s.rows, "rows", "1,2,3,4,5,6,7,8", "rows to measure; the results of the others stay")
 	flags.IntVar(&s.pairs, "pairs", 12, "rounds; the comparisons with stock Caddy have 25 times as many")
 	flags.BoolVar(&s.quick, "quick", false, "a short form of each row, for a test: its figures mean little")
 	flags.StringVar(&s.out, "out", ".", "directory for RESULTS.md, the pictures and "+samplesFile)

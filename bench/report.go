@@ -143,7 +143,8 @@ func report(r *record, dir string) error {
 		Met, Bars           int
 		BurstSize, Turns    int
 		TenUsual, TenCostly []string
-	}{r, time.Duration(r.Seconds) * time.Second, nil, 0, 0, burstSize, burstTurns, lab.TenUsual, lab.TenCostly}
+		PacketOptions       []string
+	}{r, time.Duration(r.Seconds) * time.Second, nil, 0, 0, burstSize, burstTurns, lab.TenUsual, lab.TenCostly, packetOptions}
 	for _, row := range rows {
 		if !slices.Contains(r.Rows, row.number) {
 			continue

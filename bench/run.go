@@ -44,6 +44,7 @@ var rows = []row{
 	{5, "New connections", nil, measureAccept, reportAccept},
 	{6, "Idle connections", nil, measureIdle, reportIdle},
 	{7, "New HTTPS connections", servers, measureHandshake, reportHandshake},
+	{8, "HTTP/3", nil, measureHTTP3, reportHTTP3},
 }
 
 // chosen returns the rows that the command line names.

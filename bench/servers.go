@@ -59,6 +59,7 @@ type site struct {
 	work
 	system     string
 	Wrapper    string // in listener_wrappers
+	Packets    string // in packet_conn_wrappers
 	Directives string
 	Secure     bool
 	Port       int
@@ -84,7 +85,7 @@ func (l *lineup) startAll(needed []string) error {
 			}
 		}
 	}
-	_, err := l.startCaddy(slices.Concat(keepAliveSites(), l.backendSites(), acceptSites()))
+	_, err := l.startCaddy(slices.Concat(keepAliveSites(), l.backendSites(), acceptSites(), http3Sites()))
 	return err
 }
 

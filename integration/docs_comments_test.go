@@ -59,8 +59,12 @@ func documentedTypes(t *testing.T, directory string) (types map[string]documente
 					receiver = pointer.X
 				}
 				ast.Inspect(d.Body, func(n ast.Node) bool {
-					if pair, ok := n.(*ast.KeyValueExpr); ok && pair.Key.(*ast.Ident).Name == "ID" {
-						modules[receiver.(*ast.Ident).Name] = strings.Trim(pair.Value.(*ast.BasicLit).Value, `"`)
+					pair, ok := n.(*ast.KeyValueExpr)
+					if !ok || pair.Key.(*ast.Ident).Name != "ID" {
+						return true
+					}
+					if id, ok := pair.Value.(*ast.BasicLit); ok { // the names of loggers are no literals
+						modules[receiver.(*ast.Ident).Name] = strings.Trim(id.Value, `"`)
 					}
 					return true
 				})

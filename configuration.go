@@ -6,9 +6,11 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"maps"
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 
@@ -25,12 +27,13 @@ type configuration struct {
 	servers map[*caddyhttp.Server]*server
 
 	namesUpstream bool                                  // it may name placeholders of connections to backends
-	raw           map[string]map[string]json.RawMessage // its servers
+	raw           map[string]map[string]json.RawMessage // what its servers have beside ofSites
 
 	http         *caddyhttp.App // nil before one of its modules is provisioned
-	multipathOff bool           // a listener wrapper says so
+	multipath    func() (on, off string)
+	multipathOff bool // a listener wrapper says so
 
-	used      bool           // something has options
+	used      atomic.Bool    // something has options
 	positions map[any]string // of its modules
 	uncovered []uncovered
 
@@ -58,6 +61,10 @@ func configurationOf(ctx caddy.Context) *configuration {
 	c := &configuration{ctx: ctx, servers: make(map[*caddyhttp.Server]*server), uncovered: []uncovered{}}
 	config := rawHTTP(ctx)
 	_ = json.Unmarshal(config, &struct{ Servers any }{&c.raw}) // its errors are Caddy's to report
+	for _, server := range c.raw {
+		maps.DeleteFunc(server, func(key string, _ json.RawMessage) bool { return slices.Contains(ofSites, key) })
+	}
+	c.multipath = sync.OnceValues(c.saysMultipath)
 	// Templates can name any placeholder.
 	c.namesUpstream = len(config) == 0 || bytes.Contains(config, []byte(upstreamTCPInfo)) || bytes.Contains(config, []byte(`"templates"`))
 	configurations.all = append(configurations.all, c)
@@ -86,16 +93,17 @@ func (c *configuration) end() {
 	applyMultipath()
 }
 
-// isActive reports whether c has loaded, and none that has replaces it.
+// isActive reports whether c has loaded, and none that has replaces it. Caddy forgets the active one as it exits,
+// while that still serves.
 func (c *configuration) isActive() bool {
 	active := caddy.ActiveContext()
-	return c.ctx.GetMetricsRegistry() == active.GetMetricsRegistry()
+	return c.ctx.GetMetricsRegistry() == active.GetMetricsRegistry() || caddy.Exiting() && c.ctx.Err() == nil
 }
 
 // start is called, once, before Caddy opens the first socket of the configuration. All modules are provisioned then.
 func (c *configuration) start(ctx caddy.Context) {
 	app, _ := ctx.AppIfConfigured("http") // its errors are Caddy's to report
-	if http, ok := app.(*caddyhttp.App); ok {
+	if http, ok := app.(*caddyhttp.App); ok && ctx.Err() == nil {
 		c.starts.Do(func() {
 			c.http = http
 			c.openDevices()

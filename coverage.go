@@ -41,10 +41,10 @@ func (l logger) CaddyModule() caddy.ModuleInfo { return caddy.ModuleInfo{ID: cad
 // cover finds out what the configuration covers, and says so.
 func (c *configuration) cover(log *zap.Logger) {
 	v := c.covers(c.raw)
-	if !c.used && len(v.with) == 0 {
-		return
+	if len(v.with) > 0 || c.used.Load() {
+		c.used.Store(true)
+		v.log(log)
 	}
-	v.log(log)
 	configurations.Lock()
 	defer configurations.Unlock()
 	c.uncovered, c.positions = v.uncovered, v.positions
@@ -160,9 +160,7 @@ func (v *coverage) findTraps(raw map[string]map[string]json.RawMessage) {
 	}
 	block := func(server string) (text string) {
 		for _, key := range slices.Sorted(maps.Keys(raw[server])) {
-			if !slices.Contains(ofSites, key) {
-				text += key + string(raw[server][key])
-			}
+			text += key + string(raw[server][key])
 		}
 		return text
 	}
@@ -211,7 +209,7 @@ func (v *coverage) log(log *zap.Logger) {
 func uncoveredNow() []uncovered {
 	configurations.Lock()
 	defer configurations.Unlock()
-	if i := slices.IndexFunc(configurations.all, (*configuration).isActive); i >= 0 {
+	if i := slices.IndexFunc(configurations.all, (*configuration).isActive); i >= 0 && configurations.all[i].used.Load() {
 		return configurations.all[i].uncovered
 	}
 	return []uncovered{}

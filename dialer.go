@@ -132,11 +132,14 @@ func (d *dialer) dial(ctx context.Context, network, address string, observer soc
 		}
 		return nil, 0, reverseproxy.NewDialError(err)
 	}
-	if a, known := attempts.Load(conn.RemoteAddr().String()); known {
-		a := a.(attempt) //nolint:forcetypeassert // there is nothing else in it
-		took = time.Since(a.began)
-		for _, r := range a.refused {
-			observer.Refused(conn, r.Option, r.Err)
+	// For the unspecified address the kernel connects to loopback.
+	for _, remote := range []string{conn.RemoteAddr().String(), address} {
+		if a, known := attempts.LoadAndDelete(remote); known {
+			a := a.(attempt) //nolint:forcetypeassert // there is nothing else in it
+			took = time.Since(a.began)
+			for _, r := range a.refused {
+				observer.Refused(conn, r.Option, r.Err)
+			}
 		}
 	}
 	return conn, took, nil

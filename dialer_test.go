@@ -75,14 +75,17 @@ func TestRefusedBeforeSYN(t *testing.T) {
 	d := &dialer{
 		beforeSYN: []socket.Setting{{Option: socket.Raw(6, 1000)}, {Option: socket.UserTimeout, Value: socket.Value{Number: 20_000}}},
 	}
-	conn, took, err := d.dial(t.Context(), "tcp", ln.Addr().String(), &refused)
-	require.NoError(t, err)
-	t.Cleanup(func() { conn.Close() })
-	require.Equal(t, refusals{"level 6 option 1000"}, refused)
-	require.Positive(t, took)
-	timeout, err := socket.Get(conn.(*net.TCPConn), socket.UserTimeout)
-	require.NoError(t, err)
-	require.EqualValues(t, 20_000, timeout.Number)
+	for _, address := range []string{ln.Addr().String(), ":" + lab.PortOf(ln.Addr().String())} {
+		refused = nil
+		conn, took, err := d.dial(t.Context(), "tcp", address, &refused)
+		require.NoError(t, err)
+		t.Cleanup(func() { conn.Close() })
+		require.Equal(t, refusals{"level 6 option 1000"}, refused, address)
+		require.Positive(t, took)
+		timeout, err := socket.Get(conn.(*net.TCPConn), socket.UserTimeout)
+		require.NoError(t, err)
+		require.EqualValues(t, 20_000, timeout.Number)
+	}
 
 	d.beforeSYN = []socket.Setting{{Option: socket.Interface, Value: socket.Value{Text: "none0"}}}
 	_, _, err = d.dial(t.Context(), "tcp", ln.Addr().String(), &refused)

@@ -203,6 +203,7 @@ func (c *configuration) find(ctx context.Context, log *zap.Logger, every time.Du
 			return
 		case now := <-ticker.C:
 			if c.isActive() {
+				c.start(c.ctx) // unless all sockets are of HTTP/3 and from before, it has started
 				boundSockets.look()
 				warn(log, now)
 			}

@@ -92,7 +92,8 @@ func (w *ListenerWrapper) Provision(ctx caddy.Context) (err error) {
 		log.Warn("HTTP/3 has no "+p.name+" of a listener wrapper; "+p.instead, options.Named(p.option))
 	}
 	w.inherit(log)
-	server.wraps, server.configuration.used = !server.otherApp, true // other apps have several listeners
+	server.wraps = !server.otherApp // other apps have several listeners
+	server.configuration.used.Store(true)
 	return nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 )
 
@@ -13,7 +12,7 @@ import (
 //
 // Errors: one says on and another off.
 func (c *configuration) followMultipath(own *bool) error {
-	on, off := c.saysMultipath(`true`, `"on"`), c.saysMultipath(`false`, `"off"`)
+	on, off := c.multipath()
 	if on != "" && off != "" {
 		return fmt.Errorf("multipath is on in server %s and off in server %s; it is one setting for all listeners of the process", on, off)
 	}
@@ -24,16 +23,19 @@ func (c *configuration) followMultipath(own *bool) error {
 	return nil
 }
 
-// saysMultipath returns a server whose listener wrapper has multipath in one of these words.
-func (c *configuration) saysMultipath(words ...string) string {
+// saysMultipath returns a server whose listener wrapper has multipath on, and one where it is off.
+func (c *configuration) saysMultipath() (on, off string) {
+	says := map[string]*string{`true`: &on, `"on"`: &on, `false`: &off, `"off"`: &off}
 	for name, members := range c.raw {
 		var wrappers []wrapperJSON
 		_ = json.Unmarshal(members["listener_wrappers"], &wrappers) // its errors are Caddy's to report
-		if slices.ContainsFunc(wrappers, func(w wrapperJSON) bool { return w.Name == wrapperName && slices.Contains(words, string(w.Multipath)) }) {
-			return name
+		for _, w := range wrappers {
+			if server := says[string(w.Multipath)]; server != nil && w.Name == wrapperName {
+				*server = name
+			}
 		}
 	}
-	return ""
+	return on, off
 }
 
 // multipathIsOff says that GODEBUG is changed. It is guarded by configurations.
@@ -48,11 +50,9 @@ func applyMultipath() {
 		return
 	}
 	const name, setting = "GODEBUG", "multipathtcp=0"
-	value := os.Getenv(name)
+	value := strings.TrimSuffix(strings.TrimSuffix(os.Getenv(name), setting), ",")
 	if off {
 		value = strings.TrimPrefix(value+","+setting, ",")
-	} else {
-		value = strings.TrimSuffix(strings.TrimSuffix(value, setting), ",")
 	}
 	if os.Setenv(name, value) == nil {
 		multipathIsOff = off

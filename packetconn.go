@@ -54,7 +54,8 @@ func (w *PacketConnWrapper) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	server.wrapsPackets, server.configuration.used = true, true
+	server.wrapsPackets = true
+	server.configuration.used.Store(true)
 	w.user = &packetUser{server.Name(), server.quicPlaces(), resolved, ctx.Logger().With(zap.String("server", server.Name()))}
 	packetSockets.use(w.user)
 	return stats.RegisterDatagrams(ctx.GetMetricsRegistry(), packetSockets.dropped)

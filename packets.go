@@ -140,18 +140,18 @@ func (l *packetSocketList) release(u *packetUser) {
 	for _, s := range l.all {
 		if i := slices.Index(s.users, u); i >= 0 {
 			s.users = slices.Delete(s.users, i, i+1)
-			if !caddy.Exiting() {
+			if i == 0 && !caddy.Exiting() {
 				s.update(u.log)
 			}
 		}
 	}
 }
 
-// update sets the options of the socket's user, if there is one, and restores others.
+// update sets the options of the socket's user, and restores others. Without one it uses another's log.
 func (s *packetSocket) update(log *zap.Logger) {
 	s.overrides.Holds = nil
 	if len(s.users) > 0 {
-		s.overrides.Holds = []*socket.Hold{s.users[0].hold()}
+		s.overrides.Holds, log = []*socket.Hold{s.users[0].hold()}, s.users[0].log
 	}
 	s.overrides.Retry()
 	s.overrides.Update()

@@ -144,9 +144,7 @@ func (s *server) listensOn(networks ...string) bool {
 }
 
 // showConnections makes the server give its requests their connection.
-func (s *server) showConnections() {
-	s.shows.Do(func() { s.RegisterConnContext(connection.Show) })
-}
+func (s *server) showConnections() { s.shows.Do(func() { s.RegisterConnContext(connection.Show) }) }
 
 // restoreWhenIdle makes the server restore the options that its routes set.
 func (s *server) restoreWhenIdle() {

@@ -52,7 +52,7 @@ func (s *server) show(origin stats.Origin, r *options.Resolved, module any, log 
 		observer: stats.NewObserver(stats.For(origin), log, r.Metrics),
 	}
 	e.observer.WithoutPeers, e.observer.CountsReceived = r.WithoutPeers, r.Ack.Mode == socket.AckOff
-	s.configuration.used = true
+	s.configuration.used.Store(true)
 	if s.configuration.ctx.Err() == nil {
 		s.entries = append(s.entries, e)
 	} else { // a request outlasts its configuration

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -133,6 +134,28 @@ func TestLookEndsWithCaddy(t *testing.T) {
 	require.Error(t, err)
 	require.Empty(t, body)
 	require.Eventually(t, func() bool { return strings.Contains(c.Logged(), `"shutdown complete","exit_code":0`) }, lab.Patience, time.Millisecond)
+}
+
+// TestFindingsWhileCaddyExits: a Caddy that still serves as it exits says what it serves.
+func TestFindingsWhileCaddyExits(t *testing.T) {
+	t.Parallel()
+	asked := make(chan struct{})
+	backend := serveHTTP(t, func(_ http.ResponseWriter, r *http.Request) { close(asked); <-r.Context().Done() })
+	addr := lab.Address(t)
+	global, _, sites, _ := trap(t)
+	c := lab.Spawn(t, "grace_period 30s\n"+global, sites+"http://"+addr+" {\nreverse_proxy "+backend+"\n}\n")
+	conn, err := net.Dial("tcp", addr)
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = io.WriteString(conn, request)
+	require.NoError(t, err)
+	<-asked
+	var stopping sync.WaitGroup
+	stopping.Go(func() { c.API(http.MethodPost, "/stop", "", "") })
+	defer stopping.Wait()
+	require.Eventually(t, func() bool { return strings.Contains(c.Logged(), "grace period initiated") }, lab.Patience, time.Millisecond)
+	require.Len(t, findWhile(t, c, "0s", func() {}).Findings, 1)
+	conn.Close()
 }
 
 // TestLookCosts: at most 20 ms of CPU time for a look at a thousand connections.

@@ -22,6 +22,7 @@ var causes = map[string][]string{
 	"TestFindAcceptQueue":                {"accept_queue_overflows"},
 	"TestFindDatagrams":                  {"datagrams_dropped"},
 	"TestFindDatagramsWithoutCapability": {"datagrams_dropped"},
+	"TestFindingsWhileCaddyExits":        {"uncovered"},
 	"TestFindLoss":                       {"loss"},
 	"TestFindLossInQueues":               {"loss"},
 	"TestFindOptions":                    {"option_not_in_effect"},

@@ -205,3 +205,42 @@ func adders(labels labelValues) (add []func(float64)) {
 	}
 	return add
 }
+
+// Datagrams is what the kernel has dropped at one UDP socket of HTTP/3.
+type Datagrams struct {
+	Server  string `json:"server"`
+	Address string `json:"address"`
+	Dropped uint32 `json:"dropped_datagrams"` // since the socket exists
+}
+
+// RegisterDatagrams adds the metric of UDP sockets to the registry of a configuration.
+// now returns the sockets that are open. Those of equal labels are added up.
+func RegisterDatagrams(registry *prometheus.Registry, now func() []Datagrams) error {
+	dropped := counterVec("dropped_datagrams_total", "Datagrams that the kernel dropped because the receive buffer of a UDP socket was full.", "server", "address")
+	return register(registry, &filled{vectors: []vector{dropped}, fill: func(f *filled) {
+		f.reset()
+		for _, d := range now() {
+			dropped.WithLabelValues(d.Server, d.Address).Add(float64(d.Dropped))
+		}
+	}})
+}
+
+// Found is a finding, with what it is about: a listener, a backend, or a UDP socket of a server.
+type Found struct {
+	Name     string `json:"finding"`
+	Server   string `json:"server"`
+	Address  string `json:"address,omitempty"`
+	Upstream string `json:"upstream,omitempty"`
+	Position string `json:"position,omitempty"` // of a route or a transport: where the admin API has its configuration
+}
+
+// RegisterFound adds the gauge of findings to the registry of a configuration. now returns those of the last look.
+func RegisterFound(registry *prometheus.Registry, now func() []Found) error {
+	found := gaugeVec("finding", "1 for each thing that the last look, once a minute, found to be wrong.", "finding", "server", "address", "upstream")
+	return register(registry, &filled{vectors: []vector{found}, fill: func(f *filled) {
+		f.reset()
+		for _, one := range now() {
+			found.WithLabelValues(one.Name, one.Server, one.Address, one.Upstream).Set(1)
+		}
+	}})
+}

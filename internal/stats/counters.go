@@ -60,7 +60,7 @@ type Counters struct {
 	received atomic.Int64  // segments with data, on connections that were closed
 	noPort   atomic.Uint64 // dials that found no free source port
 
-	metrics atomic.Bool // those of its connections are wanted
+	metrics atomic.Int32 // uses that want those of its connections
 
 	mu        sync.Mutex
 	refused   map[refusalKey]uint64

@@ -192,6 +192,16 @@ func TestCloseMetricsGoWithTheOrigin(t *testing.T) {
 	require.NotContains(t, gather(t), acked)
 }
 
+// TestMetricsOfAnotherUse: a configuration that ends takes no metrics from one that has them.
+func TestMetricsOfAnotherUse(t *testing.T) {
+	origin := inNewRegistry(t)
+	with := NewObserver(For(origin), zap.NewNop(), true)
+	NewObserver(For(origin), zap.NewNop(), false).Done()
+	require.EqualValues(t, 1, with.metrics.Load())
+	with.Done()
+	require.Zero(t, with.metrics.Load())
+}
+
 // TestCountersKeepTheirBeginning: what is read anew at each scrape was not created then.
 func TestCountersKeepTheirBeginning(t *testing.T) {
 	c := For(inNewRegistry(t))

@@ -38,11 +38,19 @@ var (
 // NewObserver returns an observer that counts in c. With metrics it reads TCP_INFO when a connection closes.
 func NewObserver(c *Counters, log *zap.Logger, metrics bool) *Observer {
 	o := &Observer{Counters: c, log: log}
-	c.metrics.Store(metrics)
 	if metrics {
+		c.metrics.Add(1)
 		o.atClose = adders(c.origin.labels())
 	}
 	return o
+}
+
+// Done is called when the observer's configuration ends.
+func (o *Observer) Done() {
+	if o.atClose != nil {
+		o.metrics.Add(-1)
+	}
+	o.Counters.Done()
 }
 
 // sometimes calls f unless it was called for the same kind in the last ten seconds.

@@ -30,7 +30,7 @@ func fillOpen(f *filled) {
 	wanted := make(map[Origin]bool)
 	registry.Lock()
 	for origin, c := range registry.of {
-		if c.configurations > 0 && c.metrics.Load() {
+		if c.configurations > 0 && c.metrics.Load() > 0 {
 			wanted[origin] = true
 		}
 	}

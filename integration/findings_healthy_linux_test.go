@@ -32,6 +32,9 @@ func (f *noted) Errorf(format string, args ...any) {
 // TestHealthIsChecked: a test whose Caddy finds what the test is not known to cause fails, for what a
 // look has found and for what is so at its end.
 func TestHealthIsChecked(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
 	for finding, cause := range map[string]func(t testing.TB){
 		"uncovered": func(t testing.TB) {
 			global, _, sites, _ := trap(t)

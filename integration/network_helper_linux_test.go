@@ -23,7 +23,6 @@ import (
 // reports whether this is that process. There a test may change routes and sysctls.
 func isolated(t *testing.T) bool {
 	t.Helper()
-	const inside = "SOCKOPT_ISOLATED"
 	if os.Getenv(inside) != "" {
 		ip(t, nil, "link", "set", "lo", "up")
 		return true

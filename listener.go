@@ -48,12 +48,13 @@ import (
 type ListenerWrapper struct {
 	options.Options
 
-	resolved  options.Resolved
-	inherited []socket.Setting // of the accept phase
-	hidden    string           // the wrapper that may hide connections
-	log       *zap.Logger
-	server    *server
-	passed    []passed
+	resolved   options.Resolved
+	inherited  []socket.Setting // of the accept phase
+	onListener bool             // they are set on the listening socket
+	hidden     string           // the wrapper that may hide connections
+	log        *zap.Logger
+	server     *server
+	passed     []passed
 }
 
 // CaddyModule returns the Caddy module information.
@@ -124,11 +125,11 @@ func (w *ListenerWrapper) inherit(log *zap.Logger) {
 	if w.server.otherApp || len(settings) == 0 {
 		return
 	}
-	onListener := !w.server.sharesListeners()
+	w.onListener = !w.server.sharesListeners()
 	// Behind another plugin's wrapper the listening socket may be out of reach.
-	w.server.adoptKeepAlive(settings, onListener && w.hidden == "")
+	w.server.adoptKeepAlive(settings, w.onListener && w.hidden == "")
 	var err error
-	w.inherited, err = trial.Inherited(w.server.listenConfig(), settings, onListener)
+	w.inherited, err = trial.Inherited(w.server.listenConfig(), settings, w.onListener)
 	if err != nil {
 		log.Warn("cannot try which options connections inherit; each is set on each connection", zap.Error(err))
 	}
@@ -177,7 +178,7 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 // A buffer is among both: the first window that is offered follows from the listening socket's.
 func (w *ListenerWrapper) prepare(l *listener, tcp *net.TCPListener, log *zap.Logger) {
 	settings := slices.Clone(w.resolved.Settings[options.Listen])
-	if !w.server.sharesListeners() {
+	if w.onListener {
 		settings = append(settings, w.inherited...)
 	}
 	if len(settings)+len(w.inherited) == 0 {

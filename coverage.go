@@ -40,7 +40,7 @@ func (l logger) CaddyModule() caddy.ModuleInfo { return caddy.ModuleInfo{ID: cad
 
 // cover finds out what the configuration covers, and says so.
 func (c *configuration) cover(log *zap.Logger) {
-	v := c.covers(c.raw)
+	v := c.covers()
 	if len(v.with) > 0 || c.used.Load() {
 		c.used.Store(true)
 		v.log(log)
@@ -50,8 +50,8 @@ func (c *configuration) cover(log *zap.Logger) {
 	c.uncovered, c.positions = v.uncovered, v.positions
 }
 
-// covers looks at the servers of the HTTP app, and at the keys of their JSON.
-func (c *configuration) covers(raw map[string]map[string]json.RawMessage) (v coverage) {
+// covers looks at the servers of the HTTP app, and at what their JSON has beside ofSites.
+func (c *configuration) covers() (v coverage) {
 	v = coverage{make(map[string][]string), make(map[string][]string), []uncovered{}, make(map[any]string)}
 	for _, name := range slices.Sorted(maps.Keys(c.http.Servers)) {
 		s := c.server(c.http.Servers[name])
@@ -73,7 +73,7 @@ func (c *configuration) covers(raw map[string]map[string]json.RawMessage) (v cov
 			v.addRoutes(s, path+"/errors/routes", s.Errors.Routes)
 		}
 	}
-	v.findTraps(raw)
+	v.findTraps(c.raw)
 	return v
 }
 

@@ -62,15 +62,15 @@ func measureHTTP3(ctx context.Context, b *bench) error {
 			return err
 		}
 		err := rounds(ctx, b.few(10*b.pairs, 1), contenders, func(c contender) error {
+			count := b.few(kase.requests, 1)
 			before, begin := cpuSeconds(c.pid), time.Now()
-			for range b.few(kase.requests, 1) {
+			for range count {
 				if err := ask(c); err != nil {
 					return err
 				}
 			}
-			requests := float64(b.few(kase.requests, 1))
-			b.add(8, kase.name, c.system, rateMeasure, requests/time.Since(begin).Seconds())
-			b.add(8, kase.name, c.system, costMeasure, 1e6*(cpuSeconds(c.pid)-before)/requests)
+			b.add(8, kase.name, c.system, rateMeasure, float64(count)/time.Since(begin).Seconds())
+			b.add(8, kase.name, c.system, costMeasure, 1e6*(cpuSeconds(c.pid)-before)/float64(count))
 			return nil
 		})
 		client.CloseIdleConnections()

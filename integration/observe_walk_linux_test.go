@@ -82,8 +82,8 @@ func TestCallsOfAWalk(t *testing.T) {
 	require.Len(t, trace, idle+2+3*shown)
 }
 
-// TestCostOfAWalk: the cost grows with the connections, of which each that is shown has about its own
-// line allocated, and requests do not wait for a walk.
+// TestCostOfAWalk: a walk costs as much for the last connection as for the first, and allocates little
+// more than the line that it prints. Requests do not wait for it.
 func TestCostOfAWalk(t *testing.T) {
 	t.Parallel()
 	w := startWalked(t)

@@ -20,9 +20,6 @@ import (
 // getFromExample asks for a path at what became of a port: over TLS at :8443.
 func getFromExample(t *testing.T, at map[string]string, port, path string) *http.Response {
 	t.Helper()
-	if lab.Race && port == ":8443" {
-		t.Skip("Caddy 2.11.9 sets Server.h3server while the server accepts already, which the race detector finds")
-	}
 	require.Contains(t, at, port)
 	scheme := "http"
 	if port == ":8443" {

@@ -122,7 +122,6 @@ func TestFindOptions(t *testing.T) {
 // TestFindHTTP3: limits of the listener wrapper that HTTP/3 passes by, until they stand where it
 // knows them. What has no fix is a note.
 func TestFindHTTP3(t *testing.T) {
-	inprocess.Parallel(t)
 	s := newH3Site(t)
 	wrappers := "listener_wrappers {\nsockopt {\nmultipath off\npacing_rate 1MiB\ndscp af21\nuser_timeout 30s\n}\n}\n"
 	c := inprocess.Run(t, "servers {\n"+wrappers+"}", s.site("echo_payload"))

@@ -163,11 +163,11 @@ func TestFindVanishedPeers(t *testing.T) {
 	after := stats.VanishedAfter
 	stats.VanishedAfter = 2 * time.Second
 	t.Cleanup(func() { stats.VanishedAfter = after })
-	const peers, slow = 12, "multipath off\npacing_rate 1MiB" // whoever reads keeps its window open
+	const peers = 12
 	n := lab.NewTestNamespace(t)
 	addr := lab.HostPort(n.Near, lab.Port(t))
-	site := "http://" + addr + " {\necho_payload 64MiB\n}"
-	c := inprocess.Run(t, lab.Wrappers("sockopt {\n"+slow+"\n}"), site)
+	site := "http://" + addr + " {\nsockopt {\npacing_rate 1MiB\n}\necho_payload 64MiB\n}" // whoever reads keeps its window open
+	c := inprocess.Run(t, lab.Wrappers("sockopt"), site)
 	vanish := func() (found, []net.Conn) {
 		var conns []net.Conn
 		for range peers {
@@ -195,7 +195,7 @@ func TestFindVanishedPeers(t *testing.T) {
 		conn.Close()
 	}
 	require.Eventually(t, func() bool { return connectionsOf(t, c, "").Matched == 0 }, lab.Patience, 10*time.Millisecond)
-	reload(t, c, addr, strings.Replace(wrappersOf(t, f.Fix), "user_timeout", slow+"\nuser_timeout", 1), site)
+	reload(t, c, addr, wrappersOf(t, f.Fix), site)
 	looked, _ = vanish()
 	require.Empty(t, looked.Findings)
 }

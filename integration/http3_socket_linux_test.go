@@ -163,12 +163,8 @@ func TestHTTP3Addresses(t *testing.T) {
 	port := lab.PortOf(s.addr)
 	for _, protocols := range []string{"h1 h2 h3", "h3"} {
 		t.Run(protocols, func(t *testing.T) {
-			run := inprocess.Run
-			if lab.Race { // which finds races of Caddy's own, and Spawn knows those
-				run = func(t testing.TB, global, sites string) *lab.Running { return lab.Spawn(t, global, sites) }
-			}
 			global := strings.Replace(h3Wrapper("ttl 42", "metrics"), "h1 h2 h3", protocols, 1)
-			c := run(t, global, s.site("bind 127.0.0.1 127.0.0.2 ::1", "echo_payload"))
+			c := inprocess.Run(t, global, s.site("bind 127.0.0.1 127.0.0.2 ::1", "echo_payload"))
 			for _, host := range []string{"127.0.0.1", "127.0.0.2", "::1"} {
 				require.Equal(t, string(lab.Stars), s.get(t, s.client(t, host)))
 			}

@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"testing"
 	"time"
 
@@ -73,17 +72,4 @@ func TestMultipathOff(t *testing.T) {
 			require.Eventually(t, func() bool { return os.Getenv("GODEBUG") == want }, lab.Patience, time.Millisecond, "GODEBUG is %s", os.Getenv("GODEBUG"))
 		})
 	}
-}
-
-// TestOtherProcessesHaveMultipath: multipath off of a Caddy in this process does not reach what
-// other tests start meanwhile.
-func TestOtherProcessesHaveMultipath(t *testing.T) {
-	const name, setting = "GODEBUG", "multipathtcp=0"
-	inprocess.Run(t, lab.Wrappers("sockopt {\nmultipath off\n}"), lab.EchoSite(lab.Address(t)))
-	require.Contains(t, os.Getenv(name), setting)
-	cmd := exec.CommandContext(t.Context(), "env")
-	cmd.Env = lab.Environ()
-	output, err := cmd.Output()
-	require.NoError(t, err)
-	require.NotContains(t, string(output), setting)
 }

@@ -35,7 +35,7 @@ func isolated(t *testing.T) bool {
 	require.NoError(t, err)
 	only := "^" + strings.ReplaceAll(t.Name(), "/", "$/^") + "$"
 	cmd := lab.Command(t.Context(), self, "-test.v", "-test.run="+only, fmt.Sprintf("-long=%v", lab.IsLong()))
-	cmd.Env = append(lab.Environ(), inside+"=1")
+	cmd.Env = append(os.Environ(), inside+"=1")
 	cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWNET
 	output, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", output)

@@ -7,11 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"os/exec"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -23,18 +21,6 @@ func Command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd.Cancel = func() error { return terminate(cmd.Process) }
 	cmd.WaitDelay = time.Second
 	return cmd
-}
-
-// GODEBUG is what the variable was before a Caddy in this process, which changes it while its
-// configuration says multipath off. It is nil where none runs.
-var GODEBUG atomic.Pointer[string]
-
-// Environ returns the environment of other processes.
-func Environ() []string {
-	if before := GODEBUG.Load(); before != nil {
-		return append(os.Environ(), "GODEBUG="+*before) // the last one counts
-	}
-	return os.Environ()
 }
 
 // Output runs a command to its end and returns what it printed.

@@ -3,12 +3,12 @@ package lab
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -50,7 +50,7 @@ func Main(m *testing.M, caddyMain func()) {
 	if Race {
 		parallel = "4"
 	}
-	if err := flag.Set("test.parallel", parallel); err != nil {
+	if err := errors.Join(suppressRaces(), flag.Set("test.parallel", parallel)); err != nil {
 		panic(err)
 	}
 	os.Exit(m.Run())
@@ -65,7 +65,7 @@ func CaddyCommand(ctx context.Context, dir string, wrap []string, args ...string
 	}
 	all := slices.Concat(wrap, []string{self}, args)
 	cmd := Command(ctx, all[0], all[1:]...)
-	cmd.Env = append(Environ(), AsCaddy+"="+child, "HOME="+dir, "XDG_DATA_HOME=", "XDG_CONFIG_HOME=")
+	cmd.Env = append(os.Environ(), AsCaddy+"="+child, "HOME="+dir, "XDG_DATA_HOME=", "XDG_CONFIG_HOME=")
 	return cmd, nil
 }
 
@@ -100,7 +100,7 @@ func Spawn(t testing.TB, global, sites string, wrap ...string) *Running {
 	t.Cleanup(func() {
 		r.requireHealthy()
 		r.stop(p)
-		if dataRace(p.Printed()) {
+		if strings.Contains(p.Printed(), "DATA RACE") {
 			t.Error("the race detector has found something")
 		}
 		if t.Failed() {
@@ -122,21 +122,4 @@ func Spawn(t testing.TB, global, sites string, wrap ...string) *Running {
 func (r *Running) stop(p *Process) {
 	_, _, _ = r.askOnce(context.Background(), http.MethodPost, "/stop", "", "") // it may have ended
 	p.wait(Patience)
-}
-
-// racesOfCaddy finds the data races of Caddy 2.11.9 itself: TLS.Start writes to itself while
-// its servers accept already, and the proxy's request body looks at a count in Close while
-// HTTP/2's transport reads, and counts.
-var racesOfCaddy = regexp.MustCompile(`caddytls\.\(\*TLS\)\.Start\(\)` +
-	`| by goroutine \d+:\n\s*\S+/reverseproxy\.\(\*bodyNopCloserIfNotRead\)\.Close\(\)`)
-
-// dataRace reports whether the race detector has found something other than races of
-// Caddy's own.
-func dataRace(output string) bool {
-	for report := range strings.SplitSeq(output, "==================") {
-		if strings.Contains(report, "DATA RACE") && !racesOfCaddy.MatchString(report) {
-			return true
-		}
-	}
-	return false
 }

@@ -60,8 +60,9 @@ func Load(t testing.TB, caddyfile string) {
 // LoadJSON is Load for a configuration in JSON.
 func LoadJSON(t testing.TB, config []byte) {
 	t.Helper()
-	before := os.Getenv("GODEBUG") // to which multipath off adds
-	lab.GODEBUG.CompareAndSwap(nil, &before)
+	if bytes.Contains(config, []byte(`"multipath"`)) {
+		t.Setenv("GODEBUG", os.Getenv("GODEBUG")) // multipath off changes it for every test, so that this one cannot be parallel
+	}
 	require.NoError(t, caddy.Load(config, true))
 	t.Cleanup(func() {
 		require.NoError(t, caddy.Stop())
@@ -70,14 +71,8 @@ func LoadJSON(t testing.TB, config []byte) {
 		require.Eventually(t, func() bool {
 			return !bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("/caddy-sockopt.(*configuration)"))
 		}, lab.Patience, time.Millisecond)
-		lab.GODEBUG.Store(nil)
 		forget(t)
 	})
-	// TLS.Start of Caddy 2.11.9 still writes to itself while its servers accept
-	// already. This orders it before the handshakes of connections that an Observer
-	// sees, for the race detector.
-	observed.Lock()
-	defer observed.Unlock()
 }
 
 // forget drops the counters of configurations that ended, which a scrape does that has

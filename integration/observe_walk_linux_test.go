@@ -113,23 +113,32 @@ func TestCostOfAWalk(t *testing.T) {
 	require.Less(t, cpu[10*few], 30*max(cpu[few], .005), "a cost that grows with the square would be a hundred times")
 
 	alone := askUntil(t, client, time.After(lab.Long(100*time.Millisecond, time.Second)))
-	ended := make(chan time.Time)
-	go func() {
-		defer close(ended)
-		for range lab.Long(2, 20) {
-			resp, err := http.Get("http://" + w.Admin + "/sockopt/connections?limit=0")
-			if err != nil {
-				continue // requests tell
-			}
-			_, _ = io.Copy(io.Discard, resp.Body) // to keep it would make garbage here, and delay the requests
-			resp.Body.Close()
+	show := func(took []time.Duration, while string) {
+		for _, q := range []float64{.5, .99, 1} {
+			t.Logf("quantile %v of a request: %v %s", q, time.Duration(lab.Quantile(took, q)), while)
 		}
-	}()
-	meanwhile := askUntil(t, client, ended)
-	for _, q := range []float64{.5, .99, 1} {
-		t.Logf("quantile %v of a request: %v alone, %v while all are shown again and again", q, time.Duration(lab.Quantile(alone, q)), time.Duration(lab.Quantile(meanwhile, q)))
 	}
-	require.Less(t, lab.Median(meanwhile), 100*time.Millisecond)
+	show(alone, "alone")
+	for _, beside := range []struct{ path, while string }{
+		{"/sockopt/connections?limit=0", "while all are shown again and again"},
+		{"/debug/pprof/heap?gc=1", "while Go collects garbage again and again, which walks make, too"},
+	} {
+		ended := make(chan time.Time)
+		go func() {
+			defer close(ended)
+			for range lab.Long(2, 20) {
+				resp, err := http.Get("http://" + w.Admin + beside.path)
+				if err != nil {
+					continue // requests tell
+				}
+				_, _ = io.Copy(io.Discard, resp.Body) // to keep it would make garbage here, and delay the requests
+				resp.Body.Close()
+			}
+		}()
+		meanwhile := askUntil(t, client, ended)
+		show(meanwhile, beside.while)
+		require.Less(t, lab.Median(meanwhile), 100*time.Millisecond)
+	}
 }
 
 // askUntil sends requests and returns how long each took.

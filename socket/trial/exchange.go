@@ -40,7 +40,7 @@ func Exchange(settings []socket.Setting) error {
 			return failed
 		}
 		var failed error
-		for range 3 { // a busy machine delays one, or a connection without the settings, too
+		for range 6 { // a busy machine delays some, or connections without the settings, too
 			if failed = with(settings); failed == nil || with(nil) != nil {
 				failed = nil
 				break

@@ -74,7 +74,9 @@ for _ in range(11):
 // that leave TCP_NODELAY alone wait for the server's timer before each first request.
 // With -v it logs the table of README.md.
 func TestPrograms(t *testing.T) {
-	t.Parallel() // they wait most of the time
+	if !lab.IsLong() { // whose bars are those of a machine with nothing else to do
+		t.Parallel() // they wait most of the time
+	}
 	var l lab.Sites
 	stock := l.Add(t, lab.Stock, lab.TLS, "echo_payload")
 	auto := l.Add(t, lab.Auto, lab.TLS, "echo_payload")

@@ -55,6 +55,20 @@ func (e Expected) Read(t testing.TB, c syscall.Conn) (text string) {
 	return text
 }
 
+// IsConnected reports whether the kernel knows the peer of a socket, which it does until a reset or the end.
+func IsConnected(c syscall.Conn) bool {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return false
+	}
+	connected := false
+	err = raw.Control(func(fd uintptr) {
+		_, err := unix.Getpeername(int(fd))
+		connected = err == nil
+	})
+	return err == nil && connected
+}
+
 // TCPInfo reads TCP_INFO.
 func TCPInfo(t testing.TB, c syscall.Conn) (info *unix.TCPInfo) {
 	t.Helper()

@@ -4,14 +4,12 @@ import (
 	"net"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	"github.com/caddy-sockopt/caddy-sockopt/internal/lab"
 	"github.com/caddy-sockopt/caddy-sockopt/socket"
 )
 
@@ -122,21 +120,4 @@ func ListeningSocket(t testing.TB, addr string) *net.TCPListener {
 	tcp, ok := socket.TCPListener(ln)
 	require.True(t, ok, "no TCP listener in %T", ln)
 	return tcp
-}
-
-// AcceptedSocket returns Caddy's side of a client's connection, and whether the latest
-// listener accepted it.
-func AcceptedSocket(t testing.TB, client net.Conn) (tcp *net.TCPConn, latest bool) {
-	t.Helper()
-	var a accepted
-	require.Eventually(t, func() (ok bool) {
-		observed.Lock()
-		defer observed.Unlock()
-		a, ok = observed.by[client.LocalAddr().String()+client.RemoteAddr().String()]
-		return ok
-	}, lab.Patience, time.Millisecond, "not accepted")
-	tcp, _ = socket.TCPConn(a.conn)
-	observed.Lock()
-	defer observed.Unlock()
-	return tcp, observed.at[place(client.RemoteAddr().String())] == a.on
 }

@@ -43,23 +43,6 @@ func udpSockets(t testing.TB, port string) (found []int) {
 	return found
 }
 
-// openUDP returns how many UDP sockets any process has at a port.
-func openUDP(t testing.TB, port string) (open int) {
-	t.Helper()
-	proc, err := procfs.NewDefaultFS()
-	require.NoError(t, err)
-	four, err := proc.NetUDP()
-	require.NoError(t, err)
-	six, err := proc.NetUDP6()
-	require.NoError(t, err)
-	for _, socket := range append(four, six...) {
-		if strconv.FormatUint(socket.LocalPort, 10) == port {
-			open++
-		}
-	}
-	return open
-}
-
 // udpState is what the kernel has of a site's UDP socket.
 type udpState struct{ recv, send, tos, class, priority, mark, ttl int }
 

@@ -179,7 +179,7 @@ func TestHTTP3Addresses(t *testing.T) {
 					require.Equal(t, []string{"ttl 43"}, u.effects())
 					addresses = append(addresses, u.Address)
 				}
-				return openUDP(t, port) == 3
+				return len(udpSockets(t, port)) == 3
 			}, lab.Patience, 10*time.Millisecond)
 			require.Equal(t, []string{"127.0.0.1:" + port, "127.0.0.3:" + port, "[::1]:" + port}, addresses)
 			for _, address := range addresses {
@@ -189,7 +189,7 @@ func TestHTTP3Addresses(t *testing.T) {
 			}
 			require.Empty(t, c.Warnings())
 		})
-		require.Eventually(t, func() bool { return openUDP(t, port) == 0 }, lab.Patience, 10*time.Millisecond)
+		require.Eventually(t, func() bool { return len(udpSockets(t, port)) == 0 }, lab.Patience, 10*time.Millisecond)
 	}
 }
 

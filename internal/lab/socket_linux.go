@@ -56,17 +56,14 @@ func (e Expected) Read(t testing.TB, c syscall.Conn) (text string) {
 }
 
 // IsConnected reports whether the kernel knows the peer of a socket, which it does until a reset or the end.
-func IsConnected(c syscall.Conn) bool {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return false
+func IsConnected(c syscall.Conn) (connected bool) {
+	if raw, err := c.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { // a closed one is not connected
+			_, err := unix.Getpeername(int(fd))
+			connected = err == nil
+		})
 	}
-	connected := false
-	err = raw.Control(func(fd uintptr) {
-		_, err := unix.Getpeername(int(fd))
-		connected = err == nil
-	})
-	return err == nil && connected
+	return connected
 }
 
 // TCPInfo reads TCP_INFO.

@@ -15,16 +15,13 @@ import (
 // listener accepted it.
 func AcceptedSocket(t testing.TB, client net.Conn) (tcp *net.TCPConn, latest bool) {
 	t.Helper()
-	var a accepted
-	require.Eventually(t, func() (ok bool) {
+	require.Eventually(t, func() bool {
 		observed.Lock()
 		defer observed.Unlock()
-		a, ok = observed.by[client.LocalAddr().String()+client.RemoteAddr().String()]
+		a, ok := observed.by[client.LocalAddr().String()+client.RemoteAddr().String()]
 		tcp, _ = socket.TCPConn(a.conn)
-		// The client may have the port of an earlier connection.
-		return ok && lab.IsConnected(tcp)
+		latest = observed.at[place(client.RemoteAddr().String())] == a.on
+		return ok && lab.IsConnected(tcp) // the client may have the port of an earlier connection
 	}, lab.Patience, time.Millisecond, "not accepted")
-	observed.Lock()
-	defer observed.Unlock()
-	return tcp, observed.at[place(client.RemoteAddr().String())] == a.on
+	return tcp, latest
 }

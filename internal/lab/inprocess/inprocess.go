@@ -61,7 +61,8 @@ func Load(t testing.TB, caddyfile string) {
 func LoadJSON(t testing.TB, config []byte) {
 	t.Helper()
 	if bytes.Contains(config, []byte(`"multipath"`)) {
-		t.Setenv("GODEBUG", os.Getenv("GODEBUG")) // multipath off changes it for every test, so that this one cannot be parallel
+		// multipath off changes it for every test, so that this one cannot be parallel.
+		t.Setenv("GODEBUG", os.Getenv("GODEBUG"))
 	}
 	require.NoError(t, caddy.Load(config, true))
 	t.Cleanup(func() {

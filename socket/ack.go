@@ -27,17 +27,17 @@ func (c *Conn) Settler() func(error) {
 // SetHeldBack says whether what is written may stay in the kernel, as with TCP_CORK. A write then counts neither as
 // carrying an acknowledgement nor as wasting one. SetHeldBack(false) counts what was written meanwhile as sent.
 //
-// Nagle's algorithm is no reason to call it: what it holds back follows bytes that are on their way,
-// and those carried the acknowledgement unless both sides sent at once. A write that leaves all the
-// same would cost a system call and a segment.
-func (c *Conn) SetHeldBack(held bool) { c.report(c.learner.HoldBack(held, now())) }
+// Nagle's algorithm is no reason to call it: what it holds back follows bytes that are on their way, and those carried
+// the acknowledgement unless both sides sent at once. A write that leaves all the same would cost a system call and a
+// segment.
+func (c *Conn) SetHeldBack(held bool) { c.report(c.learner.HoldBack(held, now)) }
 
 // Push sends what TCP_CORK holds back, and sets it again.
 //
 // Errors: net.ErrClosed.
 func Push(c syscall.Conn) error {
 	if c, ok := c.(*Conn); ok {
-		c.report(c.learner.Push(now()))
+		c.report(c.learner.Push(now))
 	}
 	_, err := Set(c, push)
 	return err
@@ -51,7 +51,7 @@ func (c *Conn) sends() {
 	if c.writes.Load() <= handshakeWrites {
 		c.writes.Add(1)
 	}
-	c.report(c.learner.Wrote(now()))
+	c.report(c.learner.Wrote(now))
 }
 
 // report tells the observer what the learner found.
@@ -73,7 +73,7 @@ func (c *Conn) park(fd int) {
 	case c.always.Load():
 		c.acknowledge(fd)
 	case !watch:
-		d := c.learner.Park(c.sending.Load(), now())
+		d := c.learner.Park(c.sending.Load(), now)
 		if d&quickack.Shorten != 0 {
 			c.learner.Shortened(shorten(fd, c.keep))
 		}
@@ -88,9 +88,8 @@ func (c *Conn) park(fd int) {
 
 // received is called when a read has bytes.
 func (c *Conn) received(fd int) {
-	now := now()
 	if asked := c.learner.Asked(); asked != 0 {
-		c.observer.Answered(c, c.waited(fd, now-asked))
+		c.observer.Answered(c, c.waited(fd, now()-asked))
 	}
 	d := c.learner.Read(now)
 	if d&quickack.Measure != 0 {
@@ -171,9 +170,9 @@ func (c *Conn) HadResponse() bool {
 	return writes > 0 && (c.first != handshake || writes > handshakeWrites)
 }
 
-// Values of TCP_QUICKACK, as tcp_sock_set_quickack in the kernel's net/ipv4/tcp.c reads them: any
-// but 0 sends the acknowledgement that is due, and an odd one makes the kernel acknowledge without
-// delay for a while, which is more segments.
+// Values of TCP_QUICKACK, as tcp_sock_set_quickack in the kernel's net/ipv4/tcp.c reads them: any but 0 sends the
+// acknowledgement that is due, and an odd one makes the kernel acknowledge without delay for a while, which is more
+// segments.
 const (
 	ackAtOnce = 1
 	ackOnce   = 2

@@ -104,8 +104,8 @@ func TestLearningAllocatesNothing(t *testing.T) {
 	onDescriptor(t, conn, func(fd int) {
 		require.Zero(t, testing.AllocsPerRun(runs, func() {
 			conn.sends()
-			conn.learner.Read(now())
-			conn.learner.Park(false, now()-150*time.Millisecond)
+			conn.learner.Read(now)
+			conn.learner.Park(false, func() time.Duration { return now() - 150*time.Millisecond })
 			conn.received(fd)
 		}), "stalls")
 	})
@@ -114,8 +114,8 @@ func TestLearningAllocatesNothing(t *testing.T) {
 
 // waste has c acknowledge what it has not read, and write.
 func waste(c *Conn) {
-	c.learner.Read(now())
-	c.learner.Park(false, now())
+	c.learner.Read(now)
+	c.learner.Park(false, now)
 	c.sends()
 }
 

@@ -32,9 +32,6 @@ func hasQueued(fd int) bool {
 // delayedAckMax returns TCP_DELACK_MAX_US, or 0 where the socket has none. That is no error of
 // Option.get, which would be an allocation for each stall.
 func delayedAckMax(fd int) time.Duration {
-	us, err := unix.GetsockoptInt(fd, unix.IPPROTO_TCP, tcpDelackMaxUS)
-	if err != nil {
-		return 0
-	}
+	us, _ := unix.GetsockoptInt(fd, unix.IPPROTO_TCP, tcpDelackMaxUS)
 	return time.Duration(us) * time.Microsecond
 }

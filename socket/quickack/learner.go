@@ -1,5 +1,5 @@
-// Package quickack decides when a connection acknowledges what it received, and learns whether its
-// peer waits for that. It has no socket: events and their times go in, decisions come out.
+// Package quickack decides when a connection acknowledges what it received, and learns whether its peer waits for that.
+// It has no socket: events and their times go in, decisions come out.
 package quickack
 
 import (
@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// Learner is what a connection has learned about its peer. It begins eager: it acknowledges at each
-// park with bytes owed. Where too many of these are wasted it becomes patient and leaves them to the
-// kernel, whose timer it shortens first, and restores where replies keep coming later than the short
-// one. Waits that look like stalls make it eager again, on trial: if the peer's bytes then come as
-// soon as they are acknowledged, the peer did wait, and more may be wasted from now on.
+// Learner is what a connection has learned about its peer. It begins eager: it acknowledges at each park with bytes
+// owed. Where too many of these are wasted it becomes patient and leaves them to the kernel, whose timer it shortens
+// first, and restores where replies keep coming later than the short one. Waits that look like stalls make it eager
+// again, on trial: if the peer's bytes then come as soon as they are acknowledged, the peer did wait, and more may be
+// wasted from now on.
 //
-// Times are those of any clock, for differences only, and never 0. The goroutine that reads calls
-// the methods, and those that write may call Wrote, HoldBack, Push and State meanwhile.
+// Times are those of any clock, now, for differences only, and never 0. The goroutine that reads calls the methods, and
+// those that write may call Wrote, HoldBack, Push and State meanwhile.
 type Learner struct {
 	// parked is the time at which a read parked with bytes owed, otherwise 0.
 	parked atomic.Int64
@@ -135,7 +135,7 @@ func (l *Learner) Deadline() { l.parked.Store(0) }
 
 // HoldBack says whether what is written may stay in the kernel. A write then counts neither as
 // carrying an acknowledgement nor as wasting one, until HoldBack(false).
-func (l *Learner) HoldBack(held bool, now time.Duration) Decision {
+func (l *Learner) HoldBack(held bool, now func() time.Duration) Decision {
 	if held {
 		l.held.CompareAndSwap(sent, heldBack)
 	} else if l.held.Swap(sent) == unsent {
@@ -145,7 +145,7 @@ func (l *Learner) HoldBack(held bool, now time.Duration) Decision {
 }
 
 // Push says that what was held back is sent.
-func (l *Learner) Push(now time.Duration) Decision {
+func (l *Learner) Push(now func() time.Duration) Decision {
 	if l.held.CompareAndSwap(unsent, heldBack) {
 		return l.carries(now)
 	}
@@ -153,7 +153,7 @@ func (l *Learner) Push(now time.Duration) Decision {
 }
 
 // Wrote is called before a write.
-func (l *Learner) Wrote(now time.Duration) Decision {
+func (l *Learner) Wrote(now func() time.Duration) Decision {
 	if l.held.Load() == sent {
 		return l.carries(now)
 	}
@@ -161,9 +161,9 @@ func (l *Learner) Wrote(now time.Duration) Decision {
 	return 0
 }
 
-// carries is called when bytes leave, and with them the acknowledgement of what was read. If they
-// are late, the short timer has already sent it.
-func (l *Learner) carries(now time.Duration) Decision {
+// carries is called when bytes leave, and with them the acknowledgement of what was read. If they are late, the short
+// timer has already sent it.
+func (l *Learner) carries(now func() time.Duration) Decision {
 	if l.due.Load() == nothing {
 		return 0
 	}
@@ -176,7 +176,7 @@ func (l *Learner) carries(now time.Duration) Decision {
 	short, parked := l.short.Load(), time.Duration(l.parked.Load())
 	switch {
 	case short == 0 || parked == 0:
-	case now-parked > microseconds(short):
+	case now()-parked > microseconds(short):
 		l.late.Add(lateWeight)
 	case l.late.Load() > 0:
 		l.late.Add(-1)
@@ -184,9 +184,9 @@ func (l *Learner) carries(now time.Duration) Decision {
 	return 0
 }
 
-// Park is called before the goroutine parks to wait for the peer's bytes. Where unseen, replies are
-// sent that Wrote is not called for.
-func (l *Learner) Park(unseen bool, now time.Duration) (d Decision) {
+// Park is called before the goroutine parks to wait for the peer's bytes. Where unseen, replies are sent that Wrote is
+// not called for.
+func (l *Learner) Park(unseen bool, now func() time.Duration) (d Decision) {
 	phase, left := l.phase.Load(), l.left.Load()
 	switch {
 	case !l.Owes():
@@ -197,14 +197,14 @@ func (l *Learner) Park(unseen bool, now time.Duration) (d Decision) {
 		if l.due.CompareAndSwap(owed, asked) { // otherwise a write came first
 			d |= Acknowledge
 			if !unseen {
-				l.parked.Store(int64(now))
+				l.parked.Store(int64(now()))
 			}
 		}
 	case !unseen:
 		if phase != off {
 			d = l.bePatient()
 		}
-		l.parked.Store(int64(now))
+		l.parked.Store(int64(now()))
 	}
 	return d
 }
@@ -247,9 +247,9 @@ func (l *Learner) Shortened(kernels, short time.Duration) {
 func (l *Learner) Kernels() time.Duration { return microseconds(l.kernels) }
 
 // Read is called when a read has bytes, parked or not.
-func (l *Learner) Read(now time.Duration) (d Decision) {
+func (l *Learner) Read(now func() time.Duration) (d Decision) {
 	if parked := time.Duration(l.parked.Load()); parked != 0 {
-		if d = l.waited(now - parked); d&Measure == 0 {
+		if d = l.waited(parked, now); d&Measure == 0 {
 			l.parked.Store(0)
 		}
 	}
@@ -263,12 +263,15 @@ func (l *Learner) Read(now time.Duration) (d Decision) {
 }
 
 // waited is called when bytes came after a wait.
-func (l *Learner) waited(wait time.Duration) Decision {
-	due, prompt := l.due.Load(), l.prompt(wait)
-	stall := wait - microseconds(l.minRTT)
+func (l *Learner) waited(parked time.Duration, now func() time.Duration) Decision {
+	due := l.due.Load()
+	if due == nothing { // a reply was written meanwhile
+		return 0
+	}
+	wait := now() - parked
+	prompt, stall := l.prompt(wait), wait-microseconds(l.minRTT)
 	least, most := stallOf(microseconds(cmp.Or(l.short.Load(), l.kernels)))
 	switch l.judging = due == asked; {
-	case due == nothing: // a reply was written meanwhile
 	case l.judging && prompt:
 		return l.judge(wait)
 	case l.judging:
@@ -327,8 +330,8 @@ type Measurement struct {
 }
 
 // Measured follows Measure. It returns how long the read waited, and for a stall how long without the round trip.
-func (l *Learner) Measured(m Measurement, now time.Duration) (wait time.Duration, d Decision) {
-	wait = now - time.Duration(l.parked.Swap(0)) - m.Idle
+func (l *Learner) Measured(m Measurement, now func() time.Duration) (wait time.Duration, d Decision) {
+	wait = now() - time.Duration(l.parked.Swap(0)) - m.Idle
 	l.minRTT, l.rtt = uint32(m.MinRTT.Microseconds()), uint32(m.RTT.Microseconds()) //nolint:gosec // as in tcp_info
 	if l.judging {
 		return wait, l.judge(wait)

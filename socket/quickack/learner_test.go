@@ -31,6 +31,7 @@ type line struct {
 
 	acknowledged, wasted, patient, stalls int
 	set, measured                         int // system calls
+	clock                                 int // readings
 }
 
 func newLine(timer time.Duration) *line {
@@ -44,6 +45,11 @@ type step func(l *line)
 
 func pass(d time.Duration) step { return func(l *line) { l.now += d } }
 
+func (l *line) time() time.Duration {
+	l.clock++
+	return l.now
+}
+
 func (l *line) count(d Decision) {
 	if d&Wasted != 0 {
 		l.wasted++
@@ -55,13 +61,13 @@ func (l *line) count(d Decision) {
 
 // reads has the peer's bytes read.
 func reads(l *line) {
-	d := l.Read(l.now)
+	d := l.Read(l.time)
 	l.count(d)
 	if d&Measure == 0 {
 		return
 	}
 	l.measured++
-	_, d = l.Measured(Measurement{l.idle, l.rtt, l.rtt, l.timer}, l.now)
+	_, d = l.Measured(Measurement{l.idle, l.rtt, l.rtt, l.timer}, l.time)
 	if d&Stalled != 0 {
 		l.stalls++
 	}
@@ -72,7 +78,7 @@ func parks(l *line) { l.parks(false) }
 
 // parks reports whether the bytes that were read are acknowledged.
 func (l *line) parks(unseen bool) bool {
-	d := l.Park(unseen, l.now)
+	d := l.Park(unseen, l.time)
 	if d&Shorten != 0 {
 		before := l.timer
 		if before == 0 || l.keep {
@@ -94,11 +100,11 @@ func (l *line) parks(unseen bool) bool {
 	return d&Acknowledge != 0
 }
 
-func writes(l *line) { l.count(l.Wrote(l.now)) }
+func writes(l *line) { l.count(l.Wrote(l.time)) }
 
-func held(hold bool) step { return func(l *line) { l.count(l.HoldBack(hold, l.now)) } }
+func held(hold bool) step { return func(l *line) { l.count(l.HoldBack(hold, l.time)) } }
 
-func pushes(l *line) { l.count(l.Push(l.now)) }
+func pushes(l *line) { l.count(l.Push(l.time)) }
 
 // awaits parks, until a segment comes that Nagle's algorithm holds back.
 func awaits(l *line) {
@@ -196,6 +202,32 @@ func TestLearning(t *testing.T) {
 				do(l)
 			}
 			require.Equal(t, tc.want, outcome{l.acknowledged, l.wasted, l.patient, l.stalls, l.timer, l.State()})
+		})
+	}
+}
+
+// TestClockIsReadWhereItTells counts what a patient connection asks the clock in each request.
+func TestClockIsReadWhereItTells(t *testing.T) {
+	const requests = 100
+	for name, tc := range map[string]struct {
+		steps []step
+		want  int
+	}{
+		"HTTP/1.1, whose next read parks after the answer":      {[]step{reads, writes, parks, pass(ms)}, 0},
+		"TLS and HTTP/2, where one parks while a handler works": {[]step{reads, parks, writes, pass(ms)}, 2},
+		"a peer whose bytes come one after the other":           {[]step{reads, parks, pass(ms)}, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLine(kernels)
+			for _, do := range slices.Concat(times(firstLeft, answered(0)), times(requests, tc.steps)) {
+				do(l)
+			}
+			require.Equal(t, "patient", l.State())
+			before := l.clock
+			for _, do := range times(requests, tc.steps) {
+				do(l)
+			}
+			require.Equal(t, requests*tc.want, l.clock-before)
 		})
 	}
 }

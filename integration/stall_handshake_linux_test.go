@@ -170,22 +170,29 @@ func TestCountsOfNewTLSConnections(t *testing.T) {
 	l.Spawn(t)
 	table := lab.NewTable("a new TLS connection", "", "`setsockopt`", "segments")
 	for _, h := range cases {
-		var calls [2]int
-		var segments [2]float64
-		for i, site := range sites[h.name] {
-			// A busy machine has a client's last bytes come after its response: one more.
-			calls[i] = lab.Median(setsockoptsOfEach(system, site))
-			segments[i] = float64(h.segments(t, &l, site, connections)) / float64(connections)
-			table.Row(h.name, site.Name, strconv.Itoa(calls[i]), fmt.Sprintf("%.1f", segments[i]))
-		}
-		require.LessOrEqual(t, calls[1], calls[0]+1, h.name)
 		// Which segments share one is the scheduler's business, in either. Over HTTP/2 some
 		// clients' acknowledgements of SETTINGS are acknowledged before the end comes.
 		more := 0.5
 		if h.http2 {
 			more = 1
 		}
-		require.Less(t, segments[1], segments[0]+more, h.name)
+		var segments [2]float64
+		require.NoError(t, thrice(func() error {
+			for i, site := range sites[h.name] {
+				segments[i] = float64(h.segments(t, &l, site, connections)) / float64(connections)
+			}
+			if segments[1] >= segments[0]+more {
+				return fmt.Errorf("%v segments of a connection over %s, stock's have %v", segments[1], h.name, segments[0])
+			}
+			return nil
+		}))
+		var calls [2]int
+		for i, site := range sites[h.name] {
+			// A busy machine has a client's last bytes come after its response: one more.
+			calls[i] = lab.Median(setsockoptsOfEach(system, site))
+			table.Row(h.name, site.Name, strconv.Itoa(calls[i]), fmt.Sprintf("%.1f", segments[i]))
+		}
+		require.LessOrEqual(t, calls[1], calls[0]+1, h.name)
 	}
 	t.Logf("\n\n%s", table)
 }

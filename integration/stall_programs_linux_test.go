@@ -85,6 +85,9 @@ func TestPrograms(t *testing.T) {
 	for _, p := range programs {
 		t.Run(p.name, func(t *testing.T) {
 			path := lab.Require(t, p.command[0])
+			if p.whole && !lab.IsLong() {
+				t.Skip("other tests make a whole run take ten times as long as the wait: -long judges it")
+			}
 			if p.has != nil && lab.Command(t.Context(), path, p.has...).Run() != nil {
 				lab.Missing(t, "modules of "+p.name+" are not installed")
 			}

@@ -88,13 +88,14 @@ func (c *Conn) park(fd int) {
 
 // received is called when a read has bytes.
 func (c *Conn) received(fd int) {
-	if asked := c.learner.Asked(); asked != 0 {
+	asked := c.learner.Asked()
+	d := c.learner.Read(now)
+	if asked != 0 {
 		c.observer.Answered(c, c.waited(fd, now()-asked))
 	}
-	d := c.learner.Read(now)
 	if d&quickack.Measure != 0 {
 		var wait time.Duration
-		if wait, d = c.learner.Measured(measured(fd, d), now); d&quickack.Stalled != 0 {
+		if wait, d = c.learner.Measured(now(), measured(fd, d)); d&quickack.Stalled != 0 {
 			c.stalls.Add(1)
 			c.observer.Stalled(c, wait)
 		}

@@ -329,9 +329,9 @@ type Measurement struct {
 	Timer  time.Duration // the kernel's, 0 where it has none of this connection
 }
 
-// Measured follows Measure. It returns how long the read waited, and for a stall how long without the round trip.
-func (l *Learner) Measured(m Measurement, now func() time.Duration) (wait time.Duration, d Decision) {
-	wait = now() - time.Duration(l.parked.Swap(0)) - m.Idle
+// Measured follows Measure, with the time before the kernel was asked. It returns how long the read waited, and for a stall how long without the round trip.
+func (l *Learner) Measured(now time.Duration, m Measurement) (wait time.Duration, d Decision) {
+	wait = now - time.Duration(l.parked.Swap(0)) - m.Idle
 	l.minRTT, l.rtt = uint32(m.MinRTT.Microseconds()), uint32(m.RTT.Microseconds()) //nolint:gosec // as in tcp_info
 	if l.judging {
 		return wait, l.judge(wait)

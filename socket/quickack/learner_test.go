@@ -67,7 +67,7 @@ func reads(l *line) {
 		return
 	}
 	l.measured++
-	_, d = l.Measured(Measurement{l.idle, l.rtt, l.rtt, l.timer}, l.time)
+	_, d = l.Measured(l.now, Measurement{l.idle, l.rtt, l.rtt, l.timer})
 	if d&Stalled != 0 {
 		l.stalls++
 	}

@@ -73,10 +73,7 @@ for _ in range(11):
 // TestPrograms opens new HTTPS connections with ordinary programs. In stock Caddy those
 // that leave TCP_NODELAY alone wait for the server's timer before each first request.
 // With -v it logs the table of README.md.
-func TestPrograms(t *testing.T) {
-	if !lab.IsLong() { // whose bars are those of a machine with nothing else to do
-		t.Parallel() // they wait most of the time
-	}
+func TestPrograms(t *testing.T) { // alone: beside others a whole run takes ten times as long as the wait
 	var l lab.Sites
 	stock := l.Add(t, lab.Stock, lab.TLS, "echo_payload")
 	auto := l.Add(t, lab.Auto, lab.TLS, "echo_payload")
@@ -85,9 +82,6 @@ func TestPrograms(t *testing.T) {
 	for _, p := range programs {
 		t.Run(p.name, func(t *testing.T) {
 			path := lab.Require(t, p.command[0])
-			if p.whole && !lab.IsLong() {
-				t.Skip("other tests make a whole run take ten times as long as the wait: -long judges it")
-			}
 			if p.has != nil && lab.Command(t.Context(), path, p.has...).Run() != nil {
 				lab.Missing(t, "modules of "+p.name+" are not installed")
 			}
@@ -96,7 +90,7 @@ func TestPrograms(t *testing.T) {
 				switch less := before - after; {
 				case !p.waits:
 					return less < 20*time.Millisecond
-				case p.whole, p.own, !lab.IsLong(): // the short form runs beside other tests
+				case p.whole, p.own, !lab.IsLong(): // the short form runs beside other packages
 					return less >= 30*time.Millisecond
 				default:
 					return before > 40*time.Millisecond && after < 10*time.Millisecond

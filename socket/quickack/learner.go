@@ -329,7 +329,7 @@ type Measurement struct {
 	Timer  time.Duration // the kernel's, 0 where it has none of this connection
 }
 
-// Measured follows Measure, with the time before the kernel was asked. It returns how long the read waited, and for a stall how long without the round trip.
+// Measured follows Measure; now is from before the question. It returns the wait, of a stall without the round trip.
 func (l *Learner) Measured(now time.Duration, m Measurement) (wait time.Duration, d Decision) {
 	wait = now - time.Duration(l.parked.Swap(0)) - m.Idle
 	l.minRTT, l.rtt = uint32(m.MinRTT.Microseconds()), uint32(m.RTT.Microseconds()) //nolint:gosec // as in tcp_info
